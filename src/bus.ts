@@ -1,0 +1,413 @@
+import { Admin } from './admin/admin.ts'
+import type { BatchHandler, Handler } from './deliver/handler.ts'
+import { type LiveHandler, subscribeLive } from './deliver/live.ts'
+import { type BatchOptions, makeRunner } from './deliver/make-runner.ts'
+import { resolvePolicy, type SubscribeOptions } from './deliver/options.ts'
+import { GroupSubscription, type Subscription, type SubscriptionStatus } from './deliver/subscription.ts'
+import type { Capabilities, Engine, EngineHealth, KvOptions, Outgoing, PublishOutcome } from './engines/engine.ts'
+import { type EngineOptions, openEngine } from './engines/registry.ts'
+import { BusError, toBusError } from './errors.ts'
+import { Kv } from './kv/kv.ts'
+import type { Ledger } from './ledger/ledger.ts'
+import { type Duration, toMs } from './message/duration.ts'
+import type { Headers } from './message/headers.ts'
+import { Events } from './observe/events.ts'
+import { checkIn, checkOut, tooLarge } from './publish/claim-check.ts'
+import { encode, type PublishOptions } from './publish/encode.ts'
+import { Outbox } from './publish/outbox.ts'
+import { type Outcome, PublishPromise, type Receipt } from './publish/receipt.ts'
+import { Scheduler } from './publish/scheduler.ts'
+import { ask, type Request, responder } from './requests/requests.ts'
+import type { Address, AnyDefinition, Selection, TopicDefinition } from './topic/definition.ts'
+import { checkGroup, checkName } from './topic/name.ts'
+import { type PublishTopic, type ReadTopic, resolveChoice, resolveTarget, type Target } from './topic/resolve.ts'
+
+export interface ConnectOptions extends EngineOptions {
+  /** Set for every subscription that does not say otherwise. */
+  readonly defaults?: SubscribeOptions
+  readonly publish?: {
+    /** Messages unconfirmed at once; more wait. Default 1000. */
+    readonly window?: number
+    /** Told of a publish that failed and that nobody awaited. Default: a warning on standard error. */
+    readonly onError?: (error: BusError) => void
+  }
+  /** Where dead letters, attempts and pauses are kept for an engine that cannot: a URL (`file:…`) or a ledger. Default: the engine's own, else the embedded store in ./.cozebus. */
+  readonly ledger?: string | Ledger
+  /** Stores bodies above the engine's limit aside instead of refusing them. Default false. */
+  readonly claimCheck?: boolean
+  /** How long `close` lets handlers finish. Default `'30s'`. */
+  readonly drain?: Duration
+}
+
+export interface Health {
+  readonly ok: boolean
+  readonly engine: string
+  readonly detail: string
+  readonly subscriptions: readonly { readonly topic: string; readonly group: string; readonly state: string }[]
+}
+
+export interface BusStatus {
+  readonly engine: string
+  readonly capabilities: Capabilities
+  /** Whose the ledger is. */
+  readonly ledger: string
+  readonly unconfirmed: number
+  readonly subscriptions: readonly SubscriptionStatus[]
+}
+
+type ParamsOf<T> = T extends TopicDefinition<infer P, any, any> ? P : T extends Selection<infer P, any> ? P : Record<string, string>
+type BodyOf<T> = T extends TopicDefinition<any, any, infer Out> ? Out : T extends Selection<any, infer Out> ? Out : any
+type SentOf<T> = T extends Address<infer In> ? In : T extends TopicDefinition<any, infer In, any> ? In : unknown
+
+/** One connection to one engine. Make it with {@link connect}. */
+export class Bus {
+  readonly #engine: Engine
+  readonly #ledger: Ledger
+  readonly #ledgerEngine: Engine | undefined
+  readonly #options: ConnectOptions
+  readonly #outbox: Outbox
+  readonly #scheduler: Scheduler
+  readonly #events = new Events()
+  readonly #subscriptions = new Set<GroupSubscription>()
+  readonly #others = new Set<{ close(): Promise<void> }>()
+  readonly #buckets = new Set<Kv>()
+  readonly #declared = new Map<AnyDefinition, Promise<void>>()
+  readonly #onError: (error: BusError) => void
+  #health: EngineHealth = { ok: true, detail: 'connected' }
+  #closing: Promise<void> | undefined
+  /** Looks into topics, groups and dead letters. */
+  readonly admin: Admin
+
+  constructor(engine: Engine, ledger: Ledger, ledgerEngine: Engine | undefined, options: ConnectOptions) {
+    const window = options.publish?.window ?? 1000
+    if (!Number.isInteger(window) || window < 1)
+      throw new BusError('invalid_argument', `publish.window must be a whole number from 1, not ${window}`)
+    resolvePolicy({}, options.defaults ?? {}, false)
+    this.#engine = engine
+    this.#ledger = ledger
+    this.#ledgerEngine = ledgerEngine
+    this.#options = options
+    this.#outbox = new Outbox(engine, window, this.#events)
+    this.#scheduler = new Scheduler(engine, ledger, this.#events)
+    if (engine.capabilities.delayMaxMs === 0) this.#scheduler.start()
+    this.#onError =
+      options.publish?.onError ??
+      ((error) =>
+        process.emitWarning(`a publish that nobody awaited failed: ${error.message}`, { code: error.code, type: 'CozebusWarning' }))
+    this.admin = new Admin(engine, ledger)
+    engine.onHealth((health) => {
+      this.#health = health
+    })
+  }
+
+  /**
+   * Resolves once the engine has confirmed, as its durability says; rejects otherwise. Nobody needs to await it: a
+   * failure then goes to `publish.onError`.
+   * @throws BusError (as a rejection) `invalid_topic`, `invalid_message`, `message_too_large`, `publish_rejected`, `publish_unknown`, `aborted`, `closed`
+   */
+  publish<T extends PublishTopic>(topic: T, body: SentOf<T>, options: PublishOptions = {}): PublishPromise {
+    const promise = new PublishPromise((resolve, reject) => {
+      this.#send(topic, body, options, (id, target, outcome) => {
+        if (outcome.ok) resolve({ id, topic: target.name, position: outcome.position, duplicate: outcome.duplicate })
+        else reject(outcome.error)
+      })
+    })
+    promise.guard(this.#onError)
+    return promise
+  }
+
+  /** One outcome a body, in order; a failure of one never hides the others and nothing is thrown half-way. */
+  async publishMany<T extends PublishTopic>(
+    topic: T,
+    bodies: Iterable<SentOf<T>>,
+    options: Omit<PublishOptions, 'id'> & { ids?: readonly string[] } = {},
+  ): Promise<Outcome[]> {
+    const { ids, ...rest } = options
+    const waits: Promise<Outcome>[] = []
+    let i = 0
+    for (const body of bodies) {
+      const id = ids?.[i++]
+      waits.push(
+        new Promise((resolve) => {
+          this.#send(topic, body, id === undefined ? rest : { ...rest, id }, (sentId, target, outcome) => {
+            resolve(
+              outcome.ok
+                ? { ok: true, id: sentId, topic: target.name, position: outcome.position, duplicate: outcome.duplicate }
+                : { ok: false, id: sentId, topic: target.name, error: outcome.error },
+            )
+          })
+        }),
+      )
+    }
+    return Promise.all(waits)
+  }
+
+  /** The one way out. `done` is called once, whatever happens; nothing is thrown. */
+  #send(
+    topic: PublishTopic,
+    body: unknown,
+    options: PublishOptions,
+    done: (id: string, target: Target, outcome: PublishOutcome) => void,
+  ): void {
+    const now = Date.now()
+    let target: Target = { name: typeof topic === 'string' ? topic : '', storage: '', definition: undefined }
+    try {
+      if (this.#closing) throw new BusError('closed', 'the bus is closed; connect again to publish')
+      target = resolveTarget(topic)
+      const deadline = now + toMs(options.timeout ?? 30_000, 'timeout')
+      const message = encode(target, body, options, now, this.#engine.capabilities)
+      const declared = this.#declare(target.definition)
+      if (
+        message instanceof Promise ||
+        declared ||
+        message.deliverAt !== undefined ||
+        message.body.byteLength > this.#engine.capabilities.maxMessageBytes
+      ) {
+        this.#prepare(message, declared).then(
+          (ready) => this.#dispatch(ready, options, deadline, (outcome) => done(ready.id, target, outcome)),
+          (thrown) => done(options.id ?? '', target, { ok: false, error: toBusError(thrown) }),
+        )
+        return
+      }
+      this.#outbox.push({ message, signal: options.signal, deadline, done: (outcome) => done(message.id, target, outcome) })
+    } catch (thrown) {
+      done(options.id ?? '', target, { ok: false, error: toBusError(thrown) })
+    }
+  }
+
+  async #prepare(pending: Outgoing | Promise<Outgoing>, declared: Promise<void> | undefined): Promise<Outgoing> {
+    let message = await pending
+    await declared
+    const { capabilities } = this.#engine
+    if (message.body.byteLength > capabilities.maxMessageBytes) {
+      if (!this.#options.claimCheck || !capabilities.headers) throw tooLarge(message, capabilities.maxMessageBytes)
+      message = await checkIn(message, this.#ledger)
+    }
+    return message
+  }
+
+  /** To the engine, or to the ledger where the engine cannot wait so long: the ledger's word is the confirmation then. */
+  #dispatch(message: Outgoing, options: PublishOptions, deadline: number, done: (outcome: PublishOutcome) => void): void {
+    if (message.deliverAt === undefined || message.deliverAt - message.at <= this.#engine.capabilities.delayMaxMs) {
+      this.#outbox.push({ message, signal: options.signal, deadline, done })
+      return
+    }
+    this.#scheduler.keep(message).then(
+      () => done({ ok: true, position: undefined, duplicate: false }),
+      (thrown) => done({ ok: false, error: toBusError(thrown, 'publish_unknown') }),
+    )
+  }
+
+  /** A definition's retention is told to the engine once; nothing to wait for without one. */
+  #declare(definition: AnyDefinition | undefined): Promise<void> | undefined {
+    if (!definition || (definition.retention === undefined && definition.parameters.length === 0)) return undefined
+    const known = this.#declared.get(definition)
+    if (known) return known === settled ? undefined : known
+    const declaring = this.#engine.admin.declare(definition.storage, definition.retention)
+    this.#declared.set(definition, declaring)
+    declaring.then(
+      () => this.#declared.set(definition, settled),
+      () => this.#declared.delete(definition),
+    )
+    return declaring
+  }
+
+  /**
+   * Joins a group (made where it is missing), or without a group listens live: every process, from now on, at most once.
+   * @throws BusError `filter_conflict`, `unsupported`, `invalid_argument`, `invalid_topic`, `closed`
+   */
+  subscribe<T extends ReadTopic>(topic: T, handler: LiveHandler<BodyOf<T>, ParamsOf<T>>): Promise<Subscription | { close(): Promise<void> }>
+  subscribe<T extends ReadTopic>(
+    topic: T,
+    options: SubscribeOptions & { group: string; batch: BatchOptions },
+    handler: BatchHandler<BodyOf<T>, ParamsOf<T>>,
+  ): Promise<Subscription>
+  subscribe<T extends ReadTopic>(
+    topic: T,
+    options: SubscribeOptions & { group: string; batch?: undefined },
+    handler: Handler<BodyOf<T>, ParamsOf<T>>,
+  ): Promise<Subscription>
+  async subscribe(
+    topic: ReadTopic,
+    options: (SubscribeOptions & { group: string; batch?: BatchOptions | undefined }) | LiveHandler,
+    handler?: Handler | BatchHandler,
+  ): Promise<Subscription | { close(): Promise<void> }> {
+    this.#mustBeOpen()
+    const choice = resolveChoice(topic)
+    if (typeof options === 'function') return this.#keep(await subscribeLive(this.#engine, choice, options as LiveHandler, this.#events))
+    checkGroup(options.group)
+    if (typeof handler !== 'function')
+      throw new BusError('invalid_argument', 'subscribe(topic, { group }, handler): the handler is missing')
+    const policy = resolvePolicy(options, this.#options.defaults ?? {}, choice.definition?.key !== undefined)
+    this.#mustKeepOrder(policy.order, policy.orderScope)
+    const subscription: GroupSubscription = new GroupSubscription(
+      choice,
+      {
+        engine: this.#engine,
+        ledger: this.#ledger,
+        group: options.group,
+        policy,
+        definition: choice.definition,
+        runner: makeRunner(handler, options.batch, policy.timeoutMs),
+        events: this.#events,
+        fetchBlob: (key) => checkOut(key, this.#ledger),
+      },
+      () => this.#subscriptions.delete(subscription),
+    )
+    this.#subscriptions.add(subscription)
+    try {
+      await subscription.start()
+    } catch (error) {
+      await subscription.close().catch(() => {})
+      this.#subscriptions.delete(subscription)
+      throw error
+    }
+    return subscription
+  }
+
+  #mustKeepOrder(order: string, scope: string): void {
+    const { ordering } = this.#engine.capabilities
+    if (order === 'none' || scope === 'process' || ordering === 'group') return
+    throw new BusError(
+      'unsupported',
+      `the ${this.#engine.name} engine cannot keep order '${order}' across the members of a group; subscribe with orderScope: 'process' (order within each process), run one member, or use order: 'none'`,
+    )
+  }
+
+  /** @throws BusError `timeout`, `no_responders`, `unsupported`, `aborted` */
+  async request<Answer = any>(
+    topic: string | Address,
+    question: unknown,
+    options: { timeout?: Duration; headers?: Headers; signal?: AbortSignal } = {},
+  ): Promise<Answer> {
+    this.#mustBeOpen()
+    const name = typeof topic === 'string' ? topic : topic.name
+    checkName(name)
+    return (await ask(
+      this.#requests(),
+      name,
+      question,
+      toMs(options.timeout ?? '5s', 'timeout'),
+      options.headers,
+      options.signal,
+    )) as Answer
+  }
+
+  /** Answers requests with what the handler returns; one member of the group gets each. */
+  async respond(topic: ReadTopic, options: { group: string }, handler: (request: Request) => unknown): Promise<{ close(): Promise<void> }> {
+    this.#mustBeOpen()
+    checkGroup(options.group)
+    const choice = resolveChoice(topic)
+    return this.#keep(
+      await this.#requests().respond(choice.filter ?? choice.storage!, options.group, responder(choice.definition, handler)),
+    )
+  }
+
+  #requests() {
+    if (!this.#engine.requests) throw new BusError('unsupported', `the ${this.#engine.name} engine has no requests`)
+    return this.#engine.requests
+  }
+
+  /** Opens a bucket, making it where it is missing. @throws BusError `unsupported` */
+  async kv<Value = any>(bucket: string, options: { history?: number; ttl?: Duration } = {}): Promise<Kv<Value>> {
+    this.#mustBeOpen()
+    checkName(bucket)
+    if (!this.#engine.kv) throw new BusError('unsupported', `the ${this.#engine.name} engine has no key-value store`)
+    const { history, ttl } = options
+    if (history !== undefined && !(Number.isInteger(history) && history >= 1 && history <= 64))
+      throw new BusError('invalid_argument', `history must be a whole number from 1 to 64, not ${history}`)
+    const resolved: KvOptions = { ...(history === undefined ? {} : { history }), ...(ttl === undefined ? {} : { ttlMs: toMs(ttl, 'ttl') }) }
+    const kv = new Kv<Value>(await this.#engine.kv.open(bucket, resolved))
+    this.#buckets.add(kv)
+    return kv
+  }
+
+  async health(): Promise<Health> {
+    const subscriptions = [...this.#subscriptions].map((subscription) => {
+      const { topic, group, state } = subscription.status()
+      return { topic, group, state }
+    })
+    return {
+      ok: this.#health.ok && !this.#closing,
+      engine: this.#engine.name,
+      detail: this.#closing ? 'closing' : this.#health.detail,
+      subscriptions,
+    }
+  }
+
+  status(): BusStatus {
+    return {
+      engine: this.#engine.name,
+      capabilities: this.#engine.capabilities,
+      ledger: this.#ledger.name,
+      unconfirmed: this.#outbox.pending,
+      subscriptions: [...this.#subscriptions].map((subscription) => subscription.status()),
+    }
+  }
+
+  /** Drains and closes: handlers finish until the deadline, publishes are confirmed, the rest is given back. Twice, or at once, is one drain. */
+  close(): Promise<void> {
+    this.#closing ??= this.#close()
+    return this.#closing
+  }
+
+  async #close(): Promise<void> {
+    const deadlineMs = toMs(this.#options.drain ?? '30s', 'drain')
+    await Promise.allSettled([...this.#subscriptions].map((subscription) => subscription.close({ deadlineMs })))
+    await Promise.allSettled([...this.#others].map((other) => other.close()))
+    for (const bucket of this.#buckets) bucket.close()
+    await this.#outbox.drain()
+    await this.#scheduler.close()
+    await this.#engine.close()
+    await this.#ledgerEngine?.close()
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close()
+  }
+
+  #keep<T extends { close(): Promise<void> }>(handle: T): { close(): Promise<void>; [Symbol.asyncDispose](): Promise<void> } {
+    let closing: Promise<void> | undefined
+    const kept = {
+      close: () => {
+        closing ??= handle.close().finally(() => this.#others.delete(kept))
+        return closing
+      },
+      [Symbol.asyncDispose]: () => kept.close(),
+    }
+    this.#others.add(kept)
+    return kept
+  }
+
+  #mustBeOpen(): void {
+    if (this.#closing) throw new BusError('closed', 'the bus is closed; connect again')
+  }
+}
+
+const settled = Promise.resolve()
+
+/**
+ * Connects to the engine of the URL: the argument, else COZEBUS_URL, else the embedded store in ./.cozebus.
+ * @throws BusError `invalid_argument`, `engine_unavailable`, `engine_missing`, `store_…`
+ */
+export async function connect(url: string | ConnectOptions = {}, options: ConnectOptions = {}): Promise<Bus> {
+  if (typeof url !== 'string') return connect(process.env.COZEBUS_URL || 'file:./.cozebus', url)
+  return connectEngine(await openEngine(url, options), options)
+}
+
+/** A bus over an engine that was made elsewhere: for engines of one's own and for the conformance suite. The bus closes it. */
+export async function connectEngine(engine: Engine, options: ConnectOptions = {}): Promise<Bus> {
+  try {
+    if (typeof options.ledger === 'object') return new Bus(engine, options.ledger, undefined, options)
+    if (options.ledger === undefined && engine.ledger) return new Bus(engine, engine.ledger, undefined, options)
+    const ledgerEngine = await openEngine(options.ledger ?? 'file:./.cozebus', {})
+    if (!ledgerEngine.ledger)
+      throw new BusError('invalid_argument', `the ledger '${options.ledger}' is on an engine that keeps none; use file: or a NATS server`)
+    return new Bus(engine, ledgerEngine.ledger, ledgerEngine, options)
+  } catch (error) {
+    await engine.close().catch(() => {})
+    throw error
+  }
+}
+
+export type { Receipt }

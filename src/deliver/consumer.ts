@@ -1,0 +1,517 @@
+import type { Delivery, DeliverySink, Engine, EngineSubscription, Settlement, SettleResult, Source } from '../engines/engine.ts'
+import { BusError } from '../errors.ts'
+import { AttemptBook, newAttempts } from '../ledger/attempts.ts'
+import { DeadLetters } from '../ledger/dead-letters.ts'
+import type { Ledger } from '../ledger/ledger.ts'
+import { visibleHeaders, wire } from '../message/wire.ts'
+import type { Events } from '../observe/events.ts'
+import type { AnyDefinition } from '../topic/definition.ts'
+import { backoffMs } from './backoff.ts'
+import { Breaker } from './breaker.ts'
+import { Credit } from './credit.ts'
+import { decode, open, Undecodable } from './intake.ts'
+import type { Job } from './job.ts'
+import { Lanes } from './lanes.ts'
+import type { Policy } from './options.ts'
+import { errorText, Reject, Retry } from './outcome.ts'
+import type { Runner } from './runner.ts'
+import { Settler } from './settler.ts'
+
+export interface ConsumerParts {
+  readonly engine: Engine
+  readonly ledger: Ledger
+  readonly group: string
+  readonly policy: Policy
+  readonly definition: AnyDefinition | undefined
+  readonly runner: Runner
+  readonly events: Events
+  /** The member's name in status. */
+  readonly member: string
+  /** The body behind a claim check, where one is. */
+  readonly fetchBlob: (key: string) => Promise<Uint8Array>
+}
+
+/**
+ * One member of a group: takes deliveries in, runs the handler in lanes, and settles. Everything that the delivery rules
+ * promise of a group and an engine does not keep by itself is kept here.
+ */
+export class Consumer implements DeliverySink {
+  readonly #parts: ConsumerParts
+  readonly #settler: Settler
+  readonly #lanes = new Lanes()
+  readonly #credit: Credit
+  readonly #breaker: Breaker
+  readonly #book: AttemptBook
+  readonly #hand = new Set<Job>()
+  readonly #ready: Job[] = []
+  readonly #main = new Map<string, string>()
+  /** Ids with a state in the ledger, for engines that cannot tell a redelivery. */
+  readonly #known = new Map<string, Set<string>>()
+  #engine: EngineSubscription | undefined
+  #intake: Promise<void> | undefined
+  #running = 0
+  #phase: 'open' | 'draining' | 'closed' = 'open'
+  #paused = false
+  #extendTimer: NodeJS.Timeout | undefined
+  #breakerTimer: NodeJS.Timeout | undefined
+  #onIdle: (() => void)[] = []
+  readonly counts = { handled: 0, failed: 0, deadLettered: 0, lost: 0, released: 0 }
+
+  constructor(parts: ConsumerParts) {
+    this.#parts = parts
+    const { policy } = parts
+    this.#settler = new Settler(this.#settled)
+    this.#credit = new Credit(policy.concurrency * parts.runner.size, policy.parked, policy.bytes)
+    this.#breaker = new Breaker(policy.breaker)
+    this.#book = new AttemptBook(parts.ledger, parts.group)
+  }
+
+  async start(sources: readonly Source[]): Promise<void> {
+    const { engine, group, policy, member } = this.#parts
+    for (const source of sources) await this.#remember(source)
+    this.#engine = await engine.subscribe(
+      { group, sources, order: policy.order, orderScope: policy.orderScope, leaseMs: policy.leaseMs, member },
+      this,
+    )
+    this.#settler.attach(this.#engine)
+    this.#extendTimer = setInterval(this.#extend, Math.max(20, policy.leaseMs / 6))
+    this.#extendTimer.unref()
+    this.#refill()
+  }
+
+  async add(source: Source): Promise<void> {
+    await this.#remember(source)
+    await this.#engine!.add(source)
+  }
+
+  async #remember(source: Source): Promise<void> {
+    this.#main.set(source.storage, source.lanes)
+    if (!this.#parts.engine.capabilities.redelivered) this.#known.set(source.lanes, await this.#book.known(source.lanes))
+  }
+
+  pause(paused: boolean): void {
+    this.#paused = paused
+    if (!paused) this.#pump()
+  }
+
+  get status() {
+    const jobs = [...this.#hand]
+    return {
+      group: this.#parts.group,
+      member: this.#parts.member,
+      state: this.#phase === 'open' ? (this.#paused ? 'paused' : this.#breaker.open ? 'slowed' : 'running') : this.#phase,
+      inHand: jobs.length,
+      running: this.#running,
+      parked: this.#lanes.parked,
+      delayed: jobs.filter((job) => job.state === 'delayed').length,
+      backpressure: this.#lanes.parked >= this.#parts.policy.parked,
+      ...this.counts,
+      progress: jobs.filter((job) => job.progress).map((job) => ({ id: job.id, key: job.key, ...job.progress! })),
+    }
+  }
+
+  // ── the way in ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  deliver(batch: readonly Delivery[]): void {
+    this.#credit.delivered(batch.length)
+    const now = Date.now()
+    const headerless = !this.#parts.engine.capabilities.headers
+    const jobs: Job[] = []
+    let look = false
+    for (const delivery of batch) {
+      const storage = this.#main.get(delivery.storage) ?? delivery.storage
+      const job = open(delivery, storage, headerless, now)
+      jobs.push(job)
+      this.#hand.add(job)
+      if (this.#mayHaveState(job) || this.#keyNeedsBody(job)) look = true
+    }
+    if (!look && !this.#intake) {
+      for (const job of jobs) this.#admit(job)
+      this.#pump()
+      return
+    }
+    // Order is that of arrival: while one batch is looked up, later ones queue behind it.
+    const turn = (this.#intake ?? Promise.resolve()).then(() => this.#lookUp(jobs))
+    this.#intake = turn
+    void turn.then(() => {
+      if (this.#intake === turn) this.#intake = undefined
+    })
+  }
+
+  #mayHaveState(job: Job): boolean {
+    return job.delivery.redelivered || (this.#known.get(job.storage)?.has(job.id) ?? false)
+  }
+
+  #keyNeedsBody(job: Job): boolean {
+    return job.key === undefined && this.#parts.policy.order === 'key' && this.#parts.definition?.key !== undefined
+  }
+
+  async #lookUp(jobs: readonly Job[]): Promise<void> {
+    const again = jobs.filter((job) => this.#mayHaveState(job))
+    while (again.length > 0) {
+      try {
+        const states = await this.#book.read(again)
+        for (const [i, job] of again.entries()) {
+          const state = states[i]
+          // A run that was on when nobody settled it: the process died of it, or with it.
+          job.attempts = state ?? newAttempts()
+          if (state?.started) state.crashes++
+        }
+        break
+      } catch {
+        await new Promise((resolve) => setTimeout(resolve, 200))
+      }
+    }
+    for (const job of jobs) {
+      if (this.#keyNeedsBody(job)) {
+        try {
+          job.message = await decode(job, this.#parts.definition)
+        } catch {
+          // The runner decodes again and gives the reason; a message without a readable key has no lane.
+        }
+      }
+      if (job.state !== 'gone') this.#admit(job)
+    }
+    this.#pump()
+  }
+
+  #admit(job: Job): void {
+    if (this.#phase !== 'open') {
+      this.#release(job)
+      return
+    }
+    const { order } = this.#parts.policy
+    const key = job.key ?? job.message?.key
+    const lane = order === 'topic' ? job.storage : order === 'key' && key !== undefined ? `${job.storage}/${key}` : undefined
+    if (lane !== undefined && !this.#lanes.enter(lane, job)) return
+    this.#enqueue(job)
+  }
+
+  /** The job may run, at once or when the backoff that it brought along is over. */
+  #enqueue(job: Job): void {
+    const waitMs = (job.attempts?.notBefore ?? 0) - Date.now()
+    if (waitMs > 0) this.#delay(job, waitMs)
+    else {
+      job.state = 'queued'
+      this.#ready.push(job)
+    }
+  }
+
+  #delay(job: Job, waitMs: number): void {
+    job.state = 'delayed'
+    job.timer = setTimeout(() => {
+      job.timer = undefined
+      job.state = 'queued'
+      this.#ready.push(job)
+      this.#pump()
+    }, waitMs)
+  }
+
+  // ── running ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  #pump = (): void => {
+    const { runner, policy } = this.#parts
+    while (this.#ready.length > 0 && this.#phase === 'open' && !this.#paused) {
+      const most = this.#breaker.open ? 1 : policy.concurrency
+      if (this.#running >= most) break
+      if (this.#breaker.open && !this.#trialIsDue()) break
+      const jobs = runner.take(this.#ready, this.#pump, this.#breaker.open ? 1 : undefined)
+      if (!jobs) break
+      this.#running++
+      if (jobs.every((job) => job.attempts === undefined)) this.#run(jobs)
+      else void this.#begin(jobs)
+    }
+    this.#refill()
+  }
+
+  #trialIsDue(): boolean {
+    const waitMs = this.#breaker.nextTrialAt - Date.now()
+    if (waitMs <= 0) return true
+    if (!this.#breakerTimer) {
+      this.#breakerTimer = setTimeout(() => {
+        this.#breakerTimer = undefined
+        this.#pump()
+      }, waitMs)
+    }
+    return false
+  }
+
+  /** Jobs that failed or were given up before: their start is written down first, so that a death of this process counts. */
+  async #begin(jobs: Job[]): Promise<void> {
+    for (const job of jobs) {
+      const state = job.attempts
+      if (!state) continue
+      if (state.crashes >= this.#parts.policy.crashes) {
+        jobs = jobs.filter((other) => other !== job)
+        job.state = 'settling'
+        void this.#giveUp(job, new Error(`the process died ${state.crashes} times while it was handled`))
+        continue
+      }
+      state.started = true
+      await this.#writeState(job)
+    }
+    if (jobs.length > 0) this.#run(jobs)
+    else this.#free()
+  }
+
+  #run(jobs: readonly Job[]): void {
+    const now = Date.now()
+    for (const job of jobs) {
+      job.state = 'running'
+      job.startedAt = now
+      job.run++
+    }
+    this.#parts.runner.run(jobs, this.#prepare, this.#finished, this.#free)
+  }
+
+  /** The message of a job: decoded now, or already, or in a moment. */
+  #prepare = (job: Job) => {
+    if (job.message) return job.message
+    const blob = job.headers?.[wire.blob]
+    if (blob === undefined) {
+      const message = decode(job, this.#parts.definition)
+      if (!(message instanceof Promise)) job.message = message
+      return message
+    }
+    return this.#parts
+      .fetchBlob(blob)
+      .then((bytes) => decode(Object.assign(Object.create(job), { body: bytes }) as Job, this.#parts.definition))
+  }
+
+  #free = (): void => {
+    this.#running--
+    this.#pump()
+    if (this.#running === 0) for (const resolve of this.#onIdle.splice(0)) resolve()
+  }
+
+  /** A run ended: `error` undefined = acknowledged. A run that was overtaken (timeout, lost lease) is ignored. */
+  #finished = (job: Job, run: number, failed: boolean, error: unknown): void => {
+    if (job.run !== run || job.state !== 'running') return
+    job.state = 'settling'
+    const { events, group } = this.#parts
+    if (!failed) {
+      this.#breaker.succeeded()
+      this.counts.handled++
+      if (events.active) events.handled(job, group, Date.now() - job.startedAt)
+      if (job.attempts && (job.attempts.failures > 0 || job.attempts.started)) void this.#writeState(job, true)
+      this.#acknowledge(job)
+      return
+    }
+    this.counts.failed++
+    events.failed(job, group, error)
+    if (error instanceof Undecodable || error instanceof Reject) {
+      this.#breaker.succeeded()
+      void this.#giveUp(job, error)
+      return
+    }
+    const now = Date.now()
+    const counts = this.#breaker.failed(job.id, now)
+    job.attempts ??= newAttempts()
+    const state = job.attempts
+    state.started = false
+    state.error = errorText(error)
+    state.firstFailureAt ??= now
+    state.lastFailureAt = now
+    if (counts) state.failures++
+    if (state.failures >= this.#parts.policy.attempts) {
+      void this.#giveUp(job, error)
+      return
+    }
+    const afterMs = !counts
+      ? Math.max(0, this.#breaker.nextTrialAt - now)
+      : error instanceof Retry && error.afterMs !== undefined
+        ? error.afterMs
+        : backoffMs(this.#parts.policy.backoff, state.failures)
+    state.notBefore = now + afterMs
+    job.rearm()
+    void this.#retry(job, afterMs)
+  }
+
+  async #retry(job: Job, afterMs: number): Promise<void> {
+    const begun = Date.now()
+    // Written before the retry may start: otherwise a crash meanwhile would forget the attempt.
+    await this.#writeState(job)
+    if (job.state === 'gone') return
+    if (this.#phase !== 'open') this.#release(job)
+    else if (job.lane) this.#delay(job, Math.max(0, afterMs - (Date.now() - begun)))
+    else {
+      this.counts.released++
+      this.#settler.push(job, { kind: 'release', delivery: job.delivery, delayMs: afterMs })
+    }
+  }
+
+  async #writeState(job: Job, remove = false): Promise<void> {
+    for (let waitMs = 50; job.state !== 'gone'; waitMs = Math.min(2000, waitMs * 2)) {
+      try {
+        await this.#book.write(job.storage, job.id, remove ? undefined : job.attempts)
+        if (remove) this.#known.get(job.storage)?.delete(job.id)
+        else this.#known.get(job.storage)?.add(job.id)
+        return
+      } catch (error) {
+        if (error instanceof BusError && error.code === 'closed') return
+        await new Promise((resolve) => setTimeout(resolve, waitMs))
+      }
+    }
+  }
+
+  async #giveUp(job: Job, error: unknown): Promise<void> {
+    const { ledger, group, policy, events } = this.#parts
+    const now = Date.now()
+    for (let waitMs = 50; policy.deadLetter && job.state !== 'gone'; waitMs = Math.min(2000, waitMs * 2)) {
+      try {
+        await new DeadLetters(ledger, job.storage, group).add({
+          topic: job.name,
+          messageId: job.id,
+          key: job.key ?? job.message?.key,
+          headers: keepable(job),
+          bytes: job.body,
+          publishedAt: new Date(job.at),
+          attempts: Math.max(1, job.attempts?.failures ?? 1),
+          crashes: job.attempts?.crashes ?? 0,
+          firstFailure: new Date(job.attempts?.firstFailureAt ?? now),
+          lastFailure: new Date(job.attempts?.lastFailureAt ?? now),
+          error: errorText(error),
+          replays: Number(job.headers?.[wire.replays] ?? 0),
+        })
+        break
+      } catch (thrown) {
+        events.warn('a dead letter could not be stored; trying again', thrown)
+        await new Promise((resolve) => setTimeout(resolve, waitMs))
+      }
+    }
+    if (job.state === 'gone') return
+    this.counts.deadLettered++
+    events.deadLettered(job, group, error)
+    if (job.attempts) void this.#writeState(job, true)
+    this.#acknowledge(job)
+  }
+
+  // ── settling ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  #acknowledge(job: Job): void {
+    this.#settler.push(job, { kind: 'ack', delivery: job.delivery })
+    this.#advance(job)
+  }
+
+  #advance(job: Job): void {
+    // Once draining, what waited in the lane has been given back already.
+    if (this.#phase !== 'open') return
+    const next = this.#lanes.leave(job)
+    if (!next) return
+    this.#enqueue(next)
+    this.#pump()
+  }
+
+  #release(job: Job): void {
+    if (job.timer) clearTimeout(job.timer)
+    job.timer = undefined
+    job.state = 'settling'
+    this.counts.released++
+    if (job.attempts?.started) {
+      job.attempts.started = false
+      void this.#writeState(job)
+    }
+    this.#settler.push(job, { kind: 'release', delivery: job.delivery, delayMs: 0 })
+  }
+
+  #settled = (job: Job, kind: Settlement['kind'], result: SettleResult): void => {
+    if (kind === 'extend') {
+      if (result === 'lost') this.#lose(job, 'its lease ran out and another member has it')
+      return
+    }
+    if (result === 'lost') this.counts.lost++
+    this.#forget(job)
+  }
+
+  #forget(job: Job): void {
+    job.state = 'gone'
+    if (this.#hand.delete(job)) this.#credit.finished(job.body.byteLength)
+    this.#refill()
+  }
+
+  lost(deliveries: readonly Delivery[], reason: string): void {
+    const gone = new Set(deliveries)
+    for (const job of this.#hand) if (gone.has(job.delivery)) this.#lose(job, reason)
+  }
+
+  assigned(): void {
+    for (const storage of this.#known.keys())
+      void this.#book.known(storage).then(
+        (ids) => this.#known.set(storage, ids),
+        () => {},
+      )
+  }
+
+  revoked(scope: string): void {
+    for (const job of this.#hand) if (job.delivery.scope === scope) this.#lose(job, `scope ${scope} moved to another member`)
+  }
+
+  #lose(job: Job, reason: string): void {
+    if (job.state === 'gone' || job.state === 'settling') return
+    const { state } = job
+    if (job.timer) clearTimeout(job.timer)
+    job.state = 'gone'
+    this.counts.lost++
+    if (state === 'running') job.abort(new BusError('aborted', `the delivery was lost: ${reason}`))
+    const i = state === 'queued' ? this.#ready.indexOf(job) : -1
+    if (i >= 0) this.#ready.splice(i, 1)
+    this.#forget(job)
+    this.#advance(job)
+  }
+
+  #extend = (): void => {
+    const now = Date.now()
+    const { leaseMs } = this.#parts.policy
+    for (const job of this.#hand) {
+      if (job.state === 'settling' || job.state === 'gone' || now - job.leasedAt < leaseMs / 3) continue
+      job.leasedAt = now
+      this.#settler.push(job, { kind: 'extend', delivery: job.delivery, leaseMs })
+    }
+    this.#refill()
+  }
+
+  #refill(): void {
+    if (this.#phase !== 'open' || this.#paused || !this.#engine || this.#breaker.open) return
+    const active = this.#running * this.#parts.runner.size + this.#ready.length
+    const grant = this.#credit.next(active, this.#lanes.parked, performance.now())
+    if (grant) this.#engine.grant(grant.messages, grant.bytes)
+  }
+
+  // ── the way out of here ───────────────────────────────────────────────────────────────────────────────────────────
+
+  /** Stops the intake, gives back what has not begun, waits for handlers until the deadline, aborts and gives back the rest. */
+  async close(deadlineMs: number): Promise<void> {
+    this.#phase = 'draining'
+    clearTimeout(this.#breakerTimer)
+    await this.#engine?.stop()
+    await this.#intake
+    this.#ready.length = 0
+    for (const job of this.#hand) if (job.state === 'queued' || job.state === 'parked' || job.state === 'delayed') this.#release(job)
+    if (this.#running > 0) {
+      let timer: NodeJS.Timeout | undefined
+      const deadline = new Promise<void>((resolve) => {
+        timer = setTimeout(resolve, deadlineMs)
+      })
+      await Promise.race([new Promise<void>((resolve) => this.#onIdle.push(resolve)), deadline])
+      clearTimeout(timer)
+    }
+    for (const job of this.#hand) {
+      if (job.state !== 'running') continue
+      job.run++
+      job.abort(new BusError('aborted', 'the bus is closing and the deadline for handlers has passed'))
+      this.#release(job)
+    }
+    await this.#settler.idle()
+    this.#settler.end()
+    clearInterval(this.#extendTimer)
+    this.#phase = 'closed'
+    await this.#engine?.close()
+  }
+}
+
+/** The headers that a dead letter keeps: the message's own, and the claim check of its body. */
+function keepable(job: Job) {
+  const blob = job.headers?.[wire.blob]
+  const own = visibleHeaders(job.headers)
+  return blob === undefined ? own : { ...own, [wire.blob]: blob }
+}

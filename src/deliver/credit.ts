@@ -1,0 +1,57 @@
+const windowMs = 50
+const mostAhead = 1000
+
+/**
+ * How many messages to have in hand. Besides those being handled, as many are fetched ahead as handlers finished in the
+ * last 50 ms: none for jobs of minutes, so that an idle member gets them, and up to 1000 for handlers of microseconds,
+ * so that none waits for the engine.
+ */
+export class Credit {
+  readonly #concurrency: number
+  readonly #parkedMost: number
+  #ahead = 0
+  #finished = 0
+  #since = 0
+  /** Granted and not yet delivered. */
+  granted = 0
+  #owedBytes: number
+
+  constructor(concurrency: number, parkedMost: number, bytes: number) {
+    this.#concurrency = concurrency
+    this.#parkedMost = parkedMost
+    this.#owedBytes = bytes
+  }
+
+  delivered(messages: number): void {
+    this.granted = Math.max(0, this.granted - messages)
+  }
+
+  finished(bytes: number): void {
+    this.#finished++
+    this.#owedBytes += bytes
+  }
+
+  /** What to grant now, given what is running or could run, and what waits behind its key; undefined = nothing worth a call. */
+  next(active: number, parked: number, now: number): { messages: number; bytes: number } | undefined {
+    const elapsed = now - this.#since
+    if (elapsed >= windowMs) {
+      this.#ahead = Math.min(mostAhead, Math.ceil((this.#finished * windowMs) / elapsed))
+      this.#finished = 0
+      this.#since = now
+    }
+    if (parked >= this.#parkedMost) return undefined
+    const target = this.#concurrency + Math.max(this.#ahead, Math.min(mostAhead, this.#finished))
+    const messages = target - active - this.granted
+    // A call into the engine for each message would cost more than the message: wait for a quarter, unless nothing is left.
+    if (messages <= 0 || (messages < target / 4 && active + this.granted > 0)) return undefined
+    const bytes = this.#owedBytes
+    this.#owedBytes = 0
+    this.granted += messages
+    return { messages, bytes }
+  }
+
+  /** Nothing granted counts any more: the engine was left. */
+  reset(): void {
+    this.granted = 0
+  }
+}

@@ -1,0 +1,126 @@
+import { randomBytes } from 'node:crypto'
+import type { Engine, Source } from '../engines/engine.ts'
+import { BusError } from '../errors.ts'
+import { Pauses } from '../ledger/pauses.ts'
+import { isPrivate, privateTopic } from '../topic/name.ts'
+import { covers, overlaps } from '../topic/pattern.ts'
+import type { Choice } from '../topic/resolve.ts'
+import { Consumer, type ConsumerParts } from './consumer.ts'
+
+/** A subscription as its user holds it. */
+export interface Subscription {
+  /** What this member does now: state, messages in hand, progress, counts. */
+  status(): SubscriptionStatus
+  /** Drains: handlers finish until the deadline, the rest is given back. The group stays. Twice is one drain. */
+  close(options?: { deadlineMs?: number }): Promise<void>
+  [Symbol.asyncDispose](): Promise<void>
+}
+
+export type SubscriptionStatus = Consumer['status'] & { readonly topic: string; readonly topics: readonly string[] }
+
+/**
+ * Binds one consumer to its storages: the one a definition or name gives, or each that a pattern meets, as they appear;
+ * and beside each the group's private topic, where its replays come in.
+ */
+export class GroupSubscription implements Subscription {
+  readonly #consumer: Consumer
+  readonly #choice: Choice
+  readonly #engine: Engine
+  readonly #group: string
+  readonly #from: Source['from']
+  readonly #pauses: Pauses
+  readonly #storages = new Set<string>()
+  readonly #paused = new Set<string>()
+  readonly #stops: (() => void)[] = []
+  readonly #onClose: () => void
+  #adding: Promise<void> = Promise.resolve()
+  #closing: Promise<void> | undefined
+
+  constructor(choice: Choice, parts: Omit<ConsumerParts, 'member'>, onClose: () => void) {
+    this.#choice = choice
+    this.#engine = parts.engine
+    this.#group = parts.group
+    this.#from = parts.policy.from
+    this.#onClose = onClose
+    this.#pauses = new Pauses(parts.ledger)
+    this.#consumer = new Consumer({ ...parts, member: `${process.pid}-${randomBytes(4).toString('hex')}` })
+  }
+
+  async start(): Promise<void> {
+    const { storage, filter, definition } = this.#choice
+    if (storage !== undefined) {
+      await this.#engine.admin.declare(storage, definition?.retention)
+      this.#watchPause(storage)
+      await this.#consumer.start(this.#sources(storage, filter))
+      return
+    }
+    const pattern = filter!
+    const first: Source[] = []
+    let started = false
+    this.#stops.push(
+      this.#engine.admin.watchTopics((name) => {
+        if (isPrivate(name) || this.#storages.has(name) || !overlaps(pattern, name)) return
+        const sources = this.#sources(name, covers(pattern, name) ? undefined : pattern)
+        this.#watchPause(name)
+        if (!started) first.push(...sources)
+        else this.#add(sources)
+      }),
+    )
+    // Storages that exist come first, some engines tell them in a moment only: those are added like new ones.
+    const beginning = [...first]
+    started = true
+    await this.#consumer.start(beginning)
+  }
+
+  #add(sources: readonly Source[]): void {
+    this.#adding = this.#adding.then(async () => {
+      if (this.#closing) return
+      for (const source of sources) await this.#consumer.add(source)
+    })
+    this.#adding.catch(() => {})
+  }
+
+  #sources(storage: string, filter: string | undefined): Source[] {
+    this.#storages.add(storage)
+    return [
+      { storage, filter, lanes: storage, from: this.#from },
+      { storage: privateTopic(storage, this.#group), filter: undefined, lanes: storage, from: 'earliest' },
+    ]
+  }
+
+  #watchPause(storage: string): void {
+    this.#stops.push(
+      this.#pauses.watch(storage, this.#group, (paused) => {
+        if (paused) this.#paused.add(storage)
+        else this.#paused.delete(storage)
+        this.#consumer.pause(this.#paused.size > 0)
+      }),
+    )
+  }
+
+  status(): SubscriptionStatus {
+    return { topic: this.#choice.label, topics: [...this.#storages], ...this.#consumer.status }
+  }
+
+  close(options: { deadlineMs?: number } = {}): Promise<void> {
+    const deadlineMs = options.deadlineMs ?? 30_000
+    if (!Number.isFinite(deadlineMs) || deadlineMs < 0)
+      throw new BusError('invalid_argument', `deadlineMs must not be negative, and is ${deadlineMs}`)
+    this.#closing ??= this.#close(deadlineMs)
+    return this.#closing
+  }
+
+  async #close(deadlineMs: number): Promise<void> {
+    for (const stop of this.#stops) stop()
+    try {
+      await this.#adding.catch(() => {})
+      await this.#consumer.close(deadlineMs)
+    } finally {
+      this.#onClose()
+    }
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close()
+  }
+}

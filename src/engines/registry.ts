@@ -1,0 +1,37 @@
+import { BusError } from '../errors.ts'
+import type { Engine } from './engine.ts'
+
+/** A broker's own options, under its name. */
+export interface EngineOptions {
+  readonly embedded?: {
+    /** How long the same id is stored once, ms. Default 10 minutes. */
+    readonly dedupeWindowMs?: number
+    /** The most bytes of bodies the store holds; publishing past it is refused. Default: no limit but the disk. */
+    readonly maxBytes?: number
+    /** How long messages are kept after every group has settled them, ms. Default 7 days. */
+    readonly historyMs?: number
+  }
+}
+
+type Open = (url: string, options: EngineOptions) => Promise<Engine>
+
+/** A scheme of a URL to the engine that serves it; each is imported only when used. */
+const engines: Readonly<Record<string, Open>> = {
+  file: async (url, options) =>
+    (await import('./embedded/engine.ts')).openEmbedded({ dir: url.slice('file:'.length).replace(/^\/\/(?=\/)/, ''), ...options.embedded }),
+  memory: async (_url, options) => (await import('./embedded/engine.ts')).openEmbedded({ dir: undefined, ...options.embedded }),
+}
+
+/** @throws BusError `invalid_argument` for a URL no engine serves */
+export async function openEngine(url: string, options: EngineOptions): Promise<Engine> {
+  const scheme = /^([a-z][a-z0-9+.-]*):/i.exec(url)?.[1]?.toLowerCase()
+  const open = scheme === undefined ? undefined : engines[scheme]
+  if (!open)
+    throw new BusError(
+      'invalid_argument',
+      `no engine serves '${url.replace(/\/\/[^@/]*@/, '//…@')}'; use ${Object.keys(engines)
+        .map((name) => `${name}:`)
+        .join(' or ')}, for example file:./.cozebus`,
+    )
+  return open(url, options)
+}

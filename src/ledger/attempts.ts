@@ -1,0 +1,63 @@
+import type { Ledger } from './ledger.ts'
+
+/** What is known of a message that failed, or whose process died, in one group. */
+export interface AttemptState {
+  /** Handler failures that counted. */
+  failures: number
+  /** Times the process died while handling it. */
+  crashes: number
+  /** A run is on: if this is read back, the process of that run died. */
+  started: boolean
+  /** Not before this time, ms since the epoch: the backoff, kept over a change of members. */
+  notBefore: number
+  firstFailureAt: number | undefined
+  lastFailureAt: number | undefined
+  error: string | undefined
+}
+
+export function newAttempts(): AttemptState {
+  return { failures: 0, crashes: 0, started: false, notBefore: 0, firstFailureAt: undefined, lastFailureAt: undefined, error: undefined }
+}
+
+/** Keys of the ledger are made of a storage, a group and a message's id, none of which may hold the separator. */
+export function attemptKey(storage: string, group: string, id: string): string {
+  return `${storage}/${group}/${id}`
+}
+
+/** Reads and writes {@link AttemptState}; nothing is kept for a message that goes well at once. */
+export class AttemptBook {
+  readonly #ledger: Ledger
+  readonly #group: string
+
+  constructor(ledger: Ledger, group: string) {
+    this.#ledger = ledger
+    this.#group = group
+  }
+
+  async read(storageAndIds: readonly { storage: string; id: string }[]): Promise<(AttemptState | undefined)[]> {
+    const found = await this.#ledger.read(
+      'attempts',
+      storageAndIds.map(({ storage, id }) => attemptKey(storage, this.#group, id)),
+    )
+    return found.map((bytes) => (bytes ? ({ ...newAttempts(), ...JSON.parse(Buffer.from(bytes).toString()) } as AttemptState) : undefined))
+  }
+
+  write(storage: string, id: string, state: AttemptState | undefined): Promise<void> {
+    return this.#ledger.write([
+      { space: 'attempts', key: attemptKey(storage, this.#group, id), value: state && Buffer.from(JSON.stringify(state)) },
+    ])
+  }
+
+  /** The ids of this storage that have a state at all, for engines that cannot tell a redelivery. */
+  async known(storage: string): Promise<Set<string>> {
+    const ids = new Set<string>()
+    const prefix = attemptKey(storage, this.#group, '')
+    let after: string | undefined
+    for (;;) {
+      const page = await this.#ledger.list('attempts', prefix, { after, limit: 1000 })
+      for (const { key } of page) ids.add(key.slice(prefix.length))
+      if (page.length < 1000) return ids
+      after = page.at(-1)!.key
+    }
+  }
+}

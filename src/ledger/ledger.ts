@@ -1,0 +1,30 @@
+/**
+ * Where the core keeps what a broker cannot: dead letters, attempts, pauses, blobs, schedules. Records under text keys,
+ * so that an SQLite table, a NATS bucket and a compacted Kafka topic can all serve.
+ */
+export interface Ledger {
+  /** Whose it is, for status: `embedded (./.cozebus)`. */
+  readonly name: string
+  /** Durable once it resolves, in the order given; a record without a value is deleted. */
+  write(records: readonly LedgerRecord[]): Promise<void>
+  /** In the order of the keys; undefined where there is none. */
+  read(space: LedgerSpace, keys: readonly string[]): Promise<(Uint8Array | undefined)[]>
+  /** In key order, keys that begin with the prefix, those after `after` only. */
+  list(space: LedgerSpace, prefix: string, page: { after?: string | undefined; limit: number }): Promise<LedgerEntry[]>
+  count(space: LedgerSpace, prefix: string): Promise<number>
+  /** Calls with each key that changes from now on. Returns the way to stop. */
+  watch(space: LedgerSpace, prefix: string, listener: (key: string) => void): () => void
+}
+
+export type LedgerSpace = 'dead-letters' | 'attempts' | 'pauses' | 'blobs' | 'schedules'
+
+export interface LedgerRecord {
+  readonly space: LedgerSpace
+  readonly key: string
+  readonly value: Uint8Array | undefined
+}
+
+export interface LedgerEntry {
+  readonly key: string
+  readonly value: Uint8Array
+}

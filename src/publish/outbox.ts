@@ -1,0 +1,156 @@
+import type { Engine, Outgoing, PublishOutcome } from '../engines/engine.ts'
+import { BusError, toBusError } from '../errors.ts'
+import type { Events } from '../observe/events.ts'
+
+/** A message on its way out. `done` is called exactly once. */
+export interface Parcel {
+  readonly message: Outgoing
+  readonly signal: AbortSignal | undefined
+  readonly deadline: number
+  readonly done: (outcome: PublishOutcome) => void
+}
+
+const firstRetryMs = 20
+const lastRetryMs = 1000
+const batchMost = 1000
+const batchBytes = 4 * 1024 * 1024
+
+/**
+ * The way out: at most `window` messages unconfirmed, one batch a tick, one unconfirmed message a key where the engine
+ * does not keep the order of several, and a retry with the same id for as long as the caller's time lasts.
+ */
+export class Outbox {
+  readonly #engine: Engine
+  readonly #window: number
+  readonly #events: Events
+  /** Waiting for room in the window, in order. */
+  #queue: Parcel[] = []
+  #head = 0
+  #unconfirmed = 0
+  #scheduled = false
+  /** Keys with an unconfirmed message, and those that wait behind it. */
+  readonly #keys = new Map<string, Parcel[]>()
+  #closed = false
+  #idle: (() => void)[] = []
+
+  constructor(engine: Engine, window: number, events: Events) {
+    this.#engine = engine
+    this.#window = window
+    this.#events = events
+  }
+
+  /** Messages handed in and not yet confirmed. */
+  get pending(): number {
+    return this.#unconfirmed + this.#queue.length - this.#head
+  }
+
+  push(parcel: Parcel): void {
+    if (this.#closed) {
+      parcel.done({ ok: false, error: new BusError('closed', 'the bus is closed; connect again to publish') })
+      return
+    }
+    this.#queue.push(parcel)
+    this.#schedule()
+  }
+
+  #schedule(): void {
+    if (this.#scheduled || this.#unconfirmed >= this.#window) return
+    this.#scheduled = true
+    setImmediate(this.#flush)
+  }
+
+  #flush = (): void => {
+    this.#scheduled = false
+    let batch: Parcel[] = []
+    let bytes = 0
+    while (this.#head < this.#queue.length && this.#unconfirmed < this.#window) {
+      const parcel = this.#queue[this.#head]!
+      this.#queue[this.#head++] = undefined as unknown as Parcel
+      if (parcel.signal?.aborted) {
+        parcel.done({
+          ok: false,
+          error: new BusError('aborted', 'the publish was aborted before it was sent; nothing was stored', { cause: parcel.signal.reason }),
+        })
+        continue
+      }
+      this.#unconfirmed++
+      if (this.#mustWait(parcel)) continue
+      bytes += parcel.message.body.byteLength
+      batch.push(parcel)
+      if (batch.length >= batchMost || bytes >= batchBytes) {
+        void this.#send(batch)
+        batch = []
+        bytes = 0
+      }
+    }
+    if (this.#head === this.#queue.length) {
+      this.#queue = []
+      this.#head = 0
+    } else if (this.#head > 4096) {
+      this.#queue = this.#queue.slice(this.#head)
+      this.#head = 0
+    }
+    if (batch.length > 0) void this.#send(batch)
+  }
+
+  /** Whether an earlier message of the key is unconfirmed on an engine that might let this one pass it. */
+  #mustWait(parcel: Parcel): boolean {
+    const { key, storage } = parcel.message
+    if (key === undefined || this.#engine.capabilities.orderedPipelining) return false
+    const lane = `${storage}/${key}`
+    const waiting = this.#keys.get(lane)
+    if (waiting) waiting.push(parcel)
+    else this.#keys.set(lane, [])
+    return waiting !== undefined
+  }
+
+  async #send(batch: Parcel[]): Promise<void> {
+    let left = batch
+    for (let waitMs = firstRetryMs; left.length > 0; waitMs = Math.min(lastRetryMs, waitMs * 2)) {
+      let outcomes: readonly PublishOutcome[]
+      try {
+        outcomes = await this.#engine.publish(left.map((parcel) => parcel.message))
+      } catch (thrown) {
+        const error = toBusError(thrown, 'publish_unknown')
+        outcomes = left.map(() => ({ ok: false, error }))
+      }
+      const again: Parcel[] = []
+      const now = Date.now()
+      for (const [i, parcel] of left.entries()) {
+        const outcome = outcomes[i]!
+        if (!outcome.ok && this.#mayRepeat(outcome.error) && !parcel.signal?.aborted && now + waitMs < parcel.deadline) again.push(parcel)
+        else this.#confirm(parcel, outcome)
+      }
+      left = again
+      if (left.length > 0) await new Promise((resolve) => setTimeout(resolve, waitMs))
+    }
+  }
+
+  #mayRepeat(error: BusError): boolean {
+    if (error.code === 'engine_unavailable') return true
+    // What may be stored is sent again only where the engine stores the same id once.
+    return error.code === 'publish_unknown' && this.#engine.capabilities.dedupeWindowMs > 0
+  }
+
+  #confirm(parcel: Parcel, outcome: PublishOutcome): void {
+    this.#unconfirmed--
+    const { key, storage } = parcel.message
+    if (key !== undefined && !this.#engine.capabilities.orderedPipelining) {
+      const lane = `${storage}/${key}`
+      const next = this.#keys.get(lane)?.shift()
+      if (next) void this.#send([next])
+      else this.#keys.delete(lane)
+    }
+    if (outcome.ok) this.#events.published(storage, 1)
+    parcel.done(outcome)
+    if (this.#head < this.#queue.length) this.#schedule()
+    if (this.pending === 0 && this.#idle.length > 0) for (const resolve of this.#idle.splice(0)) resolve()
+  }
+
+  /** Resolves once everything handed in is confirmed or refused; nothing more is taken. */
+  drain(): Promise<void> {
+    this.#closed = true
+    if (this.pending === 0) return Promise.resolve()
+    return new Promise((resolve) => this.#idle.push(resolve))
+  }
+}

@@ -1,0 +1,72 @@
+import type { ReplyMessage, RequestMessage, Requests } from '../engines/engine.ts'
+import { BusError, toBusError } from '../errors.ts'
+import { bytesCodec, type Codec, jsonCodec } from '../message/codec.ts'
+import type { Headers } from '../message/headers.ts'
+import { newId } from '../message/id.ts'
+import { visibleHeaders } from '../message/wire.ts'
+import type { AnyDefinition } from '../topic/definition.ts'
+
+/** A question as a responder gets it. */
+export interface Request<Body = any> {
+  readonly id: string
+  readonly topic: string
+  readonly params: Record<string, string>
+  readonly body: Body
+  readonly headers: Headers
+  readonly askedAt: Date
+}
+
+/** The header that carries a responder's failure. */
+const errorHeader = 'cozebus-error'
+
+function encodeBody(body: unknown): { body: Uint8Array; headers: Headers | undefined } {
+  return body instanceof Uint8Array
+    ? { body, headers: { 'content-type': 'application/octet-stream' } }
+    : { body: jsonCodec.encode(body ?? null), headers: undefined }
+}
+
+function codecOf(headers: Headers | undefined): Codec {
+  return headers?.['content-type'] === 'application/octet-stream' ? bytesCodec : jsonCodec
+}
+
+/** @throws BusError `timeout`, `no_responders`, `aborted`; `internal` with the responder's words when it failed */
+export async function ask(
+  requests: Requests,
+  name: string,
+  question: unknown,
+  timeoutMs: number,
+  headers: Headers | undefined,
+  signal: AbortSignal | undefined,
+): Promise<unknown> {
+  const encoded = encodeBody(question)
+  const reply = await requests.request(
+    { name, id: newId(), headers: { ...headers, ...encoded.headers }, body: encoded.body, at: Date.now() },
+    timeoutMs,
+    signal,
+  )
+  const failure = reply.headers?.[errorHeader]
+  if (failure !== undefined) throw new BusError('internal', `the responder of '${name}' failed: ${decodeURIComponent(failure)}`)
+  return codecOf(reply.headers).decode(reply.body)
+}
+
+/** What an engine calls for each question: decodes, runs the handler, and turns a throw into an answer that says so. */
+export function responder(
+  definition: AnyDefinition | undefined,
+  handler: (request: Request) => unknown,
+): (message: RequestMessage) => Promise<ReplyMessage> {
+  return async (message) => {
+    try {
+      const answer = await handler({
+        id: message.id,
+        topic: message.name,
+        params: definition?.parse(message.name) ?? {},
+        body: codecOf(message.headers).decode(message.body),
+        headers: visibleHeaders(message.headers),
+        askedAt: new Date(message.at),
+      })
+      return encodeBody(answer)
+    } catch (thrown) {
+      return { headers: { [errorHeader]: encodeURIComponent(toBusError(thrown).message.slice(0, 2000)) }, body: new Uint8Array(0) }
+    }
+  }
+}
