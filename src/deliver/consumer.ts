@@ -471,9 +471,10 @@ export class Consumer implements DeliverySink {
   }
 
   #refill(): void {
-    if (this.#phase !== 'open' || this.#paused || !this.#engine || this.#breaker.open) return
+    if (this.#phase !== 'open' || this.#paused || !this.#engine) return
     const active = this.#running * this.#parts.runner.size + this.#ready.length
-    const grant = this.#credit.next(active, this.#lanes.parked, performance.now())
+    // While everything fails, one message to try is all that is needed.
+    const grant = this.#credit.next(active, this.#lanes.parked, performance.now(), this.#breaker.open ? 1 : undefined)
     if (grant) this.#engine.grant(grant.messages, grant.bytes)
   }
 

@@ -32,7 +32,7 @@ export class Credit {
   }
 
   /** What to grant now, given what is running or could run, and what waits behind its key; undefined = nothing worth a call. */
-  next(active: number, parked: number, now: number): { messages: number; bytes: number } | undefined {
+  next(active: number, parked: number, now: number, most = Number.POSITIVE_INFINITY): { messages: number; bytes: number } | undefined {
     const elapsed = now - this.#since
     if (elapsed >= windowMs) {
       this.#ahead = Math.min(mostAhead, Math.ceil((this.#finished * windowMs) / elapsed))
@@ -40,7 +40,7 @@ export class Credit {
       this.#since = now
     }
     if (parked >= this.#parkedMost) return undefined
-    const target = this.#concurrency + Math.max(this.#ahead, Math.min(mostAhead, this.#finished))
+    const target = Math.min(most, this.#concurrency + Math.max(this.#ahead, Math.min(mostAhead, this.#finished)))
     const messages = target - active - this.granted
     // A call into the engine for each message would cost more than the message: wait for a quarter, unless nothing is left.
     if (messages <= 0 || (messages < target / 4 && active + this.granted > 0)) return undefined

@@ -16,6 +16,8 @@ export class Connection {
   #listeners = new Set<(health: EngineHealth) => void>()
   #idle: (() => void)[] = []
   #odd = false
+  // Keeps the process running as a socket would; the timers of the broker do not, for they are not of this process.
+  readonly #socket = setInterval(() => {}, 2 ** 30)
   readonly #store: Store
 
   constructor(store: Store) {
@@ -66,6 +68,7 @@ export class Connection {
 
   end(): void {
     this.#state = 'ended'
+    clearInterval(this.#socket)
     this.#loseFlights()
     this.#listeners.clear()
   }

@@ -1,0 +1,130 @@
+import type { Engine, Outgoing, PublishOutcome, StorageName } from '../../engines/engine.ts'
+import { BusError } from '../../errors.ts'
+import { TopicWatch } from './connection.ts'
+import type { LogEngine } from './log.ts'
+import { LogGroup } from './log-group.ts'
+import { type LogRecord, LogTopic } from './log-topic.ts'
+import { type ModelBroker, maxMessageBytes, reconnectMs, sessionMs } from './model.ts'
+import { innermost } from './wrapping.ts'
+
+/** The server side of the log model. */
+export class LogBroker implements ModelBroker {
+  readonly partitions: number
+  readonly topics = new Map<StorageName, LogTopic>()
+  readonly groups = new Map<string, LogGroup>()
+  readonly engines = new Set<LogEngine>()
+  readonly watch = new TopicWatch()
+  readonly #make: (broker: LogBroker) => LogEngine
+  readonly #tails = new Set<(record: LogRecord) => void>()
+  readonly #everStored = new Map<StorageName, number>()
+  #reachable = true
+  #timer: NodeJS.Timeout | undefined
+
+  constructor(partitions: number, make: (broker: LogBroker) => LogEngine) {
+    this.partitions = partitions
+    this.#make = make
+  }
+
+  // ── for tests ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  async connect(): Promise<Engine> {
+    if (!this.#reachable) throw new BusError('engine_unavailable', 'the broker is not reachable; try again')
+    const engine = this.#make(this)
+    this.engines.add(engine)
+    return engine
+  }
+
+  restart(): void {
+    for (const { connection } of this.engines) connection.cut('the broker restarts')
+    this.#expelAll()
+    clearTimeout(this.#timer)
+    if (this.#reachable) this.#timer = setTimeout(() => this.#reconnect(), reconnectMs).unref()
+  }
+
+  crash(engine: Engine): void {
+    const gone = innermost(engine) as LogEngine
+    if (!this.engines.delete(gone)) return
+    gone.die()
+    setTimeout(() => {
+      for (const member of gone.members) member.group.leave(member)
+    }, sessionMs).unref()
+  }
+
+  down(): void {
+    this.#reachable = false
+    for (const { connection } of this.engines) connection.cut('the broker is not reachable')
+    clearTimeout(this.#timer)
+    this.#timer = setTimeout(() => this.#expelAll(), sessionMs).unref()
+  }
+
+  up(): void {
+    this.#reachable = true
+    clearTimeout(this.#timer)
+    this.#reconnect()
+  }
+
+  stored(storage: StorageName): number {
+    return this.#everStored.get(storage) ?? 0
+  }
+
+  // ── for its engines ───────────────────────────────────────────────────────────────────────────────────────────────
+
+  store(message: Outgoing): PublishOutcome {
+    const { storage, body, deliverAt } = message
+    if (body.byteLength > maxMessageBytes)
+      return { ok: false, error: new BusError('message_too_large', `${body.byteLength} bytes; log-model takes ${maxMessageBytes}`) }
+    if (deliverAt !== undefined)
+      return { ok: false, error: new BusError('unsupported', 'log-model keeps no delay; schedule through the ledger') }
+    const record = this.topic(storage).append(message)
+    this.#everStored.set(storage, this.stored(storage) + 1)
+    for (const tail of this.#tails) tail(record)
+    this.#wake(storage)
+    return { ok: true, position: `${record.partition}:${record.offset}`, duplicate: false }
+  }
+
+  /** As brokers with topics made on first use do. */
+  topic(storage: StorageName): LogTopic {
+    let topic = this.topics.get(storage)
+    if (!topic) {
+      topic = new LogTopic(storage, this.partitions)
+      this.topics.set(storage, topic)
+      this.watch.appeared(storage)
+      // Those that read a topic of this name, deleted since, read the new one.
+      for (const group of this.groups.values()) if (group.readers(storage).length > 0) group.rebalance()
+    }
+    return topic
+  }
+
+  /** @throws BusError `not_found` */
+  existing(storage: StorageName): LogTopic {
+    const topic = this.topics.get(storage)
+    if (!topic) throw new BusError('not_found', `no topic '${storage}'`)
+    return topic
+  }
+
+  group(name: string): LogGroup {
+    let group = this.groups.get(name)
+    if (!group) this.groups.set(name, (group = new LogGroup(name, (storage) => this.topic(storage))))
+    return group
+  }
+
+  tail(listener: (record: LogRecord) => void): () => void {
+    this.#tails.add(listener)
+    return () => this.#tails.delete(listener)
+  }
+
+  #wake(storage: StorageName): void {
+    for (const group of this.groups.values()) for (const member of group.members) if (member.sources.has(storage)) member.wake()
+  }
+
+  #expelAll(): void {
+    for (const group of this.groups.values()) group.expelAll()
+  }
+
+  #reconnect(): void {
+    for (const engine of [...this.engines]) {
+      engine.connection.heal()
+      engine.rejoin()
+    }
+  }
+}

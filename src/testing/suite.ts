@@ -1,0 +1,41 @@
+import type { Case } from './cases/case.ts'
+import { facets } from './cases/facets.ts'
+import { failures } from './cases/failures.ts'
+import { groups } from './cases/groups.ts'
+import { leases } from './cases/leases.ts'
+import { order } from './cases/order.ts'
+import { publishing } from './cases/publishing.ts'
+import { Harness, type Subject } from './harness.ts'
+
+const cases: readonly Case[] = [...publishing, ...groups, ...failures, ...order, ...leases, ...facets]
+
+export interface SuiteTest {
+  /** `R4: at the limit the message becomes a dead letter`. */
+  readonly name: string
+  readonly rule: string
+  /** Why it does not apply, by the engine's own capabilities. */
+  readonly skip: string | undefined
+  /** Throws when the engine breaks the rule. The seed gives the workload; the same seed gives the same one. */
+  run(seed?: number): Promise<void>
+}
+
+/** The conformance suite over one engine: hand its tests to any runner. */
+export async function conformance(subject: Subject): Promise<SuiteTest[]> {
+  const probe = await subject.open()
+  const { capabilities } = probe
+  const tests = cases.map((one) => ({
+    name: `${one.rule}: ${one.name}`,
+    rule: one.rule,
+    skip: one.skip?.(capabilities, probe, subject),
+    async run(seed = Math.floor(Math.random() * 2 ** 31)) {
+      const harness = new Harness(subject, one.name)
+      try {
+        await one.run(harness, seed)
+      } finally {
+        await harness.end()
+      }
+    },
+  }))
+  await probe.close()
+  return tests
+}
