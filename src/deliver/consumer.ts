@@ -250,6 +250,8 @@ export class Consumer implements DeliverySink {
       state.started = true
       await this.#writeState(job)
     }
+    // Meanwhile a drain may have given some back, or a lease may have been lost.
+    jobs = jobs.filter((job) => job.state === 'queued')
     if (jobs.length > 0) this.#run(jobs)
     else this.#free()
   }

@@ -191,7 +191,7 @@ export const failures: readonly Case[] = [
       let runs = 0
       const work = await bus.subscribe(
         h.topic,
-        { group: 'g', concurrency: 4, retry: { attempts: 3, initial: 1, jitter: 'none' }, breaker: { failures: 5, initial: 40, max: 40 } },
+        { group: 'g', concurrency: 4, retry: { attempts: 3, initial: 1, jitter: 'none' }, breaker: { failures: 3, initial: 40, max: 40 } },
         () => {
           runs++
           if (broken) throw new Error('outage')

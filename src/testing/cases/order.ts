@@ -119,7 +119,8 @@ export const order: readonly Case[] = [
     name: 'a random workload: groups, members, keys, failures, a drain in the middle',
     async run(h, seed) {
       const random = new Random(seed)
-      const ordered = (await h.bus()).status().capabilities.ordering === 'group'
+      const { capabilities } = (await h.bus()).status()
+      const ordered = capabilities.ordering === 'group'
       const publisher = await h.bus()
       const failed = new Set<string>()
       const groups = ['g1', 'g2']

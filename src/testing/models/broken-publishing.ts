@@ -100,13 +100,13 @@ export const brokenPublishing: readonly BrokenEngine[] = [
   },
   {
     name: 'bytes-through-text',
-    rule: 'R10',
+    rule: 'R12',
     breaks: 'passes bodies through UTF-8 text, which changes every byte that is none',
     wrap: (engine) => altered(engine, (message) => ({ ...message, body: Buffer.from(Buffer.from(message.body).toString('utf8')) })),
   },
   {
     name: 'truncates-bytes',
-    rule: 'R10',
+    rule: 'R12',
     breaks: 'stores the first 4096 bytes of a body',
     wrap: (engine) => altered(engine, (message) => ({ ...message, body: message.body.subarray(0, 4096) })),
   },

@@ -43,7 +43,7 @@ export const brokenSettling: readonly BrokenEngine[] = [
     name: 'never-extends',
     rule: 'R5',
     breaks: 'confirms extensions and does nothing',
-    shows: ({ lease }) => lease.maxMs > 0 && lease.maxMs !== Infinity,
+    shows: ({ lease, settle }) => lease.maxMs > 0 && settle === 'message', // where only positions are kept there is no lease to run out
     wrap: (engine) => altered(engine, (settlement) => (settlement.kind === 'extend' ? undefined : settlement)),
   },
   {

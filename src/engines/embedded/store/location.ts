@@ -1,0 +1,58 @@
+import { accessSync, closeSync, constants, mkdirSync, openSync, readSync, statfsSync, statSync } from 'node:fs'
+import { join } from 'node:path'
+import { BusError } from '../../../errors.ts'
+
+export const fileName = 'bus.db'
+
+/** File systems whose locks and shared memory do not hold between machines, by statfs type (Linux). */
+const networkTypes = new Map([
+  [0x6969, 'NFS'],
+  [0x517b, 'SMB'],
+  [0xff534d42, 'CIFS'],
+  [0xfe534d42, 'SMB2'],
+])
+
+const magic = 'SQLite format 3\0'
+
+/** Makes the folder, and refuses what can be seen to fail before SQLite touches it. Returns the file's path. */
+export function prepareLocation(dir: string): string {
+  try {
+    mkdirSync(dir, { recursive: true })
+  } catch (error) {
+    throw locationError(dir, error)
+  }
+  const type = statfsSync(dir).type >>> 0
+  const network = networkTypes.get(type)
+  if (network) throw new BusError('unsupported', `store '${dir}': it is on ${network}, where file locks do not hold between machines; use a local disk, or a broker (nats://) for several machines`)
+  const file = join(dir, fileName)
+  try {
+    accessSync(dir, constants.W_OK | constants.X_OK)
+    const size = statSync(file, { throwIfNoEntry: false })?.size ?? 0
+    if (size > 0) {
+      accessSync(file, constants.R_OK | constants.W_OK)
+      checkHeader(file)
+    }
+  } catch (error) {
+    throw locationError(dir, error)
+  }
+  return file
+}
+
+function checkHeader(file: string): void {
+  const fd = openSync(file, 'r')
+  try {
+    const head = Buffer.alloc(16)
+    const read = readSync(fd, head, 0, 16, 0)
+    if (read < 16 || head.toString('latin1') !== magic) throw new BusError('store_corrupt', `store '${file}': it is not a database of the bus; nothing was overwritten. Move the file aside, or choose another folder`)
+  } finally {
+    closeSync(fd)
+  }
+}
+
+function locationError(dir: string, thrown: unknown): BusError {
+  if (thrown instanceof BusError) return thrown
+  const { code, message } = thrown as NodeJS.ErrnoException
+  if (code === 'EACCES' || code === 'EPERM' || code === 'EROFS') return new BusError('store_readonly', `store '${dir}': it cannot be written (${message}); give this user write permission to the folder and every file in it, or choose another folder`, { cause: thrown })
+  if (code === 'ENOSPC' || code === 'EDQUOT') return new BusError('store_full', `store '${dir}': the disk is full (${message}); free space or choose another disk`, { cause: thrown })
+  return new BusError('invalid_argument', `store '${dir}': ${message}; name a folder that can be made`, { cause: thrown })
+}
