@@ -37,7 +37,10 @@ export class PublishPromise extends Promise<Receipt> {
   /** Calls back with the failure if nobody asked by then. */
   guard(onError: (error: BusError) => void): void {
     super.then(undefined, (error: BusError) => {
-      if (!this.#asked) onError(error)
+      // `await` asks a few microtasks late: a publish refused at once must not be told twice.
+      setImmediate(() => {
+        if (!this.#asked) onError(error)
+      })
     })
   }
 }

@@ -50,7 +50,9 @@ export class Scheduler {
   async #run(): Promise<void> {
     try {
       const now = Date.now()
-      const due = (await this.#ledger.list('schedules', '', { limit: 100 })).filter(({ key }) => Number(key.slice(0, 16)) + (this.#own.has(key) ? 0 : graceMs) <= now)
+      const due = (await this.#ledger.list('schedules', '', { limit: 100 })).filter(
+        ({ key }) => Number(key.slice(0, 16)) + (this.#own.has(key) ? 0 : graceMs) <= now,
+      )
       if (due.length === 0) return
       const outcomes = await this.#engine.publish(due.map(({ value }) => parse(value)))
       const sent = due.filter((_, i) => outcomes[i]!.ok)

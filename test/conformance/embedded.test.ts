@@ -3,6 +3,7 @@ import { rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, test } from 'vitest'
+import type { Engine } from '../../src/engines/engine.ts'
 import { openEngine } from '../../src/engines/registry.ts'
 import { conformance } from '../../src/testing/suite.ts'
 
@@ -11,5 +12,16 @@ afterAll(() => rm(dir, { recursive: true, force: true }))
 
 const tests = await conformance({ name: 'embedded', open: () => openEngine(`file:${dir}`, {}) })
 describe('the embedded engine', () => {
-  for (const one of tests) test.skipIf(one.skip !== undefined)(one.skip === undefined ? one.name : `${one.name} (${one.skip})`, () => one.run())
+  for (const one of tests)
+    test.skipIf(one.skip !== undefined)(one.skip === undefined ? one.name : `${one.name} (${one.skip})`, () => one.run())
+})
+
+// A store in memory belongs to one engine: here several buses share it, and none closes it.
+const memory = await openEngine('memory:', {})
+const shared: Engine = new Proxy(memory, { get: (target, name) => (name === 'close' ? async () => {} : Reflect.get(target, name, target)) })
+const memoryTests = await conformance({ name: 'memory', open: async () => shared })
+describe('the store in memory', () => {
+  afterAll(() => memory.close())
+  for (const one of memoryTests)
+    test.skipIf(one.skip !== undefined)(one.skip === undefined ? one.name : `${one.name} (${one.skip})`, () => one.run())
 })

@@ -11,9 +11,20 @@ export function storeError(error: unknown, path: string): BusError {
   if (error instanceof BusError) return error
   const code = ((error as { errcode?: number }).errcode ?? 0) & 0xff
   const text = error instanceof Error ? error.message : String(error)
-  if (code === 13) return new BusError('store_full', `the disk of the store ${path} is full; free some space, nothing that was confirmed is lost`, { cause: error })
-  if (code === 8 || code === 14) return new BusError('store_readonly', `the store ${path} cannot be written (${text}); check the folder's owner and permissions`, { cause: error })
-  if (code === 11 || code === 26) return new BusError('store_corrupt', `the file ${path} is damaged or no store of cozebus (${text}); nothing was changed in it: restore a copy, or give another folder`, { cause: error })
+  if (code === 13)
+    return new BusError('store_full', `the disk of the store ${path} is full; free some space, nothing that was confirmed is lost`, {
+      cause: error,
+    })
+  if (code === 8 || code === 14)
+    return new BusError('store_readonly', `the store ${path} cannot be written (${text}); check the folder's owner and permissions`, {
+      cause: error,
+    })
+  if (code === 11 || code === 26)
+    return new BusError(
+      'store_corrupt',
+      `the file ${path} is damaged or no store of cozebus (${text}); nothing was changed in it: restore a copy, or give another folder`,
+      { cause: error },
+    )
   if (code === busy) return new BusError('engine_unavailable', `the store ${path} is locked by another process`, { cause: error })
   return new BusError('publish_rejected', `the store ${path} refused: ${text}`, { cause: error })
 }
@@ -39,7 +50,9 @@ export class Database {
     } catch (error) {
       db?.close()
       if ((error as { code?: string }).code === 'EACCES' || (error as { code?: string }).code === 'EROFS')
-        throw new BusError('store_readonly', `the folder ${dir} cannot be made or written; check its owner and permissions`, { cause: error })
+        throw new BusError('store_readonly', `the folder ${dir} cannot be made or written; check its owner and permissions`, {
+          cause: error,
+        })
       throw storeError(error, this.path)
     }
     this.db = db
@@ -57,13 +70,21 @@ export class Database {
         }
       }
     }
-    const read = (name: string): number => Number(Object.values(patiently(() => db.prepare(`PRAGMA ${name}`).get()) as Record<string, number>)[0])
+    const read = (name: string): number =>
+      Number(Object.values(patiently(() => db.prepare(`PRAGMA ${name}`).get()) as Record<string, number>)[0])
     const version = read('user_version')
     const application = read('application_id')
     const tables = Number((patiently(() => db.prepare('SELECT count(*) AS n FROM sqlite_schema').get()) as { n: number }).n)
-    if (tables > 0 && application !== applicationId) throw new BusError('store_corrupt', `the file ${this.path} belongs to another program; give another folder`)
-    if (version > migrations.length) throw new BusError('store_newer', `the store ${this.path} was written by a newer cozebus (schema ${version}, this one knows ${migrations.length}); upgrade cozebus`)
-    patiently(() => db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -16000; PRAGMA wal_autocheckpoint = 2000'))
+    if (tables > 0 && application !== applicationId)
+      throw new BusError('store_corrupt', `the file ${this.path} belongs to another program; give another folder`)
+    if (version > migrations.length)
+      throw new BusError(
+        'store_newer',
+        `the store ${this.path} was written by a newer cozebus (schema ${version}, this one knows ${migrations.length}); upgrade cozebus`,
+      )
+    patiently(() =>
+      db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -16000; PRAGMA wal_autocheckpoint = 2000'),
+    )
     if (version === migrations.length) return
     patiently(() => db.exec('BEGIN IMMEDIATE'))
     try {

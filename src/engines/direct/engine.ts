@@ -1,7 +1,24 @@
 import { resolve } from 'node:path'
 import { BusError } from '../../errors.ts'
 import { isPattern, overlaps } from '../../topic/pattern.ts'
-import type { Capabilities, Delivery, DeliverySink, Engine, EngineAdmin, EngineHealth, EngineSubscription, Live, Outgoing, PublishOutcome, ReadFrom, Settlement, SettleResult, Source, Stored, SubscriptionSpec } from '../engine.ts'
+import type {
+  Capabilities,
+  Delivery,
+  DeliverySink,
+  Engine,
+  EngineAdmin,
+  EngineHealth,
+  EngineSubscription,
+  Live,
+  Outgoing,
+  PublishOutcome,
+  ReadFrom,
+  Settlement,
+  SettleResult,
+  Source,
+  Stored,
+  SubscriptionSpec,
+} from '../engine.ts'
 import { Database } from './database.ts'
 import { Groups, type Reader } from './groups.ts'
 import { DirectKv } from './kv.ts'
@@ -77,7 +94,9 @@ class DirectEngine implements Engine {
     }
     this.live = { subscribe: async (pattern, listener) => this.#tail(pattern, listener) }
     this.admin = this.#makeAdmin()
-    this.#process = this.#turns.write(() => Number(this.#database.run('INSERT INTO process(lock, pid, started_at) VALUES(?, ?, ?)', '', process.pid, Date.now()).lastInsertRowid))
+    this.#process = this.#turns.write(() =>
+      Number(this.#database.run('INSERT INTO process(lock, pid, started_at) VALUES(?, ?, ?)', '', process.pid, Date.now()).lastInsertRowid),
+    )
     this.#process.catch(() => {})
     this.#version = this.#database.version
     if (dir !== undefined) this.#stops.push(this.#database.bell(dir, () => this.#look()))
@@ -119,13 +138,15 @@ class DirectEngine implements Engine {
     this.#timer = setTimeout(
       () => {
         this.#timerAt = Number.POSITIVE_INFINITY
-        this.#turns.write(() => this.#topics.due(Date.now())).then(
-          (next) => {
-            this.#arm(next)
-            this.#wake()
-          },
-          () => this.#arm(Date.now() + 1000),
-        )
+        this.#turns
+          .write(() => this.#topics.due(Date.now()))
+          .then(
+            (next) => {
+              this.#arm(next)
+              this.#wake()
+            },
+            () => this.#arm(Date.now() + 1000),
+          )
       },
       Math.min(2 ** 31 - 1, Math.max(1, at - Date.now())),
     )
@@ -167,7 +188,9 @@ class DirectEngine implements Engine {
         const rows = this.#database.all<Row>(`SELECT ${columns} FROM message WHERE seq > ? ORDER BY seq LIMIT 500`, at)
         if (rows.length === 0) return
         at = rows.at(-1)!.seq
-        const batch = rows.map((row) => this.#topics.stored(row)).filter(({ name, storage }) => (isPattern(pattern) ? overlaps(pattern, name) : pattern === name || pattern === storage))
+        const batch = rows
+          .map((row) => this.#topics.stored(row))
+          .filter(({ name, storage }) => (isPattern(pattern) ? overlaps(pattern, name) : pattern === name || pattern === storage))
         if (batch.length > 0) listener(batch)
       }
     }
@@ -233,7 +256,14 @@ class DirectEngine implements Engine {
     const now = Date.now()
     this.#turns
       .write(() => {
-        for (const topic of this.#database.all<{ id: number; age_ms: number | null; most_messages: number | null; most_bytes: number | null; messages: number; bytes: number }>('SELECT id, age_ms, most_messages, most_bytes, messages, bytes FROM topic WHERE messages > 0')) {
+        for (const topic of this.#database.all<{
+          id: number
+          age_ms: number | null
+          most_messages: number | null
+          most_bytes: number | null
+          messages: number
+          bytes: number
+        }>('SELECT id, age_ms, most_messages, most_bytes, messages, bytes FROM topic WHERE messages > 0')) {
           const floor = this.#database.get<{ seq: number | null }>(
             `SELECT min(seq) AS seq FROM (SELECT cursor AS seq FROM grp WHERE topic = ?1 UNION ALL SELECT l.seq - 1 FROM lease l JOIN grp g ON g.id = l.grp WHERE g.topic = ?1
              UNION ALL SELECT w.seq - 1 FROM waiting w JOIN grp g ON g.id = w.grp WHERE g.topic = ?1)`,
@@ -242,9 +272,19 @@ class DirectEngine implements Engine {
           const settled = floor ?? Number.MAX_SAFE_INTEGER
           const old = this.#topics.after(topic.id, { timeMs: now - (topic.age_ms ?? historyMs) })
           let upTo = Math.min(settled, old)
-          const excess = Math.max(topic.most_messages === null ? 0 : topic.messages - topic.most_messages, topic.most_bytes === null || topic.bytes <= topic.most_bytes ? 0 : Math.ceil(((topic.bytes - topic.most_bytes) / topic.bytes) * topic.messages))
+          const excess = Math.max(
+            topic.most_messages === null ? 0 : topic.messages - topic.most_messages,
+            topic.most_bytes === null || topic.bytes <= topic.most_bytes
+              ? 0
+              : Math.ceil(((topic.bytes - topic.most_bytes) / topic.bytes) * topic.messages),
+          )
           if (excess > 0) {
-            const last = this.#database.get<{ seq: number }>('SELECT seq FROM message WHERE topic = ? ORDER BY seq LIMIT 1 OFFSET ?', topic.id, excess - 1)?.seq ?? 0
+            const last =
+              this.#database.get<{ seq: number }>(
+                'SELECT seq FROM message WHERE topic = ? ORDER BY seq LIMIT 1 OFFSET ?',
+                topic.id,
+                excess - 1,
+              )?.seq ?? 0
             upTo = Math.max(upTo, Math.min(settled, last))
           }
           this.#topics.remove(topic.id, upTo, 1000)
@@ -262,7 +302,9 @@ class DirectEngine implements Engine {
   close(): Promise<void> {
     this.#closing ??= (async () => {
       for (const subscription of [...this.#subscriptions]) await subscription.close().catch(() => {})
-      await this.#process.then((id) => this.#turns.write(() => void this.#database.run('DELETE FROM process WHERE id = ?', id), false)).catch(() => {})
+      await this.#process
+        .then((id) => this.#turns.write(() => void this.#database.run('DELETE FROM process WHERE id = ?', id), false))
+        .catch(() => {})
       for (const stop of this.#stops) stop()
       clearTimeout(this.#timer)
       this.#turns.close()
@@ -288,7 +330,14 @@ class DirectSubscription implements EngineSubscription {
   #closed = false
   onClose: () => void = () => {}
 
-  constructor(spec: SubscriptionSpec, sink: DeliverySink, process: number, turns: Turns, groups: Groups, arm: (at: number | undefined) => void) {
+  constructor(
+    spec: SubscriptionSpec,
+    sink: DeliverySink,
+    process: number,
+    turns: Turns,
+    groups: Groups,
+    arm: (at: number | undefined) => void,
+  ) {
     this.#spec = spec
     this.#sink = sink
     this.#process = process
@@ -349,7 +398,14 @@ class DirectSubscription implements EngineSubscription {
     for (const reader of readers) {
       const messages = this.#messages - deliveries.length
       if (messages <= 0 || this.#stopped) break
-      const claimed = this.#groups.claim(reader, this.#spec.orderScope === 'group' ? this.#spec.order : 'none', this.#spec.leaseMs, Math.min(messages, 1000), bytes, Date.now())
+      const claimed = this.#groups.claim(
+        reader,
+        this.#spec.orderScope === 'group' ? this.#spec.order : 'none',
+        this.#spec.leaseMs,
+        Math.min(messages, 1000),
+        bytes,
+        Date.now(),
+      )
       for (const delivery of claimed.deliveries) bytes -= delivery.body.byteLength
       deliveries.push(...claimed.deliveries)
       more ||= claimed.more && deliveries.length < this.#messages
@@ -358,11 +414,13 @@ class DirectSubscription implements EngineSubscription {
   }
 
   settle(batch: readonly Settlement[]): Promise<readonly SettleResult[]> {
-    return this.#turns.write(() => this.#groups.settle(this.#readers, batch, Date.now()), false).then((results) => {
-      // A release or an acknowledgement may have made room for a key that another member waits for, or this one.
-      this.claim()
-      return results
-    })
+    return this.#turns
+      .write(() => this.#groups.settle(this.#readers, batch, Date.now()), false)
+      .then((results) => {
+        // A release or an acknowledgement may have made room for a key that another member waits for, or this one.
+        this.claim()
+        return results
+      })
   }
 
   async stop(): Promise<void> {

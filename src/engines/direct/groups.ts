@@ -45,14 +45,29 @@ export class Groups {
     const filter = source.filter ?? null
     database.run('INSERT INTO lanes(name) VALUES(?) ON CONFLICT DO NOTHING', `${source.lanes}/${spec.group}`)
     const lanes = database.get<{ id: number }>('SELECT id FROM lanes WHERE name = ?', `${source.lanes}/${spec.group}`)!.id
-    let group = database.get<{ id: number; filter: string | null }>('SELECT id, filter FROM grp WHERE topic = ? AND name = ?', topic, spec.group)
+    let group = database.get<{ id: number; filter: string | null }>(
+      'SELECT id, filter FROM grp WHERE topic = ? AND name = ?',
+      topic,
+      spec.group,
+    )
     if (!group) {
       const cursor = source.from === 'earliest' ? 0 : this.#topics.after(topic, source.from === 'new' ? 'end' : source.from)
-      const { lastInsertRowid } = database.run('INSERT INTO grp(topic, name, filter, lanes, cursor, created_at) VALUES(?, ?, ?, ?, ?, ?)', topic, spec.group, filter, lanes, cursor, Date.now())
+      const { lastInsertRowid } = database.run(
+        'INSERT INTO grp(topic, name, filter, lanes, cursor, created_at) VALUES(?, ?, ?, ?, ?, ?)',
+        topic,
+        spec.group,
+        filter,
+        lanes,
+        cursor,
+        Date.now(),
+      )
       group = { id: Number(lastInsertRowid), filter }
     }
     if (group.filter !== filter)
-      throw new BusError('filter_conflict', `group '${spec.group}' of topic '${source.storage}' reads ${group.filter ?? 'everything'}, this member ${filter ?? 'everything'}: the members would acknowledge each other's messages unseen; use another group name`)
+      throw new BusError(
+        'filter_conflict',
+        `group '${spec.group}' of topic '${source.storage}' reads ${group.filter ?? 'everything'}, this member ${filter ?? 'everything'}: the members would acknowledge each other's messages unseen; use another group name`,
+      )
     const { lastInsertRowid } = database.run('INSERT INTO member(grp, process, name) VALUES(?, ?, ?)', group.id, process, spec.member)
     return { grp: group.id, topic, member: Number(lastInsertRowid), lanes, fits: filter === null ? undefined : matcher(filter) }
   }
@@ -68,7 +83,10 @@ export class Groups {
   }
 
   #giveBack(where: string, ...values: number[]): void {
-    this.#database.run(`INSERT OR REPLACE INTO waiting(grp, due, seq, redelivered, lanes, key) SELECT grp, 0, seq, 1, lanes, key FROM lease WHERE ${where}`, ...values)
+    this.#database.run(
+      `INSERT OR REPLACE INTO waiting(grp, due, seq, redelivered, lanes, key) SELECT grp, 0, seq, 1, lanes, key FROM lease WHERE ${where}`,
+      ...values,
+    )
     this.#database.run(`DELETE FROM lease WHERE ${where}`, ...values)
   }
 
@@ -94,17 +112,37 @@ export class Groups {
     const deliveries: Delivery[] = []
     // Keys in other members' hands, and keys passed over in this claim.
     const blocked = new Set<string>()
-    if (order !== 'none') for (const { key } of database.all<{ key: string }>('SELECT DISTINCT key FROM lease WHERE lanes = ? AND key IS NOT NULL AND member NOT IN (SELECT id FROM member WHERE name = (SELECT name FROM member WHERE id = ?))', reader.lanes, reader.member)) blocked.add(key)
+    if (order !== 'none')
+      for (const { key } of database.all<{ key: string }>(
+        'SELECT DISTINCT key FROM lease WHERE lanes = ? AND key IS NOT NULL AND member NOT IN (SELECT id FROM member WHERE name = (SELECT name FROM member WHERE id = ?))',
+        reader.lanes,
+        reader.member,
+      ))
+        blocked.add(key)
     const laneOf = (key: string | null): string | null => (order === 'topic' ? '' : order === 'key' ? key : null)
     const take = (row: Row, lane: string | null, redelivered: boolean): boolean => {
       if (deliveries.length >= messages || (row.body.byteLength > bytes && deliveries.length > 0)) return false
       bytes -= row.body.byteLength
-      database.run('INSERT OR REPLACE INTO lease(grp, seq, member, fence, until, lanes, key) VALUES(?, ?, ?, ?, ?, ?, ?)', reader.grp, row.seq, reader.member, fence, now + leaseMs, reader.lanes, lane)
+      database.run(
+        'INSERT OR REPLACE INTO lease(grp, seq, member, fence, until, lanes, key) VALUES(?, ?, ?, ?, ?, ?, ?)',
+        reader.grp,
+        row.seq,
+        reader.member,
+        fence,
+        now + leaseMs,
+        reader.lanes,
+        lane,
+      )
       deliveries.push(this.#topics.delivery(row, redelivered, fence))
       return true
     }
     let full = false
-    for (const wait of database.all<Waiting>('SELECT due, seq, redelivered, key FROM waiting WHERE grp = ? AND due <= ? ORDER BY due, seq LIMIT ?', reader.grp, now, order === 'none' ? messages + 1 : skippedMost + messages)) {
+    for (const wait of database.all<Waiting>(
+      'SELECT due, seq, redelivered, key FROM waiting WHERE grp = ? AND due <= ? ORDER BY due, seq LIMIT ?',
+      reader.grp,
+      now,
+      order === 'none' ? messages + 1 : skippedMost + messages,
+    )) {
       if (wait.key !== null && blocked.has(wait.key)) continue
       const row = database.get<Row>(`SELECT ${columns} FROM message WHERE seq = ?`, wait.seq)
       if (row && !take(row, wait.key, wait.redelivered === 1)) {
@@ -115,15 +153,31 @@ export class Groups {
     }
     let { cursor } = group
     if (!full) {
-      if (order !== 'none') for (const { key } of database.all<{ key: string }>('SELECT DISTINCT key FROM waiting WHERE lanes = ? AND key IS NOT NULL', reader.lanes)) blocked.add(key)
+      if (order !== 'none')
+        for (const { key } of database.all<{ key: string }>(
+          'SELECT DISTINCT key FROM waiting WHERE lanes = ? AND key IS NOT NULL',
+          reader.lanes,
+        ))
+          blocked.add(key)
       let skipped = order === 'none' ? 0 : database.get<{ n: number }>('SELECT count(*) AS n FROM waiting WHERE grp = ?', reader.grp)!.n
-      const rows = database.all<Row>(`SELECT ${columns} FROM message WHERE topic = ? AND seq > ? ORDER BY seq LIMIT ?`, reader.topic, cursor, reader.fits || order !== 'none' ? Math.min(scanMost, messages * 4 + 100) : messages - deliveries.length + 1)
+      const rows = database.all<Row>(
+        `SELECT ${columns} FROM message WHERE topic = ? AND seq > ? ORDER BY seq LIMIT ?`,
+        reader.topic,
+        cursor,
+        reader.fits || order !== 'none' ? Math.min(scanMost, messages * 4 + 100) : messages - deliveries.length + 1,
+      )
       for (const row of rows) {
         const lane = laneOf(row.key)
         if (reader.fits && !reader.fits(row.name ?? this.#topics.name(row.topic))) cursor = row.seq
         else if (lane !== null && blocked.has(lane)) {
           if (skipped++ >= skippedMost) break
-          database.run('INSERT INTO waiting(grp, due, seq, redelivered, lanes, key) VALUES(?, 0, ?, 0, ?, ?)', reader.grp, row.seq, reader.lanes, lane)
+          database.run(
+            'INSERT INTO waiting(grp, due, seq, redelivered, lanes, key) VALUES(?, 0, ?, 0, ?, ?)',
+            reader.grp,
+            row.seq,
+            reader.lanes,
+            lane,
+          )
           cursor = row.seq
         } else if (take(row, lane, false)) cursor = row.seq
         else {
@@ -133,7 +187,8 @@ export class Groups {
       }
       full ||= rows.length > 0 && cursor === rows.at(-1)!.seq && deliveries.length < messages && reader.fits !== undefined
     }
-    if (deliveries.length > 0 || cursor !== group.cursor) database.run('UPDATE grp SET cursor = ?, fence = ? WHERE id = ?', cursor, fence, reader.grp)
+    if (deliveries.length > 0 || cursor !== group.cursor)
+      database.run('UPDATE grp SET cursor = ?, fence = ? WHERE id = ?', cursor, fence, reader.grp)
     return { deliveries, more: full }
   }
 
@@ -145,21 +200,53 @@ export class Groups {
       if (!reader) return 'lost'
       const seq = Number(delivery.position)
       if (settlement.kind === 'extend') {
-        return Number(database.run('UPDATE lease SET until = ? WHERE grp = ? AND seq = ? AND fence = ?', now + settlement.leaseMs, reader.grp, seq, delivery.fence).changes) > 0 ? 'confirmed' : 'lost'
+        return Number(
+          database.run(
+            'UPDATE lease SET until = ? WHERE grp = ? AND seq = ? AND fence = ?',
+            now + settlement.leaseMs,
+            reader.grp,
+            seq,
+            delivery.fence,
+          ).changes,
+        ) > 0
+          ? 'confirmed'
+          : 'lost'
       }
       if (settlement.kind === 'release') {
-        const lease = database.get<{ key: string | null }>('SELECT key FROM lease WHERE grp = ? AND seq = ? AND fence = ?', reader.grp, seq, delivery.fence)
+        const lease = database.get<{ key: string | null }>(
+          'SELECT key FROM lease WHERE grp = ? AND seq = ? AND fence = ?',
+          reader.grp,
+          seq,
+          delivery.fence,
+        )
         if (!lease) return 'lost'
-        database.run('INSERT OR REPLACE INTO waiting(grp, due, seq, redelivered, lanes, key) VALUES(?, ?, ?, 1, ?, ?)', reader.grp, settlement.delayMs > 0 ? now + settlement.delayMs : 0, seq, reader.lanes, lease.key)
+        database.run(
+          'INSERT OR REPLACE INTO waiting(grp, due, seq, redelivered, lanes, key) VALUES(?, ?, ?, 1, ?, ?)',
+          reader.grp,
+          settlement.delayMs > 0 ? now + settlement.delayMs : 0,
+          seq,
+          reader.lanes,
+          lease.key,
+        )
       }
-      return Number(database.run('DELETE FROM lease WHERE grp = ? AND seq = ? AND fence = ?', reader.grp, seq, delivery.fence).changes) > 0 ? 'confirmed' : 'lost'
+      return Number(database.run('DELETE FROM lease WHERE grp = ? AND seq = ? AND fence = ?', reader.grp, seq, delivery.fence).changes) > 0
+        ? 'confirmed'
+        : 'lost'
     })
   }
 
   /** When something given back is due next, for a timer. */
   nextDue(reader: Reader): number | undefined {
-    const waiting = this.#database.get<{ due: number }>('SELECT due FROM waiting WHERE grp = ? AND due > 0 ORDER BY due LIMIT 1', reader.grp)?.due
-    const lease = this.#database.get<{ until: number | null }>('SELECT min(until) AS until FROM lease WHERE grp = ? AND member <> ?', reader.grp, reader.member)?.until ?? undefined
+    const waiting = this.#database.get<{ due: number }>(
+      'SELECT due FROM waiting WHERE grp = ? AND due > 0 ORDER BY due LIMIT 1',
+      reader.grp,
+    )?.due
+    const lease =
+      this.#database.get<{ until: number | null }>(
+        'SELECT min(until) AS until FROM lease WHERE grp = ? AND member <> ?',
+        reader.grp,
+        reader.member,
+      )?.until ?? undefined
     return waiting === undefined ? lease : lease === undefined ? waiting : Math.min(waiting, lease)
   }
 
@@ -167,46 +254,59 @@ export class Groups {
     const topic = this.#topics.find(storage)
     if (topic === undefined) return []
     const now = Date.now()
-    return this.#database.all<{ id: number; name: string; filter: string | null; cursor: number }>('SELECT id, name, filter, cursor FROM grp WHERE topic = ?', topic).map(({ id, name, filter, cursor }) => {
-      const count = (sql: string): number => this.#database.get<{ n: number }>(sql, id)!.n
-      const inHand = count('SELECT count(*) AS n FROM lease WHERE grp = ?')
-      const waiting = count('SELECT count(*) AS n FROM waiting WHERE grp = ?')
-      const oldest = this.#database.get<{ at: number | null }>(
-        'SELECT min(at) AS at FROM message WHERE seq = (SELECT min(seq) FROM lease WHERE grp = ?1) OR seq = (SELECT min(seq) FROM waiting WHERE grp = ?1) OR seq = (SELECT min(seq) FROM message WHERE topic = ?2 AND seq > ?3)',
-        id,
+    return this.#database
+      .all<{ id: number; name: string; filter: string | null; cursor: number }>(
+        'SELECT id, name, filter, cursor FROM grp WHERE topic = ?',
         topic,
-        cursor,
-      )?.at
-      return {
-        storage,
-        group: name,
-        filter: filter ?? undefined,
-        lag: inHand + waiting + this.#ahead(topic, cursor, filter),
-        inHand,
-        waiting,
-        members: count('SELECT count(*) AS n FROM member WHERE grp = ?'),
-        oldestMs: oldest == null ? undefined : Math.max(0, now - oldest),
-      }
-    })
+      )
+      .map(({ id, name, filter, cursor }) => {
+        const count = (sql: string): number => this.#database.get<{ n: number }>(sql, id)!.n
+        const inHand = count('SELECT count(*) AS n FROM lease WHERE grp = ?')
+        const waiting = count('SELECT count(*) AS n FROM waiting WHERE grp = ?')
+        const oldest = this.#database.get<{ at: number | null }>(
+          'SELECT min(at) AS at FROM message WHERE seq = (SELECT min(seq) FROM lease WHERE grp = ?1) OR seq = (SELECT min(seq) FROM waiting WHERE grp = ?1) OR seq = (SELECT min(seq) FROM message WHERE topic = ?2 AND seq > ?3)',
+          id,
+          topic,
+          cursor,
+        )?.at
+        return {
+          storage,
+          group: name,
+          filter: filter ?? undefined,
+          lag: inHand + waiting + this.#ahead(topic, cursor, filter),
+          inHand,
+          waiting,
+          members: count('SELECT count(*) AS n FROM member WHERE grp = ?'),
+          oldestMs: oldest == null ? undefined : Math.max(0, now - oldest),
+        }
+      })
   }
 
   #ahead(topic: number, cursor: number, filter: string | null): number {
-    if (filter === null) return this.#database.get<{ n: number }>('SELECT count(*) AS n FROM message WHERE topic = ? AND seq > ?', topic, cursor)!.n
+    if (filter === null)
+      return this.#database.get<{ n: number }>('SELECT count(*) AS n FROM message WHERE topic = ? AND seq > ?', topic, cursor)!.n
     const fits = matcher(filter)
     let n = 0
-    for (const { name } of this.#database.all<{ name: string | null }>('SELECT name FROM message WHERE topic = ? AND seq > ?', topic, cursor)) if (fits(name ?? this.#topics.name(topic))) n++
+    for (const { name } of this.#database.all<{ name: string | null }>(
+      'SELECT name FROM message WHERE topic = ? AND seq > ?',
+      topic,
+      cursor,
+    ))
+      if (fits(name ?? this.#topics.name(topic))) n++
     return n
   }
 
   #find(storage: string, group: string): { id: number; topic: number } {
     const topic = this.#topics.find(storage)
-    const found = topic === undefined ? undefined : this.#database.get<{ id: number }>('SELECT id FROM grp WHERE topic = ? AND name = ?', topic, group)
+    const found =
+      topic === undefined ? undefined : this.#database.get<{ id: number }>('SELECT id FROM grp WHERE topic = ? AND name = ?', topic, group)
     if (!found) throw new BusError('not_found', `topic '${storage}' has no group '${group}'`)
     return { id: found.id, topic: topic! }
   }
 
   #unused(id: number, storage: string, group: string): void {
-    if (this.#database.get('SELECT 1 FROM member WHERE grp = ?', id)) throw new BusError('conflict', `group '${group}' of topic '${storage}' has members; close them first`)
+    if (this.#database.get('SELECT 1 FROM member WHERE grp = ?', id))
+      throw new BusError('conflict', `group '${group}' of topic '${storage}' has members; close them first`)
   }
 
   reset(storage: string, group: string, to: ReadFrom): void {

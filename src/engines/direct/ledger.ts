@@ -22,7 +22,13 @@ export class DirectLedger implements Ledger {
     await this.#turns.write(() => {
       for (const { space, key, value } of records) {
         if (value === undefined) this.#database.run('DELETE FROM record WHERE space = ? AND key = ?', space, key)
-        else this.#database.run('INSERT INTO record(space, key, value) VALUES(?, ?, ?) ON CONFLICT(space, key) DO UPDATE SET value = excluded.value', space, key, value)
+        else
+          this.#database.run(
+            'INSERT INTO record(space, key, value) VALUES(?, ?, ?) ON CONFLICT(space, key) DO UPDATE SET value = excluded.value',
+            space,
+            key,
+            value,
+          )
         // Watched by anybody are pauses only, and small; the rest would double each write.
         if (space === 'pauses') this.#database.run('INSERT INTO record_change(space, key, at) VALUES(?, ?, ?)', space, key, now)
       }
@@ -31,16 +37,29 @@ export class DirectLedger implements Ledger {
   }
 
   async read(space: LedgerSpace, keys: readonly string[]): Promise<(Uint8Array | undefined)[]> {
-    return keys.map((key) => this.#database.get<{ value: Uint8Array }>('SELECT value FROM record WHERE space = ? AND key = ?', space, key)?.value)
+    return keys.map(
+      (key) => this.#database.get<{ value: Uint8Array }>('SELECT value FROM record WHERE space = ? AND key = ?', space, key)?.value,
+    )
   }
 
   async list(space: LedgerSpace, prefix: string, page: { after?: string | undefined; limit: number }): Promise<LedgerEntry[]> {
     const [low, high] = range(prefix)
-    return this.#database.all<LedgerEntry>('SELECT key, value FROM record WHERE space = ? AND key >= ? AND key < ? AND key > ? ORDER BY key LIMIT ?', space, low, high, page.after ?? '', page.limit)
+    return this.#database.all<LedgerEntry>(
+      'SELECT key, value FROM record WHERE space = ? AND key >= ? AND key < ? AND key > ? ORDER BY key LIMIT ?',
+      space,
+      low,
+      high,
+      page.after ?? '',
+      page.limit,
+    )
   }
 
   async count(space: LedgerSpace, prefix: string): Promise<number> {
-    return this.#database.get<{ n: number }>('SELECT count(*) AS n FROM record WHERE space = ? AND key >= ? AND key < ?', space, ...range(prefix))!.n
+    return this.#database.get<{ n: number }>(
+      'SELECT count(*) AS n FROM record WHERE space = ? AND key >= ? AND key < ?',
+      space,
+      ...range(prefix),
+    )!.n
   }
 
   watch(space: LedgerSpace, prefix: string, listener: (key: string) => void): () => void {
@@ -52,7 +71,10 @@ export class DirectLedger implements Ledger {
   /** Tells watchers what changed since the last look. */
   look(): void {
     if (this.#watches.size === 0) return
-    for (const { n, space, key } of this.#database.all<{ n: number; space: string; key: string }>('SELECT n, space, key FROM record_change WHERE n > ? ORDER BY n', this.#seen)) {
+    for (const { n, space, key } of this.#database.all<{ n: number; space: string; key: string }>(
+      'SELECT n, space, key FROM record_change WHERE n > ? ORDER BY n',
+      this.#seen,
+    )) {
       this.#seen = n
       for (const watch of this.#watches) if (watch.space === space && key.startsWith(watch.prefix)) watch.listener(key)
     }

@@ -66,7 +66,14 @@ export class Topics {
       id = Number(this.#database.run('INSERT INTO topic(name, created_at) VALUES(?, ?)', storage, Date.now()).lastInsertRowid)
       this.#know(id, storage)
     }
-    if (retention) this.#database.run('UPDATE topic SET age_ms = ?, most_messages = ?, most_bytes = ? WHERE id = ?', retention.ageMs ?? null, retention.messages ?? null, retention.bytes ?? null, id)
+    if (retention)
+      this.#database.run(
+        'UPDATE topic SET age_ms = ?, most_messages = ?, most_bytes = ? WHERE id = ?',
+        retention.ageMs ?? null,
+        retention.messages ?? null,
+        retention.bytes ?? null,
+        id,
+      )
     return id
   }
 
@@ -80,10 +87,20 @@ export class Topics {
 
   publish(batch: readonly Outgoing[]): PublishOutcome[] {
     const now = Date.now()
-    let room = this.#maxBytes === Number.POSITIVE_INFINITY ? this.#maxBytes : this.#maxBytes - this.#database.get<{ n: number }>('SELECT coalesce(sum(bytes), 0) AS n FROM topic')!.n
+    let room =
+      this.#maxBytes === Number.POSITIVE_INFINITY
+        ? this.#maxBytes
+        : this.#maxBytes - this.#database.get<{ n: number }>('SELECT coalesce(sum(bytes), 0) AS n FROM topic')!.n
     return batch.map((message) => {
       room -= message.body.byteLength
-      if (room < 0) return { ok: false, error: new BusError('store_full', `the store holds its ${this.#maxBytes} bytes: let the slowest group catch up, or raise embedded.maxBytes`) }
+      if (room < 0)
+        return {
+          ok: false,
+          error: new BusError(
+            'store_full',
+            `the store holds its ${this.#maxBytes} bytes: let the slowest group catch up, or raise embedded.maxBytes`,
+          ),
+        }
       return this.#insert(message, now)
     })
   }
@@ -95,23 +112,72 @@ export class Topics {
     const name = message.name === storage ? null : message.name
     const headers = message.headers ? JSON.stringify(message.headers) : null
     const key = message.key ?? null
-    const known = database.get<{ seq: number }>('SELECT seq FROM recent_id WHERE topic = ? AND id = ? AND at > ?', topic, message.id, now - this.#dedupeWindowMs)
+    const known = database.get<{ seq: number }>(
+      'SELECT seq FROM recent_id WHERE topic = ? AND id = ? AND at > ?',
+      topic,
+      message.id,
+      now - this.#dedupeWindowMs,
+    )
     if (known) return { ok: true, position: String(known.seq), duplicate: true }
     if (message.deliverAt !== undefined && message.deliverAt > now) {
-      const { changes } = database.run('INSERT INTO scheduled(due, topic, id, at, name, key, headers, body) VALUES(?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING', message.deliverAt, topic, message.id, message.at, name, key, headers, message.body)
+      const { changes } = database.run(
+        'INSERT INTO scheduled(due, topic, id, at, name, key, headers, body) VALUES(?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING',
+        message.deliverAt,
+        topic,
+        message.id,
+        message.at,
+        name,
+        key,
+        headers,
+        message.body,
+      )
       return { ok: true, position: undefined, duplicate: Number(changes) === 0 }
     }
-    const { changes, lastInsertRowid } = database.run('INSERT INTO message(topic, id, at, name, key, headers, body) VALUES(?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING', topic, message.id, message.at, name, key, headers, message.body)
-    if (Number(changes) === 0) return { ok: true, position: String(database.get<{ seq: number }>('SELECT seq FROM message WHERE topic = ? AND id = ?', topic, message.id)!.seq), duplicate: true }
-    database.run('UPDATE topic SET last_seq = ?, messages = messages + 1, bytes = bytes + ? WHERE id = ?', Number(lastInsertRowid), message.body.byteLength, topic)
+    const { changes, lastInsertRowid } = database.run(
+      'INSERT INTO message(topic, id, at, name, key, headers, body) VALUES(?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING',
+      topic,
+      message.id,
+      message.at,
+      name,
+      key,
+      headers,
+      message.body,
+    )
+    if (Number(changes) === 0)
+      return {
+        ok: true,
+        position: String(database.get<{ seq: number }>('SELECT seq FROM message WHERE topic = ? AND id = ?', topic, message.id)!.seq),
+        duplicate: true,
+      }
+    database.run(
+      'UPDATE topic SET last_seq = ?, messages = messages + 1, bytes = bytes + ? WHERE id = ?',
+      Number(lastInsertRowid),
+      message.body.byteLength,
+      topic,
+    )
     return { ok: true, position: String(lastInsertRowid), duplicate: false }
   }
 
   /** Moves what is due from the schedule into its topic; returns when to look again, if there is more. */
   due(now: number): number | undefined {
-    for (const row of this.#database.all<Row & { n: number }>('SELECT n, due, topic, id, at, name, key, headers, body FROM scheduled WHERE due <= ? ORDER BY due LIMIT 500', now)) {
+    for (const row of this.#database.all<Row & { n: number }>(
+      'SELECT n, due, topic, id, at, name, key, headers, body FROM scheduled WHERE due <= ? ORDER BY due LIMIT 500',
+      now,
+    )) {
       const storage = this.name(row.topic)
-      this.#insert({ storage, name: row.name ?? storage, id: row.id, key: row.key ?? undefined, headers: row.headers ? JSON.parse(row.headers) : undefined, body: row.body, at: row.at, deliverAt: undefined }, now)
+      this.#insert(
+        {
+          storage,
+          name: row.name ?? storage,
+          id: row.id,
+          key: row.key ?? undefined,
+          headers: row.headers ? JSON.parse(row.headers) : undefined,
+          body: row.body,
+          at: row.at,
+          deliverAt: undefined,
+        },
+        now,
+      )
       this.#database.run('DELETE FROM scheduled WHERE n = ?', row.n)
     }
     return this.nextDue()
@@ -123,7 +189,16 @@ export class Topics {
 
   stored(row: Row): Stored {
     const storage = this.name(row.topic)
-    return { storage, name: row.name ?? storage, id: row.id, key: row.key ?? undefined, headers: row.headers ? JSON.parse(row.headers) : undefined, body: row.body, at: row.at, position: String(row.seq) }
+    return {
+      storage,
+      name: row.name ?? storage,
+      id: row.id,
+      key: row.key ?? undefined,
+      headers: row.headers ? JSON.parse(row.headers) : undefined,
+      body: row.body,
+      at: row.at,
+      position: String(row.seq),
+    }
   }
 
   delivery(row: Row, redelivered: boolean, fence: number): Delivery {
@@ -134,9 +209,14 @@ export class Topics {
   after(topic: number, from: ReadFrom): number {
     if (from === 'start') return 0
     if (from === 'end') return this.#database.get<{ seq: number }>('SELECT last_seq AS seq FROM topic WHERE id = ?', topic)?.seq ?? 0
-    if (typeof from === 'object') return (this.#database.get<{ seq: number }>('SELECT min(seq) AS seq FROM message WHERE topic = ? AND at >= ?', topic, from.timeMs)?.seq ?? this.after(topic, 'end') + 1) - 1
+    if (typeof from === 'object')
+      return (
+        (this.#database.get<{ seq: number }>('SELECT min(seq) AS seq FROM message WHERE topic = ? AND at >= ?', topic, from.timeMs)?.seq ??
+          this.after(topic, 'end') + 1) - 1
+      )
     const seq = Number(from)
-    if (!Number.isSafeInteger(seq) || seq < 0) throw new BusError('invalid_argument', `'${from}' is no position; give what browsing or a receipt gave`)
+    if (!Number.isSafeInteger(seq) || seq < 0)
+      throw new BusError('invalid_argument', `'${from}' is no position; give what browsing or a receipt gave`)
     return seq
   }
 
@@ -144,7 +224,12 @@ export class Topics {
     const topic = this.find(storage)
     if (topic === undefined) throw new BusError('not_found', `there is no topic '${storage}'`)
     const after = this.after(topic, from)
-    const rows = this.#database.all<Row>(`SELECT ${columns} FROM message WHERE topic = ? AND seq > ? ORDER BY seq LIMIT ?`, topic, after, limit)
+    const rows = this.#database.all<Row>(
+      `SELECT ${columns} FROM message WHERE topic = ? AND seq > ? ORDER BY seq LIMIT ?`,
+      topic,
+      after,
+      limit,
+    )
     return { messages: rows.map((row) => this.stored(row)), next: String(rows.at(-1)?.seq ?? after) as Position }
   }
 
@@ -154,18 +239,40 @@ export class Topics {
         `SELECT name, messages, bytes, (SELECT at FROM message WHERE topic = t.id ORDER BY seq LIMIT 1) AS firstAt, (SELECT at FROM message WHERE seq = t.last_seq) AS lastAt,
          (SELECT count(*) FROM scheduled WHERE topic = t.id) AS scheduled FROM topic t`,
       )
-      .map(({ name, messages, bytes, firstAt, lastAt, scheduled }) => ({ storage: name, messages, bytes, firstAt: firstAt ?? undefined, lastAt: lastAt ?? undefined, scheduled }))
+      .map(({ name, messages, bytes, firstAt, lastAt, scheduled }) => ({
+        storage: name,
+        messages,
+        bytes,
+        firstAt: firstAt ?? undefined,
+        lastAt: lastAt ?? undefined,
+        scheduled,
+      }))
   }
 
   /** Deletes messages up to and with the sequence, at most so many; their ids are remembered for the dedupe window. */
   remove(topic: number, upTo: number, limit: number): number {
     const database = this.#database
-    const rows = database.all<{ seq: number; size: number }>('SELECT seq, length(body) AS size FROM message WHERE topic = ? AND seq <= ? ORDER BY seq LIMIT ?', topic, upTo, limit)
+    const rows = database.all<{ seq: number; size: number }>(
+      'SELECT seq, length(body) AS size FROM message WHERE topic = ? AND seq <= ? ORDER BY seq LIMIT ?',
+      topic,
+      upTo,
+      limit,
+    )
     if (rows.length === 0) return 0
     const last = rows.at(-1)!.seq
-    database.run('INSERT OR REPLACE INTO recent_id(topic, id, seq, at) SELECT topic, id, seq, at FROM message WHERE topic = ? AND seq <= ? AND at > ?', topic, last, Date.now() - this.#dedupeWindowMs)
+    database.run(
+      'INSERT OR REPLACE INTO recent_id(topic, id, seq, at) SELECT topic, id, seq, at FROM message WHERE topic = ? AND seq <= ? AND at > ?',
+      topic,
+      last,
+      Date.now() - this.#dedupeWindowMs,
+    )
     database.run('DELETE FROM message WHERE topic = ? AND seq <= ?', topic, last)
-    database.run('UPDATE topic SET messages = messages - ?, bytes = bytes - ? WHERE id = ?', rows.length, rows.reduce((sum, { size }) => sum + size, 0), topic)
+    database.run(
+      'UPDATE topic SET messages = messages - ?, bytes = bytes - ? WHERE id = ?',
+      rows.length,
+      rows.reduce((sum, { size }) => sum + size, 0),
+      topic,
+    )
     return rows.length
   }
 

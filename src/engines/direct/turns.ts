@@ -45,7 +45,8 @@ export class Turns {
     if (outcome === 'busy') {
       const now = Date.now()
       this.#busySince ||= now
-      if (now - this.#busySince > impatientMs) this.#onHealth(false, `the store has been locked by another process for ${Math.round((now - this.#busySince) / 1000)} s`)
+      if (now - this.#busySince > impatientMs)
+        this.#onHealth(false, `the store has been locked by another process for ${Math.round((now - this.#busySince) / 1000)} s`)
       this.#scheduled = true
       setTimeout(this.#turn, 0.5 + Math.random() * 2)
       return

@@ -29,6 +29,9 @@ export interface WorkerStart {
   readonly pollMs: number
 }
 
+/** The file whose change tells other processes of a commit. */
+export const bellName = 'bell'
+
 /** Numbers of one settlement, in this order, in {@link Command} `settle`. */
 export const settleFields = 5
 export const settleKind = { ack: 0, release: 1, extend: 2 } as const
@@ -60,6 +63,7 @@ export type Reply =
   | { readonly op: 'records'; readonly changes: readonly { readonly space: LedgerSpace; readonly key: string }[] }
   | { readonly op: 'kv'; readonly watch: number; readonly entries: readonly KvEntry[]; readonly ready: boolean }
   | { readonly op: 'question'; readonly responder: number; readonly question: number; readonly message: RequestMessage }
+  | { readonly op: 'answer'; readonly question: number; readonly reply: ReplyMessage }
   | { readonly op: 'topic'; readonly storages: readonly string[] }
   | { readonly op: 'health'; readonly ok: boolean; readonly detail: string }
 
@@ -76,7 +80,8 @@ export interface Calls {
   groups(storage: string): GroupInfo[]
   reset(storage: string, group: string, to: ReadFrom): void
   deleteGroup(storage: string, group: string): void
-  purge(storage: string, before: string | undefined): number
+  /** A chunk: `upTo` is what the first call returned. */
+  purge(storage: string, before: string | undefined, upTo: number | undefined): { deleted: number; upTo: number }
   deleteTopic(storage: string): void
   ledgerWrite(records: readonly LedgerRecord[]): void
   ledgerRead(space: LedgerSpace, keys: readonly string[]): (Uint8Array | undefined)[]

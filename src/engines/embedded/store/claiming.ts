@@ -17,6 +17,8 @@ export interface Claim {
   readonly redelivered: Uint8Array | undefined
   /** There is more than this claim looked at. */
   readonly more: boolean
+  /** The next message is larger than the credit of bytes. */
+  readonly starved: boolean
 }
 
 /**
@@ -55,7 +57,9 @@ export class Claiming {
     this.#sizes = db.rows('SELECT length(body) FROM message WHERE topic=? AND seq>? ORDER BY seq LIMIT ?')
     this.#names = db.rows('SELECT seq, name, key FROM message WHERE topic=? AND seq>? ORDER BY seq LIMIT ?')
     this.#lease = db.prepare('INSERT INTO lease(grp, seq, member, fence, until, lanes, key) VALUES(?, ?, ?, ?, ?, ?, ?)')
-    this.#leaseRange = db.prepare('INSERT INTO lease(grp, seq, member, fence, until) SELECT ?, seq, ?, ?, ? FROM message WHERE topic=? AND seq>? AND seq<=?')
+    this.#leaseRange = db.prepare(
+      'INSERT INTO lease(grp, seq, member, fence, until) SELECT ?, seq, ?, ?, ? FROM message WHERE topic=? AND seq>? AND seq<=?',
+    )
     this.#heldByOther = db.rows('SELECT 1 FROM lease WHERE lanes=? AND key=? AND member<>? LIMIT 1')
     this.#waitsEarlier = db.rows('SELECT 1 FROM waiting WHERE lanes=? AND key=? AND seq<? LIMIT 1')
     this.#nextDue = db.rows('SELECT due FROM waiting WHERE grp=? AND due>? ORDER BY due LIMIT 1')
@@ -81,19 +85,26 @@ export class Claiming {
     let more = this.#takeWaiting(taking, member, now, free)
     let cursor = state[0]
     if (!more && topic.lastSeq > cursor) {
-      const next = free || member.matches ? this.#takeChosen(taking, member, topic, cursor, free) : this.#takeRun(taking, member, topic, cursor)
+      const next =
+        free || member.matches ? this.#takeChosen(taking, member, topic, cursor, free) : this.#takeRun(taking, member, topic, cursor)
       cursor = next.cursor
       more = next.more
     }
-    if (cursor !== state[0] || taking.rows.length > 0) this.#setState.run(cursor, taking.rows.length > 0 ? taking.fence : state[1], member.group.id)
+    if (cursor !== state[0] || taking.rows.length > 0)
+      this.#setState.run(cursor, taking.rows.length > 0 ? taking.fence : state[1], member.group.id)
     member.dueAt = this.#dueAfter(member, now)
-    return { fence: taking.fence, rows: taking.rows, redelivered: taking.redelivered(), more }
+    return { fence: taking.fence, rows: taking.rows, redelivered: taking.redelivered(), more, starved: taking.starved }
   }
 
   /** What was given back and is due. Returns whether credit ran out before it did. */
   #takeWaiting(taking: Taking, member: Member, now: number, free: LaneGuard | undefined): boolean {
     const most = free ? scanMost : Math.min(taking.room, takeMost)
-    const waiting = this.#waitingDue.all(member.group.id, now, most) as unknown as [due: number, seq: number, redelivered: number, key: string | null][]
+    const waiting = this.#waitingDue.all(member.group.id, now, most) as unknown as [
+      due: number,
+      seq: number,
+      redelivered: number,
+      key: string | null,
+    ][]
     if (waiting.length === 0) return false
     if (free) waiting.sort((a, b) => a[1] - b[1])
     for (const [due, seq, redelivered, key] of waiting) {
@@ -207,6 +218,7 @@ class Taking {
   readonly fence: number
   readonly until: number
   readonly rows: MessageRow[] = []
+  starved = false
   #again: number[] = []
   #room: number
   #bytes: number
@@ -227,7 +239,9 @@ class Taking {
 
   /** A message larger than the credit goes through when nothing else is out: else it never would. */
   fits(row: MessageRow): boolean {
-    return row[6].byteLength <= this.#bytes || (this.#alone && this.rows.length === 0)
+    if (row[6].byteLength <= this.#bytes || (this.#alone && this.rows.length === 0)) return true
+    this.starved = true
+    return false
   }
 
   take(row: MessageRow, redelivered: boolean): void {

@@ -23,6 +23,7 @@ export class Database {
   readonly #inMemory: boolean
   #durable = true
   #seenVersion: number
+  #wrote = false
 
   constructor(dir: string | undefined) {
     this.#inMemory = dir === undefined
@@ -79,6 +80,14 @@ export class Database {
 
   commit(): void {
     this.#commit.run()
+    this.#wrote = true
+  }
+
+  /** Whether this process has committed since the last call. */
+  wrote(): boolean {
+    const wrote = this.#wrote
+    this.#wrote = false
+    return wrote
   }
 
   rollback(): void {
@@ -108,13 +117,27 @@ function migrate(raw: DatabaseSync, where: string, check: boolean): void {
   const pragma = (name: string): unknown => Object.values(raw.prepare(`PRAGMA ${name}`).get() ?? {})[0]
   const refuseForeign = (): void => {
     const id = pragma('application_id')
-    if (id !== applicationId && (id !== 0 || pragma('user_version') !== 0 || raw.prepare('SELECT 1 FROM sqlite_schema LIMIT 1').get() !== undefined)) throw new BusError('store_corrupt', `${where}: the file is another program's database; nothing was changed. Choose another folder`)
+    if (
+      id !== applicationId &&
+      (id !== 0 || pragma('user_version') !== 0 || raw.prepare('SELECT 1 FROM sqlite_schema LIMIT 1').get() !== undefined)
+    )
+      throw new BusError('store_corrupt', `${where}: the file is another program's database; nothing was changed. Choose another folder`)
     const version = pragma('user_version') as number
-    if (version > migrations.length) throw new BusError('store_newer', `${where}: a newer cozebus wrote it (format ${version}, this one knows up to ${migrations.length}); nothing was changed. Update cozebus, or choose another folder`)
+    if (version > migrations.length)
+      throw new BusError(
+        'store_newer',
+        `${where}: a newer cozebus wrote it (format ${version}, this one knows up to ${migrations.length}); nothing was changed. Update cozebus, or choose another folder`,
+      )
   }
   refuseForeign()
-  if (check && pragma('quick_check(1)') !== 'ok') throw new BusError('store_corrupt', `${where}: the check of its pages failed; nothing was overwritten. Move the folder aside and restore a backup, or save what is readable with "sqlite3 bus.db .recover"`)
-  raw.exec('PRAGMA page_size=4096; PRAGMA journal_mode=WAL; PRAGMA cache_size=-32000; PRAGMA wal_autocheckpoint=4000; PRAGMA temp_store=MEMORY')
+  if (check && pragma('quick_check(1)') !== 'ok')
+    throw new BusError(
+      'store_corrupt',
+      `${where}: the check of its pages failed; nothing was overwritten. Move the folder aside and restore a backup, or save what is readable with "sqlite3 bus.db .recover"`,
+    )
+  raw.exec(
+    'PRAGMA page_size=4096; PRAGMA journal_mode=WAL; PRAGMA cache_size=-32000; PRAGMA wal_autocheckpoint=4000; PRAGMA temp_store=MEMORY',
+  )
   if (pragma('user_version') === migrations.length) return
   raw.exec('BEGIN IMMEDIATE')
   // Another process may have done it while this one waited.

@@ -20,18 +20,34 @@ export function storeError(thrown: unknown, where: string): BusError {
   const text = thrown instanceof Error ? thrown.message : String(thrown)
   switch (resultOf(thrown)) {
     case result.full:
-      return new BusError('store_full', `${where}: the disk is full (${text}); free space or move the store to a larger disk, nothing that was confirmed is lost`, { cause: thrown })
+      return new BusError(
+        'store_full',
+        `${where}: the disk is full (${text}); free space or move the store to a larger disk, nothing that was confirmed is lost`,
+        { cause: thrown },
+      )
     case result.readonly:
-      return new BusError('store_readonly', `${where}: it cannot be written (${text}); give this user write permission to the folder and every file in it`, { cause: thrown })
+      return new BusError(
+        'store_readonly',
+        `${where}: it cannot be written (${text}); give this user write permission to the folder and every file in it`,
+        { cause: thrown },
+      )
     case result.corrupt:
     case result.notADatabase:
-      return new BusError('store_corrupt', `${where}: ${text}; nothing was overwritten. Move the folder aside and restore a backup, or save what is readable with "sqlite3 bus.db .recover"`, { cause: thrown })
+      return new BusError(
+        'store_corrupt',
+        `${where}: ${text}; nothing was overwritten. Move the folder aside and restore a backup, or save what is readable with "sqlite3 bus.db .recover"`,
+        { cause: thrown },
+      )
     case result.busy:
     case result.locked:
       return new BusError('engine_unavailable', `${where}: another process holds its lock (${text}); try again`, { cause: thrown })
     case result.io:
     case result.cantOpen:
-      return new BusError('engine_unavailable', `${where}: the disk refused (${text}); check that the folder is there, writable and not full`, { cause: thrown })
+      return new BusError(
+        'engine_unavailable',
+        `${where}: the disk refused (${text}); check that the folder is there, writable and not full`,
+        { cause: thrown },
+      )
     default:
       return new BusError('internal', `${where}: ${text}`, { cause: thrown })
   }

@@ -60,7 +60,11 @@ export class Groups {
     if (from === 'end') return topic.lastSeq
     if (typeof from === 'string') {
       const sequence = Number(from)
-      if (!Number.isSafeInteger(sequence) || sequence < 0) throw new BusError('invalid_argument', `position ${JSON.stringify(from)} is not one of this store; use one that it gave, 'start', 'end' or a time`)
+      if (!Number.isSafeInteger(sequence) || sequence < 0)
+        throw new BusError(
+          'invalid_argument',
+          `position ${JSON.stringify(from)} is not one of this store; use one that it gave, 'start', 'end' or a time`,
+        )
       return sequence
     }
     // Times grow with sequences but for a clock that was set back; then the place is near enough.
@@ -83,5 +87,8 @@ export class Groups {
 
 function filterConflict(source: Source, group: string, has: string | undefined): BusError {
   const say = (filter: string | undefined): string => (filter === undefined ? 'no filter' : `the filter '${filter}'`)
-  return new BusError('filter_conflict', `group '${group}' of topic '${source.storage}' has ${say(has)}, this member came with ${say(source.filter)}; a group has one filter: use another group's name, the same filter, or delete the group first`)
+  return new BusError(
+    'filter_conflict',
+    `group '${group}' of topic '${source.storage}' has ${say(has)}, this member came with ${say(source.filter)}; a group has one filter: use another group's name, the same filter, or delete the group first`,
+  )
 }

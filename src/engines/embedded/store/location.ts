@@ -23,7 +23,11 @@ export function prepareLocation(dir: string): string {
   }
   const type = statfsSync(dir).type >>> 0
   const network = networkTypes.get(type)
-  if (network) throw new BusError('unsupported', `store '${dir}': it is on ${network}, where file locks do not hold between machines; use a local disk, or a broker (nats://) for several machines`)
+  if (network)
+    throw new BusError(
+      'unsupported',
+      `store '${dir}': it is on ${network}, where file locks do not hold between machines; use a local disk, or a broker (nats://) for several machines`,
+    )
   const file = join(dir, fileName)
   try {
     accessSync(dir, constants.W_OK | constants.X_OK)
@@ -43,7 +47,11 @@ function checkHeader(file: string): void {
   try {
     const head = Buffer.alloc(16)
     const read = readSync(fd, head, 0, 16, 0)
-    if (read < 16 || head.toString('latin1') !== magic) throw new BusError('store_corrupt', `store '${file}': it is not a database of the bus; nothing was overwritten. Move the file aside, or choose another folder`)
+    if (read < 16 || head.toString('latin1') !== magic)
+      throw new BusError(
+        'store_corrupt',
+        `store '${file}': it is not a database of the bus; nothing was overwritten. Move the file aside, or choose another folder`,
+      )
   } finally {
     closeSync(fd)
   }
@@ -52,7 +60,13 @@ function checkHeader(file: string): void {
 function locationError(dir: string, thrown: unknown): BusError {
   if (thrown instanceof BusError) return thrown
   const { code, message } = thrown as NodeJS.ErrnoException
-  if (code === 'EACCES' || code === 'EPERM' || code === 'EROFS') return new BusError('store_readonly', `store '${dir}': it cannot be written (${message}); give this user write permission to the folder and every file in it, or choose another folder`, { cause: thrown })
-  if (code === 'ENOSPC' || code === 'EDQUOT') return new BusError('store_full', `store '${dir}': the disk is full (${message}); free space or choose another disk`, { cause: thrown })
+  if (code === 'EACCES' || code === 'EPERM' || code === 'EROFS')
+    return new BusError(
+      'store_readonly',
+      `store '${dir}': it cannot be written (${message}); give this user write permission to the folder and every file in it, or choose another folder`,
+      { cause: thrown },
+    )
+  if (code === 'ENOSPC' || code === 'EDQUOT')
+    return new BusError('store_full', `store '${dir}': the disk is full (${message}); free space or choose another disk`, { cause: thrown })
   return new BusError('invalid_argument', `store '${dir}': ${message}; name a folder that can be made`, { cause: thrown })
 }

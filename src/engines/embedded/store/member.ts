@@ -1,5 +1,5 @@
-import type { Source, SubscriptionSpec } from '../../engine.ts'
 import { matcher } from '../../../topic/pattern.ts'
+import type { Source, SubscriptionSpec } from '../../engine.ts'
 import type { Group } from './groups.ts'
 import type { Topic } from './topics.ts'
 
@@ -40,6 +40,8 @@ export class Member {
   readonly hand = new Map<number, Claimed>()
   /** There may be something to claim. */
   maybe = true
+  /** The next message is larger than the credit: nothing to do until some comes back. */
+  starved = false
   /** When something given back is due. */
   dueAt = Number.POSITIVE_INFINITY
   /** When leases of others are to be looked at. */

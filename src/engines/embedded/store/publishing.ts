@@ -37,7 +37,9 @@ export class Publishing {
     this.#topics = topics
     this.#maxBytes = maxBytes
     this.#whyFull = whyFull
-    this.#insert = db.prepare('INSERT INTO message(seq, topic, id, at, stored_at, name, key, headers, body) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT(topic, id) DO NOTHING')
+    this.#insert = db.prepare(
+      'INSERT INTO message(seq, topic, id, at, stored_at, name, key, headers, body) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT(topic, id) DO NOTHING',
+    )
     this.#sequenceOf = db.rows('SELECT seq FROM message WHERE topic=? AND id=?')
     this.#anyRecent = db.rows('SELECT 1 FROM recent_id LIMIT 1')
     this.#recent = db.rows('SELECT seq FROM recent_id WHERE topic=? AND id=?')
@@ -63,7 +65,8 @@ export class Publishing {
       const storage = typeof storages === 'string' ? storages : storages[i]!
       if (topic?.name !== storage) topic = topics.ensure(storage, now)
       const id = ids[i]!
-      const first = (looksBack ? this.#recent.get(topic.id, id) : undefined) ?? (looksAhead ? this.#isScheduled.get(topic.id, id) : undefined)
+      const first =
+        (looksBack ? this.#recent.get(topic.id, id) : undefined) ?? (looksAhead ? this.#isScheduled.get(topic.id, id) : undefined)
       if (first !== undefined) {
         duplicates.push(i)
         positions[i] = (first as unknown as [number])[0]
@@ -101,7 +104,16 @@ export class Publishing {
 
   /** Moves what is due into its topic, `most` at once. Returns how many. */
   moveDue(now: number, most: number): number {
-    const rows = this.#due.all(now, most) as unknown as [number, number, string, number, string | null, string | null, string | null, Uint8Array][]
+    const rows = this.#due.all(now, most) as unknown as [
+      number,
+      number,
+      string,
+      number,
+      string | null,
+      string | null,
+      string | null,
+      Uint8Array,
+    ][]
     if (rows.length > 0) this.#topics.load()
     for (const [n, topicId, id, at, name, key, headers, body] of rows) {
       this.#unschedule.run(n)
@@ -117,7 +129,16 @@ export class Publishing {
   }
 
   /** Undefined when the topic has the id already. */
-  #add(topic: Topic, id: string, at: number, name: string | null, key: string | null, headers: string | null, body: Uint8Array, now: number): number | undefined {
+  #add(
+    topic: Topic,
+    id: string,
+    at: number,
+    name: string | null,
+    key: string | null,
+    headers: string | null,
+    body: Uint8Array,
+    now: number,
+  ): number | undefined {
     const sequence = this.#topics.lastSeq + 1
     const storedAt = Math.abs(now - at) > sameTimeMs ? now : null
     if (this.#insert.run(sequence, topic.id, id, at, storedAt, name, key, headers, body).changes === 0) return undefined

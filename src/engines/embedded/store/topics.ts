@@ -23,8 +23,6 @@ export class Topics {
   readonly #byName = new Map<string, Topic>()
   readonly #byId = new Map<number, Topic>()
   readonly #changed = new Set<Topic>()
-  /** Made in this turn. */
-  readonly made: string[] = []
   /** The last sequence given, over all topics. */
   lastSeq = 0
   /** Of all bodies. */
@@ -63,7 +61,6 @@ export class Topics {
     const found = this.find(name)
     if (found) return found
     this.#insert.run(name, now)
-    this.made.push(name)
     return this.find(name)!
   }
 
@@ -104,12 +101,30 @@ export class Topics {
 
   #keep(row: unknown): Topic | undefined {
     if (row === undefined) return undefined
-    const [id, name, lastSeq, messages, bytes, biggest, ageMs, mostMessages, mostBytes] = row as [number, string, number, number, number, number, number | null, number | null, number | null]
+    const [id, name, lastSeq, messages, bytes, biggest, ageMs, mostMessages, mostBytes] = row as [
+      number,
+      string,
+      number,
+      number,
+      number,
+      number,
+      number | null,
+      number | null,
+      number | null,
+    ]
     if (this.#byName.size >= keptMost && this.#changed.size === 0) {
       this.#byName.clear()
       this.#byId.clear()
     }
-    const topic: Topic = { id, name, lastSeq, messages, bytes, biggest, retention: { ageMs: ageMs ?? undefined, messages: mostMessages ?? undefined, bytes: mostBytes ?? undefined } }
+    const topic: Topic = {
+      id,
+      name,
+      lastSeq,
+      messages,
+      bytes,
+      biggest,
+      retention: { ageMs: ageMs ?? undefined, messages: mostMessages ?? undefined, bytes: mostBytes ?? undefined },
+    }
     this.#byName.set(name, topic)
     this.#byId.set(id, topic)
     return topic

@@ -1,0 +1,63 @@
+import { styleText } from 'node:util'
+import { BusError, errorTable, toBusError } from '../errors.ts'
+
+/** Rows under their names: a table for people, a JSON array for programs. */
+export function table(rows: readonly Record<string, unknown>[], json: boolean): void {
+  if (json) {
+    process.stdout.write(`${JSON.stringify(rows)}\n`)
+    return
+  }
+  if (rows.length === 0) {
+    process.stderr.write('nothing\n')
+    return
+  }
+  const names = Object.keys(rows[0]!)
+  const cells = rows.map((row) => names.map((name) => show(row[name])))
+  const widths = names.map((name, i) => Math.max(name.length, ...cells.map((row) => row[i]!.length)))
+  const line = (row: readonly string[]): string =>
+    row
+      .map((cell, i) => cell.padEnd(widths[i]!))
+      .join('  ')
+      .trimEnd()
+  process.stdout.write(`${paint('bold', line(names))}\n${cells.map(line).join('\n')}\n`)
+}
+
+function show(value: unknown): string {
+  if (value === undefined || value === null) return '-'
+  if (value instanceof Date) return value.toISOString()
+  return typeof value === 'object' ? JSON.stringify(value) : String(value)
+}
+
+/** Colour on a terminal only, and never with NO_COLOR. */
+export function paint(style: 'bold' | 'green' | 'red' | 'dim', text: string): string {
+  return process.stdout.isTTY && !process.env.NO_COLOR ? styleText(style, text) : text
+}
+
+/** Says what went wrong and ends with the code of the table. */
+export function fail(thrown: unknown): never {
+  const error = toBusError(thrown)
+  process.stderr.write(`cozebus: ${error.message}\n`)
+  if (error.code === 'internal' && error.cause instanceof Error && process.env.COZEBUS_DEBUG) process.stderr.write(`${error.cause.stack}\n`)
+  process.exit(errorTable[error.code].exit)
+}
+
+/** Calls back at the first Ctrl-C or SIGTERM; a second one ends the process at once. */
+export function onStop(stop: () => Promise<void>): void {
+  let stopping = false
+  const handle = (): void => {
+    if (stopping) process.exit(130)
+    stopping = true
+    process.stderr.write('draining… (once more to quit at once)\n')
+    stop().then(() => process.exit(0), fail)
+  }
+  process.on('SIGINT', handle)
+  process.on('SIGTERM', handle)
+}
+
+export function parseJson(text: string, what: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch (error) {
+    throw new BusError('invalid_message', `${what} is no JSON: ${text.slice(0, 80)}`, { cause: error })
+  }
+}

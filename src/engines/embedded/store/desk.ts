@@ -1,0 +1,231 @@
+import type { StatementSync } from 'node:sqlite'
+import { BusError } from '../../../errors.ts'
+import { matcher } from '../../../topic/pattern.ts'
+import type { GroupInfo, ReadFrom, Retention, TopicInfo } from '../../engine.ts'
+import { type Columns, type MessageRow, packRows } from '../columns.ts'
+import type { Database } from './database.ts'
+import type { Groups } from './groups.ts'
+import type { Outbox } from './outbox.ts'
+import type { Presence } from './presence.ts'
+import type { Retention as RetentionSweep } from './retention.ts'
+import type { Topic, Topics } from './topics.ts'
+
+const pageBytes = 8 * 1024 * 1024
+
+/** Looks into topics and groups, and moves them: what the admin calls ask for. */
+export class Desk {
+  readonly #db: Database
+  readonly #topics: Topics
+  readonly #groups: Groups
+  readonly #presence: Presence
+  readonly #out: Outbox
+  readonly #retention: RetentionSweep
+  readonly #page: StatementSync
+  readonly #edges: StatementSync
+  readonly #made: StatementSync
+  /** The last topic told of; undefined while nobody watches. */
+  #told: number | undefined
+
+  constructor(db: Database, topics: Topics, groups: Groups, presence: Presence, retention: RetentionSweep, out: Outbox) {
+    this.#db = db
+    this.#topics = topics
+    this.#groups = groups
+    this.#presence = presence
+    this.#out = out
+    this.#retention = retention
+    this.#page = db.rows('SELECT seq, id, at, name, key, headers, body FROM message WHERE topic=? AND seq>? ORDER BY seq LIMIT ?')
+    this.#made = db.rows('SELECT id, name FROM topic WHERE id>? ORDER BY id')
+    this.#edges = db.rows(
+      'SELECT (SELECT at FROM message WHERE topic=?1 ORDER BY seq LIMIT 1), (SELECT at FROM message WHERE topic=?1 ORDER BY seq DESC LIMIT 1), (SELECT count(*) FROM scheduled WHERE topic=?1)',
+    )
+  }
+
+  read(storage: string, after: ReadFrom, limit: number): { columns: Columns; next: string } {
+    const topic = this.#topic(storage)
+    let place = this.#groups.placeOf(topic, after)
+    const rows: MessageRow[] = []
+    let bytes = 0
+    while (rows.length < limit && bytes < pageBytes) {
+      const most = Math.min(limit - rows.length, topic.biggest * 100 > pageBytes ? 10 : 500)
+      const page = this.#page.all(topic.id, place, most) as unknown as MessageRow[]
+      for (const row of page) {
+        rows.push(row)
+        place = row[0]
+        bytes += row[6].byteLength
+        if (bytes >= pageBytes) break
+      }
+      if (page.length < most) break
+    }
+    return { columns: packRows(rows, storage, undefined), next: String(place) }
+  }
+
+  declare(storage: string, retention: Retention | undefined, now: number): void {
+    const topic = this.#topics.ensure(storage, now)
+    if (!retention) return
+    this.#run(
+      'UPDATE topic SET age_ms=?, most_messages=?, most_bytes=? WHERE id=?',
+      retention.ageMs ?? null,
+      retention.messages ?? null,
+      retention.bytes ?? null,
+      topic.id,
+    )
+    this.#topics.flush()
+    this.#topics.forget()
+  }
+
+  topics(): TopicInfo[] {
+    return this.#topics.names().map((name) => {
+      const topic = this.#topics.find(name)!
+      const [firstAt, lastAt, scheduled] = this.#edges.get(topic.id) as unknown as [number | null, number | null, number]
+      return {
+        storage: name,
+        messages: topic.messages,
+        bytes: topic.bytes,
+        firstAt: firstAt ?? undefined,
+        lastAt: lastAt ?? undefined,
+        scheduled,
+      }
+    })
+  }
+
+  watchTopics(on: boolean): string[] {
+    this.#told = on ? 0 : undefined
+    return this.#untold()
+  }
+
+  /** Tells of topics that are new since the last call, made here or elsewhere. */
+  tell(): void {
+    const storages = this.#untold()
+    if (storages.length > 0) this.#out.push({ op: 'topic', storages })
+  }
+
+  #untold(): string[] {
+    if (this.#told === undefined) return []
+    const rows = this.#made.all(this.#told) as unknown as [number, string][]
+    if (rows.length > 0) this.#told = rows.at(-1)![0]
+    return rows.map(([, name]) => name)
+  }
+
+  groups(storage: string, now: number): GroupInfo[] {
+    const topic = this.#topics.find(storage)
+    if (!topic) return []
+    const rows = this.#db.rows('SELECT id, name, filter, cursor FROM grp WHERE topic=? ORDER BY name').all(topic.id) as unknown as [
+      number,
+      string,
+      string | null,
+      number,
+    ][]
+    return rows.map(([id, group, filter, cursor]) => {
+      const [inHand, waiting, oldest] = this.#row(
+        'SELECT (SELECT count(*) FROM lease WHERE grp=?1), (SELECT count(*) FROM waiting WHERE grp=?1), min(coalesce((SELECT min(seq) FROM lease WHERE grp=?1), 9e15), coalesce((SELECT min(seq) FROM waiting WHERE grp=?1), 9e15))',
+        id,
+      ) as [number, number, number]
+      const ahead = this.#ahead(topic, cursor, filter)
+      const first = ahead.first === undefined ? oldest : Math.min(oldest, ahead.first)
+      const at =
+        first < 9e15
+          ? (this.#row('SELECT coalesce(stored_at, at) FROM message WHERE seq=?', first) as [number] | undefined)?.[0]
+          : undefined
+      return {
+        storage,
+        group,
+        filter: filter ?? undefined,
+        lag: inHand + waiting + ahead.count,
+        inHand,
+        waiting,
+        members: this.#presence.liveMembers(id),
+        oldestMs: at === undefined ? undefined : Math.max(0, now - at),
+      }
+    })
+  }
+
+  reset(storage: string, group: string, to: ReadFrom): void {
+    const topic = this.#topic(storage)
+    const found = this.#groups.find(topic.id, group)
+    if (!found) throw new BusError('not_found', `topic '${storage}' has no group '${group}'`)
+    const members = this.#presence.liveMembers(found.id)
+    if (members > 0)
+      throw new BusError(
+        'conflict',
+        `group '${group}' of topic '${storage}' has ${members} member${members === 1 ? '' : 's'}; close ${members === 1 ? 'it' : 'them'} first, then move the group`,
+      )
+    this.#run('DELETE FROM lease WHERE grp=?', found.id)
+    this.#run('DELETE FROM waiting WHERE grp=?', found.id)
+    this.#run('UPDATE grp SET cursor=? WHERE id=?', this.#groups.placeOf(topic, to), found.id)
+  }
+
+  deleteGroup(storage: string, group: string): void {
+    const topic = this.#topic(storage)
+    const found = this.#groups.find(topic.id, group)
+    if (!found) throw new BusError('not_found', `topic '${storage}' has no group '${group}'`)
+    for (const table of ['lease', 'waiting', 'member']) this.#run(`DELETE FROM ${table} WHERE grp=?`, found.id)
+    this.#run('DELETE FROM grp WHERE id=?', found.id)
+  }
+
+  /** A chunk of a purge; the place where it ends is fixed by the first one, whatever is published meanwhile. */
+  purge(storage: string, before: string | undefined, upTo: number | undefined, now: number): { deleted: number; upTo: number } {
+    const topic = this.#topic(storage)
+    const end = upTo ?? (before === undefined ? topic.lastSeq : this.#groups.placeOf(topic, before) - 1)
+    if (upTo === undefined) this.#run('DELETE FROM waiting WHERE seq<=? AND grp IN (SELECT id FROM grp WHERE topic=?)', end, topic.id)
+    return { deleted: this.#retention.cut(topic, end, now), upTo: end }
+  }
+
+  deleteTopic(storage: string): void {
+    const topic = this.#topics.find(storage)
+    if (!topic) throw notFound(storage)
+    this.#topics.load()
+    for (const table of ['lease', 'waiting', 'member'])
+      this.#run(`DELETE FROM ${table} WHERE grp IN (SELECT id FROM grp WHERE topic=?)`, topic.id)
+    for (const table of ['grp', 'message', 'scheduled', 'recent_id']) this.#run(`DELETE FROM ${table} WHERE topic=?`, topic.id)
+    this.#run('DELETE FROM topic WHERE id=?', topic.id)
+    this.#topics.bytes -= topic.bytes
+    this.#topics.changed({ ...topic, bytes: 0 })
+    this.#topics.flush()
+    this.#topics.forget()
+  }
+
+  /** What lies ahead of a cursor: counted exactly where a filter asks for it, else by the topic's own counter where that can. */
+  #ahead(topic: Topic, cursor: number, filter: string | null): { count: number; first: number | undefined } {
+    if (topic.lastSeq <= cursor) return { count: 0, first: undefined }
+    if (filter === null) {
+      const first = (
+        this.#row('SELECT seq FROM message WHERE topic=? AND seq>? ORDER BY seq LIMIT 1', topic.id, cursor) as [number] | undefined
+      )?.[0]
+      const behind = this.#row('SELECT 1 FROM message WHERE topic=? AND seq<=? LIMIT 1', topic.id, cursor)
+      return {
+        count: behind
+          ? (this.#row('SELECT count(*) FROM message WHERE topic=? AND seq>?', topic.id, cursor) as [number])[0]
+          : topic.messages,
+        first,
+      }
+    }
+    const matches = matcher(filter)
+    let count = 0
+    let first: number | undefined
+    for (const row of this.#db.rows('SELECT seq, name FROM message WHERE topic=? AND seq>? ORDER BY seq').iterate(topic.id, cursor)) {
+      const [seq, name] = row as unknown as [number, string | null]
+      if (!matches(name ?? topic.name)) continue
+      count++
+      first ??= seq
+    }
+    return { count, first }
+  }
+
+  #topic(storage: string): Topic {
+    const topic = this.#topics.find(storage)
+    if (!topic) throw notFound(storage)
+    return topic
+  }
+
+  #run(sql: string, ...values: (string | number | null)[]): number {
+    return Number(this.#db.prepare(sql).run(...values).changes)
+  }
+
+  #row(sql: string, ...values: (string | number | null)[]): unknown[] | undefined {
+    return this.#db.rows(sql).get(...values) as unknown as unknown[] | undefined
+  }
+}
+
+function notFound(storage: string): BusError {
+  return new BusError('not_found', `there is no topic '${storage}'; publish to it or subscribe first, or look at the list of topics`)
+}

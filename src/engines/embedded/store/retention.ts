@@ -1,0 +1,103 @@
+import type { StatementSync } from 'node:sqlite'
+import type { Database } from './database.ts'
+import type { Topic, Topics } from './topics.ts'
+
+const chunk = 1000
+
+/**
+ * Deletes what has been settled by every group and is old enough, a chunk at a time so that no turn is long. Never above
+ * the slowest group of a topic.
+ */
+export class Retention {
+  readonly #topics: Topics
+  readonly #historyMs: number
+  readonly #dedupeWindowMs: number
+  readonly #floor: StatementSync
+  readonly #oldest: StatementSync
+  readonly #delete: StatementSync
+  readonly #remember: StatementSync
+  readonly #forgetIds: StatementSync
+  readonly #slowest: StatementSync
+  #place = 0
+
+  constructor(db: Database, topics: Topics, historyMs: number, dedupeWindowMs: number) {
+    this.#topics = topics
+    this.#historyMs = historyMs
+    this.#dedupeWindowMs = dedupeWindowMs
+    this.#floor = db.rows(
+      'SELECT min(min(cursor, coalesce((SELECT min(seq) FROM lease WHERE grp=g.id)-1, 9e15), coalesce((SELECT min(seq) FROM waiting WHERE grp=g.id)-1, 9e15))) FROM grp g WHERE topic=?',
+    )
+    this.#oldest = db.rows('SELECT seq, coalesce(stored_at, at), length(body) FROM message WHERE topic=? AND seq<=? ORDER BY seq LIMIT ?')
+    this.#delete = db.prepare('DELETE FROM message WHERE topic=? AND seq<=?')
+    this.#remember = db.prepare(
+      'INSERT OR IGNORE INTO recent_id(topic, id, seq, at) SELECT topic, id, seq, coalesce(stored_at, at) FROM message WHERE topic=? AND seq<=? AND coalesce(stored_at, at)>?',
+    )
+    this.#forgetIds = db.prepare('DELETE FROM recent_id WHERE at<=?')
+    this.#slowest = db.rows(
+      'SELECT t.name, g.name, (SELECT count(*) FROM message m WHERE m.topic=t.id AND m.seq>g.cursor) FROM grp g JOIN topic t ON t.id=g.topic ORDER BY 3 DESC LIMIT 1',
+    )
+  }
+
+  /** One chunk. Returns whether there is more to do. */
+  sweep(now: number): boolean {
+    this.#forgetIds.run(now - this.#dedupeWindowMs)
+    const names = this.#topics.names()
+    for (; this.#place < names.length; this.#place++) {
+      const topic = this.#topics.find(names[this.#place]!)
+      if (topic && this.#sweepTopic(topic, now)) return true
+    }
+    this.#place = 0
+    return false
+  }
+
+  /** Deletes up to and with the sequence, a chunk. Returns how many. */
+  cut(topic: Topic, upTo: number, now: number): number {
+    const rows = this.#oldest.all(topic.id, upTo, chunk) as unknown as [number, number, number][]
+    if (rows.length === 0) return 0
+    this.#remove(topic, rows, now)
+    return rows.length
+  }
+
+  /** For the refusal of a publish: who keeps the store full. */
+  whyFull(maxBytes: number): string {
+    const row = this.#slowest.get() as unknown as [string, string, number] | undefined
+    const who =
+      row && row[2] > 0
+        ? `the slowest group is '${row[1]}' of topic '${row[0]}', ${row[2]} messages behind; let it catch up or delete it`
+        : 'no group is behind; purge a topic'
+    return `the store holds ${maxBytes} bytes, which is its cap: ${who}, or raise maxBytes`
+  }
+
+  #sweepTopic(topic: Topic, now: number): boolean {
+    if (topic.messages === 0) return false
+    const floor = (this.#floor.get(topic.id) as unknown as [number | null])[0] ?? topic.lastSeq
+    const { ageMs, messages, bytes } = topic.retention
+    const before = now - (ageMs ?? this.#historyMs)
+    const rows = this.#oldest.all(topic.id, floor, chunk) as unknown as [number, number, number][]
+    let overMessages = messages === undefined ? 0 : topic.messages - messages
+    let overBytes = bytes === undefined ? 0 : topic.bytes - bytes
+    let count = 0
+    for (const [, at, size] of rows) {
+      if (at >= before && overMessages <= 0 && overBytes <= 0) break
+      overMessages--
+      overBytes -= size
+      count++
+    }
+    if (count === 0) return false
+    this.#remove(topic, rows.slice(0, count), now)
+    return count === chunk
+  }
+
+  #remove(topic: Topic, rows: readonly (readonly [number, number, number])[], now: number): void {
+    const last = rows.at(-1)![0]
+    this.#topics.load()
+    this.#remember.run(topic.id, last, now - this.#dedupeWindowMs)
+    this.#delete.run(topic.id, last)
+    let bytes = 0
+    for (const row of rows) bytes += row[2]
+    topic.messages -= rows.length
+    topic.bytes -= bytes
+    this.#topics.bytes -= bytes
+    this.#topics.changed(topic)
+  }
+}

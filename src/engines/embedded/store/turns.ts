@@ -1,0 +1,271 @@
+import { BusError } from '../../../errors.ts'
+import { buffersOf, type Columns } from '../columns.ts'
+import type { Calls, Command } from '../protocol.ts'
+import { storeError } from './failure.ts'
+import type { Mode, Store } from './store.ts'
+
+const turnMessages = 2000
+const turnBytes = 8 * 1024 * 1024
+const sweepEveryMs = 10_000
+const sweepAgainMs = 50
+/** After a failure that is nobody's fault (a full disk), before the store tries by itself again. */
+const restMs = 1000
+/** How long other writers may hold the lock before health says so. */
+const busyMost = 10_000
+
+interface Operation {
+  readonly call: number
+  readonly mode: Mode
+  readonly messages: number
+  readonly bytes: number
+  run(now: number): void
+}
+
+/**
+ * Gathers what is asked into turns. A turn is one transaction for everything that waits: publishers of a moment share one
+ * wait for the disk, and what they published is claimed for the groups of this process in the same transaction.
+ */
+export class Turns {
+  readonly #store: Store
+  #queue: Operation[] = []
+  #sweepAt: number
+  #restUntil = 0
+  #busySince = 0
+  #troubled = false
+  /** When another process last wrote. */
+  foreignAt = 0
+
+  constructor(store: Store, now: number) {
+    this.#store = store
+    // Not all processes of a machine that starts them together at once.
+    this.#sweepAt = now + sweepEveryMs * Math.random()
+  }
+
+  accept(command: Command): void {
+    const store = this.#store
+    switch (command.op) {
+      case 'grant':
+        store.subscriptions.grant(command.subscription, command.messages, command.bytes)
+        break
+      case 'publish': {
+        const { call, columns } = command
+        this.#queue.push({
+          call,
+          mode: 'durable',
+          messages: columns.count,
+          bytes: columns.bodies.byteLength,
+          run: (now) => this.#publish(call, columns, now),
+        })
+        break
+      }
+      case 'settle': {
+        const { call, subscription, rows } = command
+        this.#queue.push({
+          call,
+          mode: 'light',
+          messages: rows.length / 8,
+          bytes: 0,
+          run: (now) => store.out.push({ op: 'settled', call, lost: store.subscriptions.settle(subscription, rows, now) }),
+        })
+        break
+      }
+      case 'call':
+        if (command.name !== 'close') this.#call(command.call, command.name, command.args)
+    }
+  }
+
+  /** Whether anything is queued. */
+  get waiting(): boolean {
+    return this.#queue.length > 0
+  }
+
+  /** Does what there is to do. `busy`: another process holds the lock. */
+  step(now: number): 'worked' | 'idle' | 'busy' {
+    const store = this.#store
+    try {
+      const foreign = store.db.changedElsewhere()
+      if (foreign) this.#changedElsewhere(now)
+      const batch = this.#gather()
+      if (batch.length > 0 && batch.every(({ mode }) => mode === 'read')) {
+        this.#queue.splice(0, batch.length)
+        for (const operation of batch) this.#attempt(operation, now)
+        this.#finish(now)
+        return 'worked'
+      }
+      const resting = now < this.#restUntil
+      if (batch.length === 0 && (resting || !this.#hasOwnWork(now))) {
+        if (foreign) this.#finish(now)
+        return 'idle'
+      }
+      if (!store.db.begin(batch.some(({ mode }) => mode === 'durable' || mode === 'alone'))) return this.#busy(now)
+      this.#busySince = 0
+      this.#queue.splice(0, batch.length)
+      this.#turn(batch, now, resting)
+    } catch (error) {
+      this.#trouble(error, now)
+    }
+    return 'worked'
+  }
+
+  nextTimer(): number {
+    const { subscriptions, publishing } = this.#store
+    return Math.max(this.#restUntil, Math.min(this.#sweepAt, publishing.nextDue, subscriptions.nextTimer()))
+  }
+
+  #turn(batch: readonly Operation[], now: number, resting: boolean): void {
+    const { db, out, publishing } = this.#store
+    if (db.changedElsewhere()) this.#changedElsewhere(now)
+    try {
+      for (const operation of batch) this.#attempt(operation, now)
+      if (!resting) this.#ownWork(now)
+      this.#store.topics.flush()
+      db.commit()
+    } catch (error) {
+      this.#undo()
+      // One of them may be at fault, or the store itself: each gets a turn of its own, which tells.
+      if (batch.length > 1) for (const operation of batch) this.#single(operation, now)
+      else if (batch.length === 1 && !resting) this.#single(batch[0]!, now)
+      else if (batch.length === 1) this.#fail(batch[0]!, error)
+      else this.#trouble(error, now)
+      out.send()
+      return
+    }
+    publishing.touched.clear()
+    out.committed()
+    this.#finish(now)
+    if (this.#troubled) this.#health(true, 'the store works again')
+  }
+
+  /** A turn of one operation and nothing else. */
+  #single(operation: Operation, now: number): void {
+    const { db, out, topics, publishing, subscriptions } = this.#store
+    try {
+      if (!db.begin(operation.mode !== 'light'))
+        throw new BusError('engine_unavailable', `${db.where}: another process is writing; try again`)
+      this.#attempt(operation, now)
+      topics.flush()
+      db.commit()
+    } catch (error) {
+      this.#undo()
+      this.#fail(operation, error)
+      return
+    }
+    subscriptions.wakeTopics(publishing.touched)
+    publishing.touched.clear()
+    out.committed()
+  }
+
+  /** A refusal is the operation's own answer; anything else ends the turn. */
+  #attempt(operation: Operation, now: number): void {
+    try {
+      operation.run(now)
+    } catch (error) {
+      if (operation.mode !== 'read' && (operation.mode === 'alone' || !(error instanceof BusError))) throw error
+      this.#fail(operation, error)
+    }
+  }
+
+  #hasOwnWork(now: number): boolean {
+    const { subscriptions, publishing, questions } = this.#store
+    return now >= this.#sweepAt || now >= publishing.nextDue || subscriptions.hasWork(now) || (!questions.idle && questions.hasWork(now))
+  }
+
+  #ownWork(now: number): void {
+    const { subscriptions, publishing, questions } = this.#store
+    if (now >= publishing.nextDue) publishing.moveDue(now, turnMessages)
+    subscriptions.wakeTopics(publishing.touched)
+    if (!questions.idle) questions.work(now)
+    subscriptions.claim(now)
+    if (now >= this.#sweepAt) this.#sweep(now)
+  }
+
+  #sweep(now: number): void {
+    const { retention, records, keyValues, questions } = this.#store
+    this.#sweepAt = now + (retention.sweep(now) ? sweepAgainMs : sweepEveryMs)
+    records.sweep(now)
+    keyValues.sweep(now)
+    questions.sweep(now)
+  }
+
+  #publish(call: number, columns: Columns, now: number): void {
+    const { out, publishing } = this.#store
+    const { positions, duplicates, errors } = publishing.store(columns, now)
+    out.push({ op: 'published', call, positions, duplicates, errors }, [positions.buffer as ArrayBuffer])
+  }
+
+  #call(call: number, name: Exclude<keyof Calls, 'close'>, args: readonly unknown[]): void {
+    const { calls, out } = this.#store
+    const { mode, run } = calls[name]
+    this.#queue.push({
+      call,
+      mode,
+      messages: 1,
+      bytes: 0,
+      run: (now) => {
+        const value = run(args, now)
+        out.push({ op: 'done', call, value }, name === 'read' ? buffersOf((value as { columns: Columns }).columns) : undefined)
+      },
+    })
+  }
+
+  #gather(): Operation[] {
+    const batch: Operation[] = []
+    let messages = 0
+    let bytes = 0
+    for (const operation of this.#queue) {
+      messages += operation.messages
+      bytes += operation.bytes
+      if (batch.length > 0 && (operation.mode === 'alone' || messages > turnMessages || bytes > turnBytes)) break
+      batch.push(operation)
+      if (operation.mode === 'alone') break
+    }
+    return batch
+  }
+
+  #changedElsewhere(now: number): void {
+    const { subscriptions, publishing } = this.#store
+    this.foreignAt = now
+    this.#store.forget()
+    subscriptions.wakeAll(now)
+    publishing.readNextDue()
+  }
+
+  #finish(now: number): void {
+    this.#store.tell(now)
+    this.#store.out.send()
+  }
+
+  #undo(): void {
+    const { db, out, publishing } = this.#store
+    db.rollback()
+    publishing.touched.clear()
+    this.#store.forget()
+    out.rolledBack()
+    publishing.readNextDue()
+  }
+
+  #fail(operation: Operation, thrown: unknown): void {
+    const { code, message } = storeError(thrown, this.#store.db.where)
+    this.#store.out.push({ op: 'failed', call: operation.call, code, message })
+  }
+
+  #busy(now: number): 'busy' {
+    this.#busySince ||= now
+    if (now - this.#busySince > busyMost && !this.#troubled)
+      this.#health(false, `${this.#store.db.where}: other processes have held its lock for more than ${busyMost / 1000} s`)
+    return 'busy'
+  }
+
+  #trouble(thrown: unknown, now: number): void {
+    this.#restUntil = now + restMs
+    this.#health(false, storeError(thrown, this.#store.db.where).message)
+    this.#store.out.send()
+  }
+
+  #health(ok: boolean, detail: string): void {
+    if (this.#troubled === !ok) return
+    this.#troubled = !ok
+    this.#store.out.push({ op: 'health', ok, detail })
+    this.#store.out.send()
+  }
+}
