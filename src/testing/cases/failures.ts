@@ -145,9 +145,7 @@ export const failures: readonly Case[] = [
       let runs = 0
       await bus.subscribe(h.topic, { group: 'g' }, () => {
         runs++
-        // biome-ignore lint/style/useThrowOnlyError: this is what is tried
         if (runs === 1) throw undefined
-        // biome-ignore lint/style/useThrowOnlyError: this is what is tried
         if (runs === 2) throw 'text'
         return 42
       })

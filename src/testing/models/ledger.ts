@@ -13,7 +13,10 @@ export function memoryLedger(): Ledger {
 
   function entries(space: LedgerSpace): Map<string, Uint8Array> {
     let found = spaces.get(space)
-    if (!found) spaces.set(space, (found = new Map()))
+    if (!found) {
+      found = new Map()
+      spaces.set(space, found)
+    }
     return found
   }
 

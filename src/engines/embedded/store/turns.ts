@@ -1,6 +1,6 @@
 import { BusError } from '../../../errors.ts'
 import { buffersOf, type Columns } from '../columns.ts'
-import type { Calls, Command } from '../protocol.ts'
+import { type Calls, type Command, settleFields } from '../protocol.ts'
 import { storeError } from './failure.ts'
 import type { Mode, Store } from './store.ts'
 
@@ -63,7 +63,7 @@ export class Turns {
         this.#queue.push({
           call,
           mode: 'light',
-          messages: rows.length / 8,
+          messages: rows.length / settleFields,
           bytes: 0,
           run: (now) => store.out.push({ op: 'settled', call, lost: store.subscriptions.settle(subscription, rows, now) }),
         })

@@ -1,0 +1,44 @@
+import { expect, test } from 'vitest'
+import { z } from 'zod'
+import { type BusError, connect, topic } from '../../src/index.ts'
+
+test('a publish that nobody awaits tells onError once and never ends the process', async () => {
+  const told: BusError[] = []
+  const bus = await connect('memory:', { publish: { onError: (error) => told.push(error) } })
+  bus.publish('bad topic', 1)
+  await expect(bus.publish('also bad', 1)).rejects.toMatchObject({ code: 'invalid_topic' })
+  await new Promise((resolve) => setTimeout(resolve, 20))
+  expect(told.map((error) => error.code)).toEqual(['invalid_topic'])
+  await bus.close()
+})
+
+test('publish validates by the schema and sends what it was given; the key comes from the output', async () => {
+  const jobs = topic('jobs', { schema: z.object({ n: z.string().transform(Number) }), key: (job) => `k${job.n}` })
+  await using bus = await connect('memory:')
+  await expect(bus.publish(jobs, { n: 5 } as never)).rejects.toMatchObject({ code: 'invalid_message' })
+  const got = new Promise<{ body: unknown; key: string | undefined; bytes: string }>((resolve) => {
+    void bus.subscribe(jobs, { group: 'g' }, (message) =>
+      resolve({ body: message.body, key: message.key, bytes: Buffer.from(message.bytes).toString() }),
+    )
+  })
+  await bus.publish(jobs, { n: '7' })
+  expect(await got).toEqual({ body: { n: 7 }, key: 'k7', bytes: '{"n":"7"}' })
+})
+
+test.each([
+  [{ 'a b': 'x' }, 'token'],
+  [{ a: 'x\ny' }, 'line break'],
+  [{ 'cozebus-id': 'x' }, "the bus's own"],
+])('headers %j are refused', async (headers, why) => {
+  await using bus = await connect('memory:')
+  await expect(bus.publish('a', 1, { headers })).rejects.toThrow(why)
+})
+
+test('an unknown URL, options out of range and a missing handler say what to do', async () => {
+  await expect(connect('ftp://x')).rejects.toThrow(/file:/)
+  await using bus = await connect('memory:')
+  await expect(bus.subscribe('a', { group: 'g', concurrency: 0 }, () => {})).rejects.toMatchObject({ code: 'invalid_argument' })
+  await expect(bus.subscribe('a', { group: 'g g' }, () => {})).rejects.toMatchObject({ code: 'invalid_argument' })
+  await expect(bus.publish('a', 1, { delay: 'soon' as never })).rejects.toMatchObject({ code: 'invalid_argument' })
+  await expect(bus.publish('a', 1, { signal: AbortSignal.abort() })).rejects.toMatchObject({ code: 'aborted' })
+})

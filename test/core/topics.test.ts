@@ -1,0 +1,78 @@
+import fc from 'fast-check'
+import { expect, test } from 'vitest'
+import { topic } from '../../src/index.ts'
+import { toMs } from '../../src/message/duration.ts'
+import { unwrap, wrap } from '../../src/message/envelope.ts'
+import { newId } from '../../src/message/id.ts'
+import { checkName, privateTopic } from '../../src/topic/name.ts'
+import { covers, matcher, overlaps } from '../../src/topic/pattern.ts'
+
+const token = fc.stringMatching(/^[a-c]{1,2}$/)
+const name = fc.array(token, { minLength: 1, maxLength: 4 }).map((tokens) => tokens.join('.'))
+const pattern = fc
+  .tuple(fc.array(fc.oneof(token, fc.constant('*')), { minLength: 1, maxLength: 3 }), fc.boolean())
+  .map(([tokens, open]) => [...tokens, ...(open ? ['>'] : [])].join('.'))
+
+test('a name that matches two patterns makes them overlap; one that covers another matches all it does', () => {
+  fc.assert(
+    fc.property(name, pattern, pattern, (text, a, b) => {
+      const [inA, inB] = [matcher(a)(text), matcher(b)(text)]
+      if (inA && inB) expect(overlaps(a, b)).toBe(true)
+      if (covers(a, b) && inB) expect(inA).toBe(true)
+    }),
+    { numRuns: 5000 },
+  )
+})
+
+test.each(['', 'a b', 'a..b', '.a', 'a.', 'a.*', '>', 'x'.repeat(300), 'a/b', 'a\n', '_cozebus.x', 'ü'])('%j is no topic name', (text) => {
+  expect(() => checkName(text)).toThrow(expect.objectContaining({ code: 'invalid_topic' }))
+})
+
+test('definitions fill, filter and parse', () => {
+  const docs = topic('docs.{space}.{event}')
+  expect(docs.storage).toBe('docs.*.*')
+  expect(docs.with({ space: '7', event: 'added' }).name).toBe('docs.7.added')
+  expect(docs.where({ event: 'added' }).filter).toBe('docs.*.added')
+  expect(docs.parse('docs.7.added')).toEqual({ space: '7', event: 'added' })
+  expect(docs.parse('other.7.added')).toBeUndefined()
+  for (const value of ['a.b', '*', '', 'x y'])
+    expect(() => docs.with({ space: value, event: 'e' })).toThrow(expect.objectContaining({ code: 'invalid_topic' }))
+  expect(() => topic('a.{x}.{x}')).toThrow(/stands twice/)
+})
+
+test('private topics of different groups never collide', () => {
+  fc.assert(
+    fc.property(name, name, fc.stringMatching(/^[a-z.:]{1,6}$/), fc.stringMatching(/^[a-z.:]{1,6}$/), (a, b, g, h) => {
+      if (a !== b || g !== h) expect(privateTopic(a, g)).not.toBe(privateTopic(b, h))
+    }),
+  )
+})
+
+test('ids are UUIDv7 and grow', () => {
+  let last = ''
+  for (let i = 0; i < 20_000; i++) {
+    const id = newId()
+    expect(id).toMatch(/^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/)
+    expect(id > last).toBe(true)
+    last = id
+  }
+})
+
+test('an envelope comes back as it was, and foreign bytes are no envelope', () => {
+  fc.assert(
+    fc.property(fc.uint8Array(), fc.option(fc.string(), { nil: undefined }), (body, key) => {
+      const opened = unwrap(wrap({ name: 'a.b', id: 'i', key, headers: { h: 'ü' }, at: 1 }, body))
+      expect(opened?.envelope.key).toBe(key)
+      expect(Buffer.from(opened!.body)).toEqual(Buffer.from(body))
+      expect(unwrap(body)).toBeUndefined()
+    }),
+  )
+})
+
+test('durations', () => {
+  expect([toMs('250ms'), toMs('30s'), toMs('1.5m'), toMs('2h'), toMs('7d'), toMs(5)]).toEqual([
+    250, 30_000, 90_000, 7_200_000, 604_800_000, 5,
+  ])
+  for (const bad of ['5', 's', '-1s', Number.NaN, -1])
+    expect(() => toMs(bad as number)).toThrow(expect.objectContaining({ code: 'invalid_argument' }))
+})

@@ -1,0 +1,37 @@
+import { type } from 'arktype'
+import * as v from 'valibot'
+import { expectTypeOf, test } from 'vitest'
+import { z } from 'zod'
+import { type Bus, topic } from '../../src/index.ts'
+
+declare const bus: Bus
+
+test('parameters come from the template', () => {
+  const runs = topic('coze.workflow.{workflowId}.{event}')
+  expectTypeOf(runs.with).parameter(0).toEqualTypeOf<{ workflowId: string; event: string }>()
+  // @ts-expect-error a parameter is missing
+  runs.with({ workflowId: '1' })
+  // @ts-expect-error there is no such parameter
+  runs.where({ other: 'x' })
+  void bus.subscribe(runs.where({ event: 'done' }), { group: 'g' }, (message) => {
+    expectTypeOf(message.params).toEqualTypeOf<{ workflowId: string; event: string }>()
+  })
+})
+
+test('input type at publish, output type in the handler: zod, valibot, arktype', () => {
+  const withZod = topic('a', { schema: z.object({ at: z.string().transform((text) => new Date(text)) }) })
+  void bus.publish(withZod, { at: '2026-01-01' })
+  // @ts-expect-error the input is a text
+  void bus.publish(withZod, { at: 7 })
+  void bus.subscribe(withZod, { group: 'g' }, (message) => expectTypeOf(message.body).toEqualTypeOf<{ at: Date }>())
+
+  const withValibot = topic('b', { schema: v.object({ n: v.pipe(v.string(), v.transform(Number)) }), key: (body) => String(body.n) })
+  void bus.publish(withValibot, { n: '1' })
+  void bus.subscribe(withValibot, { group: 'g' }, (message) => expectTypeOf(message.body).toEqualTypeOf<{ n: number }>())
+
+  const withArk = topic('c.{id}', { schema: type({ n: 'number' }) })
+  void bus.publish(withArk.with({ id: '1' }), { n: 1 })
+  // @ts-expect-error not a number
+  void bus.publish(withArk.with({ id: '1' }), { n: 'x' })
+  void bus.subscribe(withArk, { group: 'g' }, (message) => expectTypeOf(message.body).toEqualTypeOf<{ n: number }>())
+})
