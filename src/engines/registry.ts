@@ -18,8 +18,8 @@ type Open = (url: string, options: EngineOptions) => Promise<Engine>
 /** A scheme of a URL to the engine that serves it; each is imported only when used. */
 const engines: Readonly<Record<string, Open>> = {
   file: async (url, options) =>
-    (await import('./direct/engine.ts')).openEmbedded({ dir: url.slice('file:'.length).replace(/^\/\/(?=\/)/, ''), ...options.embedded }),
-  memory: async (_url, options) => (await import('./direct/engine.ts')).openEmbedded({ dir: undefined, ...options.embedded }),
+    (await import('./embedded/engine.ts')).openEmbedded({ dir: url.slice('file:'.length).replace(/^\/\/(?=\/)/, ''), ...options.embedded }),
+  memory: async (_url, options) => (await import('./embedded/engine.ts')).openEmbedded({ dir: undefined, ...options.embedded }),
 }
 
 /** @throws BusError `invalid_argument` for a URL no engine serves */

@@ -5,7 +5,7 @@ import { type BusError, connect, topic } from '../../src/index.ts'
 test('a publish that nobody awaits tells onError once and never ends the process', async () => {
   const told: BusError[] = []
   const bus = await connect('memory:', { publish: { onError: (error) => told.push(error) } })
-  bus.publish('bad topic', 1)
+  void bus.publish('bad topic', 1)
   await expect(bus.publish('also bad', 1)).rejects.toMatchObject({ code: 'invalid_topic' })
   await new Promise((resolve) => setTimeout(resolve, 20))
   expect(told.map((error) => error.code)).toEqual(['invalid_topic'])

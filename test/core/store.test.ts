@@ -16,7 +16,7 @@ afterAll(() => Promise.all(dirs.map((dir) => rm(dir, { recursive: true, force: t
 
 test('a damaged store is a clear error and is left as it is', async () => {
   const dir = folder()
-  const file = join(dir, 'cozebus.db')
+  const file = join(dir, 'bus.db')
   writeFileSync(file, 'this is no database, but something dear to its owner'.repeat(100))
   const before = readFileSync(file)
   await expect(connect(`file:${dir}`)).rejects.toMatchObject({ code: 'store_corrupt' })
@@ -25,7 +25,7 @@ test('a damaged store is a clear error and is left as it is', async () => {
 
 test("another program's database is left alone", async () => {
   const dir = folder()
-  const db = new DatabaseSync(join(dir, 'cozebus.db'))
+  const db = new DatabaseSync(join(dir, 'bus.db'))
   db.exec('CREATE TABLE dear(x)')
   db.close()
   await expect(connect(`file:${dir}`)).rejects.toMatchObject({ code: 'store_corrupt' })
@@ -34,7 +34,7 @@ test("another program's database is left alone", async () => {
 test('a newer store is refused', async () => {
   const dir = folder()
   await (await connect(`file:${dir}`)).close()
-  const db = new DatabaseSync(join(dir, 'cozebus.db'))
+  const db = new DatabaseSync(join(dir, 'bus.db'))
   db.exec('PRAGMA user_version = 999')
   db.close()
   await expect(connect(`file:${dir}`)).rejects.toMatchObject({ code: 'store_newer' })

@@ -1,6 +1,18 @@
 import { resolve } from 'node:path'
 import { BusError } from '../../errors.ts'
-import type { Capabilities, DeliverySink, Engine, EngineHealth, EngineSubscription, Outgoing, Page, PublishOutcome, ReadFrom, StorageName, SubscriptionSpec } from '../engine.ts'
+import type {
+  Capabilities,
+  DeliverySink,
+  Engine,
+  EngineHealth,
+  EngineSubscription,
+  Outgoing,
+  Page,
+  PublishOutcome,
+  ReadFrom,
+  StorageName,
+  SubscriptionSpec,
+} from '../engine.ts'
 import { EmbeddedAdmin } from './admin.ts'
 import { hear } from './bell.ts'
 import { buffersOf, packOutgoing } from './columns.ts'
@@ -146,17 +158,29 @@ class EmbeddedEngine implements Engine {
   }
 
   async publish(batch: readonly Outgoing[], signal?: AbortSignal): Promise<PublishOutcome[]> {
-    if (signal?.aborted) throw new BusError('aborted', 'the publish was aborted before it was sent; nothing was stored', { cause: signal.reason })
+    if (signal?.aborted)
+      throw new BusError('aborted', 'the publish was aborted before it was sent; nothing was stored', { cause: signal.reason })
     const outcomes = new Array<PublishOutcome>(batch.length)
     const sent: Promise<void>[] = []
     for (let from = 0; from < batch.length; ) {
       if (batch[from]!.body.byteLength > maxMessageBytes) {
-        outcomes[from] = { ok: false, error: new BusError('message_too_large', `the body of message '${batch[from]!.id}' has ${batch[from]!.body.byteLength} bytes; the embedded store takes up to ${maxMessageBytes}. Send a smaller one, or turn claimCheck on`) }
+        outcomes[from] = {
+          ok: false,
+          error: new BusError(
+            'message_too_large',
+            `the body of message '${batch[from]!.id}' has ${batch[from]!.body.byteLength} bytes; the embedded store takes up to ${maxMessageBytes}. Send a smaller one, or turn claimCheck on`,
+          ),
+        }
         from++
         continue
       }
       let to = from
-      for (let bytes = 0; to < batch.length && to - from < chunkMessages && bytes < chunkBytes && batch[to]!.body.byteLength <= maxMessageBytes; to++) bytes += batch[to]!.body.byteLength
+      for (
+        let bytes = 0;
+        to < batch.length && to - from < chunkMessages && bytes < chunkBytes && batch[to]!.body.byteLength <= maxMessageBytes;
+        to++
+      )
+        bytes += batch[to]!.body.byteLength
       sent.push(this.#send(batch, from, to, outcomes))
       from = to
     }
@@ -168,7 +192,8 @@ class EmbeddedEngine implements Engine {
     const columns = packOutgoing(batch, from, to)
     try {
       const { positions, duplicates, errors } = await this.#link.publish(columns, buffersOf(columns))
-      for (let i = from; i < to; i++) outcomes[i] = { ok: true, position: positions[i - from] === 0 ? undefined : String(positions[i - from]), duplicate: false }
+      for (let i = from; i < to; i++)
+        outcomes[i] = { ok: true, position: positions[i - from] === 0 ? undefined : String(positions[i - from]), duplicate: false }
       for (const i of duplicates) outcomes[from + i] = { ...(outcomes[from + i] as PublishOutcome & { ok: true }), duplicate: true }
       for (const { index, code, message } of errors) outcomes[from + index] = { ok: false, error: new BusError(code, message) }
     } catch (error) {

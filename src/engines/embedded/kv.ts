@@ -21,7 +21,8 @@ export class EmbeddedKv implements KeyValueStore {
 
   async open(bucket: string, options: KvOptions): Promise<KvBucket> {
     const { history } = options
-    if (history !== undefined && (!Number.isInteger(history) || history < 1 || history > historyMost)) throw new BusError('invalid_argument', `bucket '${bucket}': history must be a whole number from 1 to ${historyMost}, not ${history}`)
+    if (history !== undefined && (!Number.isInteger(history) || history < 1 || history > historyMost))
+      throw new BusError('invalid_argument', `bucket '${bucket}': history must be a whole number from 1 to ${historyMost}, not ${history}`)
     const link = this.#link
     const id = await link.call('kvOpen', bucket, options)
     return {

@@ -44,6 +44,7 @@ export class EmbeddedLedger implements Ledger {
   }
 
   changed(changes: readonly { readonly space: LedgerSpace; readonly key: string }[]): void {
-    for (const { space, key } of changes) for (const watcher of this.#watchers) if (watcher.space === space && key.startsWith(watcher.prefix)) watcher.listener(key)
+    for (const { space, key } of changes)
+      for (const watcher of this.#watchers) if (watcher.space === space && key.startsWith(watcher.prefix)) watcher.listener(key)
   }
 }

@@ -42,7 +42,14 @@ export class Link {
     // Import specifiers are rewritten when the project is built, this is not.
     const file = new URL(import.meta.url.endsWith('.ts') ? './worker.ts' : './worker.js', import.meta.url)
     const start: WorkerStart = { ...options, port: port2, flag }
-    const worker = new Worker(file, { workerData: start, transferList: [port2], name: 'cozebus-store', execArgv: ['--disable-warning=ExperimentalWarning'], stdout: false, stderr: false })
+    const worker = new Worker(file, {
+      workerData: start,
+      transferList: [port2],
+      name: 'cozebus-store',
+      execArgv: ['--disable-warning=ExperimentalWarning'],
+      stdout: false,
+      stderr: false,
+    })
     const link = new Link(port1, flag, worker, pushed)
     const ready = new Promise<void>((resolve, reject) => link.#waiting.set(0, { resolve: resolve as never, reject }))
     link.#listen()

@@ -42,7 +42,16 @@ export class EmbeddedRequests implements Requests {
         reject(error)
       }
       const abort = (): void => give(aborted())
-      const timer = setTimeout(() => give(new BusError('timeout', `nobody answered '${message.name}' within ${timeoutMs} ms; ask with a longer timeout, or see whether its responder hangs`)), timeoutMs)
+      const timer = setTimeout(
+        () =>
+          give(
+            new BusError(
+              'timeout',
+              `nobody answered '${message.name}' within ${timeoutMs} ms; ask with a longer timeout, or see whether its responder hangs`,
+            ),
+          ),
+        timeoutMs,
+      )
       signal?.addEventListener('abort', abort, { once: true })
       this.#asked.set(question, (reply) => {
         end()
@@ -58,7 +67,11 @@ export class EmbeddedRequests implements Requests {
     else if (this.#numbering > 0) this.#early.set(question, reply)
   }
 
-  async respond(pattern: string, group: string, listener: (message: RequestMessage) => Promise<ReplyMessage>): Promise<{ close(): Promise<void> }> {
+  async respond(
+    pattern: string,
+    group: string,
+    listener: (message: RequestMessage) => Promise<ReplyMessage>,
+  ): Promise<{ close(): Promise<void> }> {
     const id = this.#next++
     this.#responders.set(id, listener)
     try {

@@ -114,7 +114,8 @@ export class EmbeddedSubscription implements EngineSubscription {
     const { lost } = await this.#link.settle(this.#id, rows)
     const results = new Array<SettleResult>(count).fill('confirmed')
     for (const i of lost) results[i] = 'lost'
-    for (let i = 0; i < count; i++) if (batch[i]!.kind !== 'extend' || results[i] === 'lost') this.#forget(batch[i]!.delivery as EmbeddedDelivery)
+    for (let i = 0; i < count; i++)
+      if (batch[i]!.kind !== 'extend' || results[i] === 'lost') this.#forget(batch[i]!.delivery as EmbeddedDelivery)
     return results
   }
 

@@ -104,7 +104,10 @@ export class LogBroker implements ModelBroker {
 
   group(name: string): LogGroup {
     let group = this.groups.get(name)
-    if (!group) this.groups.set(name, (group = new LogGroup(name, (storage) => this.topic(storage))))
+    if (!group) {
+      group = new LogGroup(name, (storage) => this.topic(storage))
+      this.groups.set(name, group)
+    }
     return group
   }
 
