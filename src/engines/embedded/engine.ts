@@ -236,6 +236,7 @@ class EmbeddedEngine implements Engine {
 
   async #close(): Promise<void> {
     this.#bell?.close()
+    this.#requests.close()
     await this.#link.call('close').catch(() => {})
     await this.#link.end()
   }

@@ -5,7 +5,7 @@ import type { Link } from './link.ts'
 /** Questions and answers by way of the store. */
 export class EmbeddedRequests implements Requests {
   readonly #link: Link
-  readonly #asked = new Map<number, (reply: ReplyMessage) => void>()
+  readonly #asked = new Map<number, { resolve(reply: ReplyMessage): void; reject(error: BusError): void }>()
   /** Answers that overtook the number of their question. */
   readonly #early = new Map<number, ReplyMessage>()
   readonly #responders = new Map<number, (message: RequestMessage) => Promise<ReplyMessage>>()
@@ -53,9 +53,12 @@ export class EmbeddedRequests implements Requests {
         timeoutMs,
       )
       signal?.addEventListener('abort', abort, { once: true })
-      this.#asked.set(question, (reply) => {
-        end()
-        resolve(reply)
+      this.#asked.set(question, {
+        resolve: (reply) => {
+          end()
+          resolve(reply)
+        },
+        reject: give,
       })
       if (signal?.aborted) abort()
     })
@@ -63,7 +66,7 @@ export class EmbeddedRequests implements Requests {
 
   answered(question: number, reply: ReplyMessage): void {
     const waiting = this.#asked.get(question)
-    if (waiting) waiting(reply)
+    if (waiting) waiting.resolve(reply)
     else if (this.#numbering > 0) this.#early.set(question, reply)
   }
 
@@ -91,6 +94,10 @@ export class EmbeddedRequests implements Requests {
         return closed
       },
     }
+  }
+
+  close(): void {
+    for (const { reject } of [...this.#asked.values()]) reject(new BusError('closed', 'the bus was closed before the answer came'))
   }
 
   asked(responder: number, question: number, message: RequestMessage): void {

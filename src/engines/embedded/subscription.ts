@@ -1,3 +1,4 @@
+import type { BusError } from '../../errors.ts'
 import type { Headers } from '../../message/headers.ts'
 import type { Delivery, DeliverySink, EngineSubscription, Settlement, SettleResult, Source, Stored } from '../engine.ts'
 import { bodyAt, type Columns, headersAt, nameAt } from './columns.ts'
@@ -146,6 +147,10 @@ export class EmbeddedSubscription implements EngineSubscription {
   close(): Promise<void> {
     this.#closed ??= this.stop()
       .then(() => this.#link.call('leave', this.#id))
+      .catch((error: BusError) => {
+        // A store that was closed has given everything back already.
+        if (error.code !== 'closed') throw error
+      })
       .finally(this.#onClose)
     return this.#closed
   }

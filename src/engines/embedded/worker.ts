@@ -76,6 +76,7 @@ function close(store: Store, call: number): void {
     while (!db.begin(true) && Date.now() < until) pause(1)
     store.leave()
     db.commit()
+    store.presence.close()
     db.close()
   } catch (error) {
     // What is left behind (leases, this process's row) is what a crash would leave: others free it.

@@ -56,11 +56,11 @@ export class Claiming {
     this.#page = db.rows(`SELECT ${columns} FROM message WHERE topic=? AND seq>? ORDER BY seq LIMIT ?`)
     this.#sizes = db.rows('SELECT length(body) FROM message WHERE topic=? AND seq>? ORDER BY seq LIMIT ?')
     this.#names = db.rows('SELECT seq, name, key FROM message WHERE topic=? AND seq>? ORDER BY seq LIMIT ?')
-    this.#lease = db.prepare('INSERT INTO lease(grp, seq, member, fence, until, lanes, key) VALUES(?, ?, ?, ?, ?, ?, ?)')
+    this.#lease = db.prepare('INSERT INTO lease(grp, seq, owner, fence, until, lanes, key) VALUES(?, ?, ?, ?, ?, ?, ?)')
     this.#leaseRange = db.prepare(
-      'INSERT INTO lease(grp, seq, member, fence, until) SELECT ?, seq, ?, ?, ? FROM message WHERE topic=? AND seq>? AND seq<=?',
+      'INSERT INTO lease(grp, seq, owner, fence, until) SELECT ?, seq, ?, ?, ? FROM message WHERE topic=? AND seq>? AND seq<=?',
     )
-    this.#heldByOther = db.rows('SELECT 1 FROM lease WHERE lanes=? AND key=? AND member<>? LIMIT 1')
+    this.#heldByOther = db.rows('SELECT 1 FROM lease WHERE lanes=? AND key=? AND owner<>? LIMIT 1')
     this.#waitsEarlier = db.rows('SELECT 1 FROM waiting WHERE lanes=? AND key=? AND seq<? LIMIT 1')
     this.#nextDue = db.rows('SELECT due FROM waiting WHERE grp=? AND due>? ORDER BY due LIMIT 1')
   }
@@ -81,6 +81,7 @@ export class Claiming {
     const topic = this.#topics.byId(member.topicId)
     if (!state || !topic) return undefined
     const taking = new Taking(member, state[1] + 1, now + member.subscription.spec.leaseMs)
+    member.blocked = false
     const free = member.laned ? this.#laneGuard(member) : undefined
     let more = this.#takeWaiting(taking, member, now, free)
     let cursor = state[0]
@@ -132,7 +133,7 @@ export class Claiming {
       while (taken < rows.length && taking.fits(rows[taken]!)) taking.take(rows[taken++]!, false)
       if (taken > 0) {
         const last = rows[taken - 1]![0]
-        this.#leaseRange.run(member.group.id, member.id, taking.fence, taking.until, topic.id, cursor, last)
+        this.#leaseRange.run(member.group.id, member.owner, taking.fence, taking.until, topic.id, cursor, last)
         cursor = last
       }
       if (taken < rows.length) break
@@ -181,15 +182,16 @@ export class Claiming {
     return (key, seq) => {
       let answer = known.get(key)
       if (answer === undefined) {
-        answer = this.#heldByOther.get(lanes, key, member.id) === undefined && this.#waitsEarlier.get(lanes, key, seq) === undefined
+        answer = this.#heldByOther.get(lanes, key, member.owner) === undefined && this.#waitsEarlier.get(lanes, key, seq) === undefined
         known.set(key, answer)
+        if (!answer) member.blocked = true
       }
       return answer
     }
   }
 
   #insertLease(taking: Taking, member: Member, seq: number, key: string | null): void {
-    this.#lease.run(member.group.id, seq, member.id, taking.fence, taking.until, key === null ? null : member.group.lanes, key)
+    this.#lease.run(member.group.id, seq, member.owner, taking.fence, taking.until, key === null ? null : member.group.lanes, key)
   }
 
   /** How many rows to read at once, so that their bodies fit in memory whatever their sizes. */
@@ -222,7 +224,8 @@ class Taking {
   #again: number[] = []
   #room: number
   #bytes: number
-  #alone: boolean
+  readonly #credit: number
+  readonly #alone: boolean
 
   constructor(member: Member, fence: number, until: number) {
     this.fence = fence
@@ -230,6 +233,7 @@ class Taking {
     const { subscription } = member
     this.#room = Math.min(subscription.messages, takeMost)
     this.#bytes = Math.min(subscription.bytes, 2 * pageBytes)
+    this.#credit = subscription.bytes
     this.#alone = subscription.out === 0
   }
 
@@ -239,7 +243,8 @@ class Taking {
 
   /** A message larger than the credit goes through when nothing else is out: else it never would. */
   fits(row: MessageRow): boolean {
-    if (row[6].byteLength <= this.#bytes || (this.#alone && this.rows.length === 0)) return true
+    const size = row[6].byteLength
+    if (size <= this.#bytes || (this.rows.length === 0 && (this.#alone || size <= this.#credit))) return true
     this.starved = true
     return false
   }

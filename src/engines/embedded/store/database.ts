@@ -78,6 +78,16 @@ export class Database {
     }
   }
 
+  /** Runs one statement at a time when nobody else may go first: at open. */
+  patiently<Result>(action: () => Result): Result {
+    this.#raw.exec(`PRAGMA busy_timeout=${openWaitMs}`)
+    try {
+      return action()
+    } finally {
+      this.#raw.exec('PRAGMA busy_timeout=0')
+    }
+  }
+
   commit(): void {
     this.#commit.run()
     this.#wrote = true

@@ -133,17 +133,17 @@ export class Desk {
         lag: inHand + waiting + ahead.count,
         inHand,
         waiting,
-        members: this.#presence.liveMembers(id),
+        members: this.#presence.liveMembers(id, now),
         oldestMs: at === undefined ? undefined : Math.max(0, now - at),
       }
     })
   }
 
-  reset(storage: string, group: string, to: ReadFrom): void {
+  reset(storage: string, group: string, to: ReadFrom, now: number): void {
     const topic = this.#topic(storage)
     const found = this.#groups.find(topic.id, group)
     if (!found) throw new BusError('not_found', `topic '${storage}' has no group '${group}'`)
-    const members = this.#presence.liveMembers(found.id)
+    const members = this.#presence.liveMembers(found.id, now)
     if (members > 0)
       throw new BusError(
         'conflict',

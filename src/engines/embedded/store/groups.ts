@@ -19,6 +19,7 @@ export class Groups {
   readonly #lanes: StatementSync
   readonly #insertLanes: StatementSync
   readonly #addMember: StatementSync
+  readonly #own: StatementSync
   readonly #firstAfter: StatementSync
 
   constructor(db: Database, topics: Topics) {
@@ -27,7 +28,8 @@ export class Groups {
     this.#insert = db.prepare('INSERT INTO grp(topic, name, filter, lanes, cursor, created_at) VALUES(?, ?, ?, ?, ?, ?)')
     this.#lanes = db.rows('SELECT id FROM lanes WHERE name=?')
     this.#insertLanes = db.prepare('INSERT INTO lanes(name) VALUES(?)')
-    this.#addMember = db.prepare('INSERT INTO member(grp, process, name) VALUES(?, ?, ?)')
+    this.#addMember = db.prepare('INSERT INTO member(owner, grp, process, name) VALUES(?, ?, ?, ?)')
+    this.#own = db.prepare('UPDATE member SET owner=id WHERE id=?')
     this.#firstAfter = db.rows('SELECT seq, coalesce(stored_at, at) FROM message WHERE topic=? AND seq>? ORDER BY seq LIMIT 1')
   }
 
@@ -50,8 +52,11 @@ export class Groups {
     return { topic, group: { id, lanes, filter: source.filter } }
   }
 
-  addMember(group: number, process: number, name: string): number {
-    return Number(this.#addMember.run(group, process, name).lastInsertRowid)
+  /** `owner` undefined: the first source of a subscription. Returns the owner. */
+  addMember(owner: number | undefined, group: number, process: number, name: string): number {
+    const id = Number(this.#addMember.run(owner ?? 0, group, process, name).lastInsertRowid)
+    if (owner === undefined) this.#own.run(id)
+    return owner ?? id
   }
 
   /** The last sequence that does not belong to what `from` asks for. @throws BusError `invalid_argument` */

@@ -1,4 +1,5 @@
 import type { StatementSync } from 'node:sqlite'
+import { isPrivate } from '../../../topic/name.ts'
 import { matcher, overlaps } from '../../../topic/pattern.ts'
 import { buffersOf, type MessageRow, packRows } from '../columns.ts'
 import type { Database } from './database.ts'
@@ -6,6 +7,8 @@ import type { Outbox } from './outbox.ts'
 import type { Topics } from './topics.ts'
 
 const pageMost = 500
+const bigBody = 16 * 1024
+const pageOfBig = 50
 
 interface Listener {
   readonly id: number
@@ -51,13 +54,15 @@ export class Live {
     const from = this.#seen
     for (const [id, name, last] of changed) {
       this.#seen = Math.max(this.#seen, last)
-      const listeners = [...this.#listeners.values()].filter(({ pattern }) => overlaps(pattern, name))
+      const listeners = [...this.#listeners.values()].filter(
+        ({ pattern }) => overlaps(pattern, name) && isPrivate(name) === isPrivate(pattern),
+      )
       for (let place = from; listeners.length > 0 && place < last; ) {
         const rows = this.#page.all(
           id,
           place,
           last,
-          this.#topics.byId(id) && this.#topics.byId(id)!.biggest > 16384 ? 50 : pageMost,
+          (this.#topics.byId(id)?.biggest ?? 0) > bigBody ? pageOfBig : pageMost,
         ) as unknown as MessageRow[]
         if (rows.length === 0) break
         place = rows.at(-1)![0]

@@ -6,6 +6,8 @@ import type { Topic } from './topics.ts'
 /** A subscription of this process: its members, one a source, share its credit. */
 export interface Subscription {
   readonly id: number
+  /** What its leases name; given with its first member. */
+  owner: number | undefined
   readonly spec: SubscriptionSpec
   readonly members: Member[]
   messages: number
@@ -25,7 +27,6 @@ export interface Claimed {
 
 /** One source of a subscription, as a member of its group. */
 export class Member {
-  readonly id: number
   readonly subscription: Subscription
   readonly index: number
   readonly source: Source
@@ -40,6 +41,8 @@ export class Member {
   readonly hand = new Map<number, Claimed>()
   /** There may be something to claim. */
   maybe = true
+  /** The last claim passed a key that is in other hands. */
+  blocked = false
   /** The next message is larger than the credit: nothing to do until some comes back. */
   starved = false
   /** When something given back is due. */
@@ -49,8 +52,7 @@ export class Member {
   /** A claim that found everything blocked is not repeated before this, whatever other processes write. */
   notBefore = 0
 
-  constructor(id: number, subscription: Subscription, index: number, source: Source, group: Group, topic: Topic) {
-    this.id = id
+  constructor(subscription: Subscription, index: number, source: Source, group: Group, topic: Topic) {
     this.subscription = subscription
     this.index = index
     this.source = source
@@ -61,6 +63,10 @@ export class Member {
     const { order, orderScope } = subscription.spec
     this.laned = order !== 'none' && orderScope === 'group'
     this.oneLane = order === 'topic'
+  }
+
+  get owner(): number {
+    return this.subscription.owner!
   }
 
   /** The key under which a message is held; null = by itself. */

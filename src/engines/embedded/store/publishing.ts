@@ -2,6 +2,7 @@ import type { StatementSync } from 'node:sqlite'
 import type { BusErrorCode } from '../../../errors.ts'
 import { bodyAt, type Columns } from '../columns.ts'
 import type { Database } from './database.ts'
+import type { Retention } from './retention.ts'
 import type { Topic, Topics } from './topics.ts'
 
 /** Beyond this the time a message was stored is kept beside the publisher's. */
@@ -17,7 +18,7 @@ export interface PublishResult {
 export class Publishing {
   readonly #topics: Topics
   readonly #maxBytes: number
-  readonly #whyFull: () => string
+  readonly #retention: Retention
   readonly #insert: StatementSync
   readonly #sequenceOf: StatementSync
   readonly #anyRecent: StatementSync
@@ -33,10 +34,10 @@ export class Publishing {
   /** When the next scheduled message is due; Infinity for none. */
   nextDue = 0
 
-  constructor(db: Database, topics: Topics, maxBytes: number, whyFull: () => string) {
+  constructor(db: Database, topics: Topics, maxBytes: number, retention: Retention) {
     this.#topics = topics
     this.#maxBytes = maxBytes
-    this.#whyFull = whyFull
+    this.#retention = retention
     this.#insert = db.prepare(
       'INSERT INTO message(seq, topic, id, at, stored_at, name, key, headers, body) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT(topic, id) DO NOTHING',
     )
@@ -61,6 +62,7 @@ export class Publishing {
     const looksBack = this.#anyRecent.get() !== undefined
     let looksAhead = this.#anyScheduled.get() !== undefined
     let topic: Topic | undefined
+    let full: string | undefined
     for (let i = 0; i < count; i++) {
       const storage = typeof storages === 'string' ? storages : storages[i]!
       if (topic?.name !== storage) topic = topics.ensure(storage, now)
@@ -74,8 +76,12 @@ export class Publishing {
       }
       const body = bodyAt(columns, i)
       const size = body.byteLength
-      if (topics.bytes + size > this.#maxBytes) {
-        errors.push({ index: i, code: 'store_full', message: this.#whyFull() })
+      if (
+        topics.bytes + size > this.#maxBytes &&
+        (full !== undefined || !this.#retention.makeRoom(topics.bytes + size - this.#maxBytes, now))
+      ) {
+        full ??= this.#retention.whyFull(this.#maxBytes)
+        errors.push({ index: i, code: 'store_full', message: full })
         continue
       }
       const name = names?.[i] ?? null

@@ -124,6 +124,11 @@ export class Questions {
     return this.#asked.size === 0 && this.#responders.size === 0
   }
 
+  /** A responder died: what it had taken may be taken again. */
+  lookAgain(): void {
+    this.#seen = 0
+  }
+
   sweep(now: number): void {
     for (const [id] of this.#stale.all(now - staleMs) as unknown as [number][]) this.#drop(id)
   }

@@ -3,6 +3,7 @@ import type { Database } from './database.ts'
 import type { Topic, Topics } from './topics.ts'
 
 const chunk = 1000
+const topicsMost = 200
 
 /**
  * Deletes what has been settled by every group and is old enough, a chunk at a time so that no turn is long. Never above
@@ -18,15 +19,20 @@ export class Retention {
   readonly #remember: StatementSync
   readonly #forgetIds: StatementSync
   readonly #slowest: StatementSync
+  readonly #next: StatementSync
+  readonly #settled: StatementSync
   #place = 0
 
   constructor(db: Database, topics: Topics, historyMs: number, dedupeWindowMs: number) {
     this.#topics = topics
     this.#historyMs = historyMs
     this.#dedupeWindowMs = dedupeWindowMs
-    this.#floor = db.rows(
-      'SELECT min(min(cursor, coalesce((SELECT min(seq) FROM lease WHERE grp=g.id)-1, 9e15), coalesce((SELECT min(seq) FROM waiting WHERE grp=g.id)-1, 9e15))) FROM grp g WHERE topic=?',
-    )
+    // Everything up to here was settled by the group.
+    const settled =
+      'min(min(cursor, coalesce((SELECT min(seq) FROM lease WHERE grp=g.id)-1, 9e15), coalesce((SELECT min(seq) FROM waiting WHERE grp=g.id)-1, 9e15)))'
+    this.#floor = db.rows(`SELECT ${settled} FROM grp g WHERE topic=?`)
+    this.#settled = db.rows(`SELECT topic, ${settled} FROM grp g GROUP BY topic`)
+    this.#next = db.rows('SELECT id FROM topic WHERE id>? ORDER BY id LIMIT ?')
     this.#oldest = db.rows('SELECT seq, coalesce(stored_at, at), length(body) FROM message WHERE topic=? AND seq<=? ORDER BY seq LIMIT ?')
     this.#delete = db.prepare('DELETE FROM message WHERE topic=? AND seq<=?')
     this.#remember = db.prepare(
@@ -38,15 +44,28 @@ export class Retention {
     )
   }
 
-  /** One chunk. Returns whether there is more to do. */
+  /** A slice of the topics. Returns whether there is more to do. */
   sweep(now: number): boolean {
-    this.#forgetIds.run(now - this.#dedupeWindowMs)
-    const names = this.#topics.names()
-    for (; this.#place < names.length; this.#place++) {
-      const topic = this.#topics.find(names[this.#place]!)
+    if (this.#place === 0) this.#forgetIds.run(now - this.#dedupeWindowMs)
+    const ids = this.#next.all(this.#place, topicsMost) as unknown as [number][]
+    for (const [id] of ids) {
+      const topic = this.#topics.byId(id)
+      // The same topic again next time: it has more.
       if (topic && this.#sweepTopic(topic, now)) return true
+      this.#place = id
     }
+    if (ids.length === topicsMost) return true
     this.#place = 0
+    return false
+  }
+
+  /** At the byte cap, history yields: deletes what every group has settled, however new. Returns whether that was enough. */
+  makeRoom(bytes: number, now: number): boolean {
+    const enough = this.#topics.bytes - bytes
+    for (const [id, floor] of this.#settled.all() as unknown as [number, number][]) {
+      const topic = this.#topics.byId(id)
+      if (topic && this.cut(topic, floor, now) > 0 && this.#topics.bytes <= enough) return true
+    }
     return false
   }
 
@@ -73,6 +92,12 @@ export class Retention {
     const floor = (this.#floor.get(topic.id) as unknown as [number | null])[0] ?? topic.lastSeq
     const { ageMs, messages, bytes } = topic.retention
     const before = now - (ageMs ?? this.#historyMs)
+    const [first] = this.#oldest.all(topic.id, floor, 1) as unknown as [number, number, number][]
+    if (
+      !first ||
+      (first[1] >= before && topic.messages <= (messages ?? Number.POSITIVE_INFINITY) && topic.bytes <= (bytes ?? Number.POSITIVE_INFINITY))
+    )
+      return false
     const rows = this.#oldest.all(topic.id, floor, chunk) as unknown as [number, number, number][]
     let overMessages = messages === undefined ? 0 : topic.messages - messages
     let overBytes = bytes === undefined ? 0 : topic.bytes - bytes

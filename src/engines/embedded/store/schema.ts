@@ -76,7 +76,7 @@ CREATE TABLE grp(
 CREATE TABLE lease(
   grp INTEGER NOT NULL,
   seq INTEGER NOT NULL,
-  member INTEGER NOT NULL,
+  owner INTEGER NOT NULL,
   fence INTEGER NOT NULL,
   until INTEGER NOT NULL,
   lanes INTEGER,
@@ -98,7 +98,8 @@ CREATE TABLE waiting(
 CREATE INDEX waiting_key ON waiting(lanes, key, seq) WHERE key IS NOT NULL;
 
 CREATE TABLE process(id INTEGER PRIMARY KEY AUTOINCREMENT, lock TEXT NOT NULL, pid INTEGER NOT NULL, started_at INTEGER NOT NULL);
-CREATE TABLE member(id INTEGER PRIMARY KEY AUTOINCREMENT, grp INTEGER NOT NULL, process INTEGER NOT NULL, name TEXT NOT NULL);
+-- owner is the same for all sources of a subscription; leases name it.
+CREATE TABLE member(id INTEGER PRIMARY KEY AUTOINCREMENT, owner INTEGER NOT NULL, grp INTEGER NOT NULL, process INTEGER NOT NULL, name TEXT NOT NULL);
 CREATE INDEX member_grp ON member(grp);
 
 CREATE TABLE record(n INTEGER PRIMARY KEY, space TEXT NOT NULL, key TEXT NOT NULL, value BLOB NOT NULL, UNIQUE(space, key));

@@ -26,10 +26,10 @@ export class Settling {
     this.#extend = db.prepare('UPDATE lease SET until=? WHERE grp=? AND seq=? AND fence=?')
     this.#read = db.rows('SELECT lanes, key FROM lease WHERE grp=? AND seq=? AND fence=?')
     this.#wait = db.prepare('INSERT OR IGNORE INTO waiting(grp, due, seq, redelivered, lanes, key) VALUES(?, ?, ?, 1, ?, ?)')
-    this.#expired = db.rows('SELECT seq, fence, member, lanes, key FROM lease WHERE grp=? AND member<>? AND until<=?')
-    this.#nextExpiry = db.rows('SELECT min(until) FROM lease WHERE grp=? AND member<>?')
-    this.#ofMember = db.rows('SELECT seq, fence, lanes, key FROM lease WHERE grp=? AND member=?')
-    this.#forgetMember = db.prepare('DELETE FROM member WHERE id=?')
+    this.#expired = db.rows('SELECT seq, fence, owner, lanes, key FROM lease WHERE grp=? AND owner<>? AND until<=?')
+    this.#nextExpiry = db.rows('SELECT min(until) FROM lease WHERE grp=? AND owner<>?')
+    this.#ofMember = db.rows('SELECT seq, fence, lanes, key FROM lease WHERE grp=? AND owner=?')
+    this.#forgetMember = db.prepare('DELETE FROM member WHERE owner=?')
   }
 
   /** Settles rows of {@link settleFields} numbers. Returns the indexes of those that came too late. */
@@ -60,23 +60,29 @@ export class Settling {
   }
 
   /** Takes the leases of other members that ran out, so that they can be claimed. Returns what was taken from whom. */
-  expire(member: Member, now: number): { seq: number; fence: number; member: number }[] {
-    const rows = this.#expired.all(member.group.id, member.id, now) as unknown as [number, number, number, number | null, string | null][]
+  expire(member: Member, now: number): { seq: number; fence: number; owner: number }[] {
+    const rows = this.#expired.all(member.group.id, member.owner, now) as unknown as [
+      number,
+      number,
+      number,
+      number | null,
+      string | null,
+    ][]
     for (const [seq, fence, , lanes, key] of rows) {
       this.#delete.run(member.group.id, seq, fence)
       this.#wait.run(member.group.id, 0, seq, lanes, key)
     }
-    return rows.map(([seq, fence, of]) => ({ seq, fence, member: of }))
+    return rows.map(([seq, fence, of]) => ({ seq, fence, owner: of }))
   }
 
   /** When the next lease of another member runs out. */
   nextExpiry(member: Member): number {
-    return (this.#nextExpiry.get(member.group.id, member.id) as unknown as [number | null])[0] ?? Number.POSITIVE_INFINITY
+    return (this.#nextExpiry.get(member.group.id, member.owner) as unknown as [number | null])[0] ?? Number.POSITIVE_INFINITY
   }
 
-  /** Gives back everything a member has. Returns how much it was. */
-  returnAll(group: number, member: number): number {
-    const rows = this.#ofMember.all(group, member) as unknown as [number, number, number | null, string | null][]
+  /** Gives back everything an owner has of a group. Returns how much it was. */
+  returnAll(group: number, owner: number): number {
+    const rows = this.#ofMember.all(group, owner) as unknown as [number, number, number | null, string | null][]
     for (const [seq, fence, lanes, key] of rows) {
       this.#delete.run(group, seq, fence)
       this.#wait.run(group, 0, seq, lanes, key)
@@ -84,8 +90,8 @@ export class Settling {
     return rows.length
   }
 
-  forgetMember(member: number): void {
-    this.#forgetMember.run(member)
+  forgetMember(owner: number): void {
+    this.#forgetMember.run(owner)
   }
 
   #ackRun(member: Member, first: number, last: number, fence: number, run: number): boolean {

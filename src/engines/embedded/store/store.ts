@@ -1,5 +1,6 @@
 import type { LedgerRecord, LedgerSpace } from '../../../ledger/ledger.ts'
 import type { Calls, WorkerStart } from '../protocol.ts'
+import { Changes } from './changes.ts'
 import { Claiming } from './claiming.ts'
 import { Database } from './database.ts'
 import { Desk } from './desk.ts'
@@ -15,6 +16,7 @@ import { Retention } from './retention.ts'
 import { Settling } from './settling.ts'
 import { Subscriptions } from './subscriptions.ts'
 import { Topics } from './topics.ts'
+import { Undertaker } from './undertaker.ts'
 
 /**
  * How a call runs. `read`: without a transaction. `light`: in one whose commit need not wait for the disk. `durable`: in one
@@ -41,6 +43,7 @@ export class Store {
   readonly questions: Questions
   readonly retention: Retention
   readonly presence: Presence
+  readonly undertaker: Undertaker
   readonly calls: Readonly<Record<Exclude<keyof Calls, 'close'>, Call>>
 
   constructor(start: WorkerStart, now: number) {
@@ -50,10 +53,20 @@ export class Store {
     this.topics = new Topics(db)
     this.presence = new Presence(db, start.dir, now)
     this.retention = new Retention(db, this.topics, start.historyMs, start.dedupeWindowMs)
-    this.publishing = new Publishing(db, this.topics, start.maxBytes, () => this.retention.whyFull(start.maxBytes))
+    this.publishing = new Publishing(db, this.topics, start.maxBytes, this.retention)
     this.publishing.readNextDue()
     const groups = new Groups(db, this.topics)
-    this.subscriptions = new Subscriptions(groups, new Claiming(db, this.topics), new Settling(db), this.out, this.presence)
+    const settling = new Settling(db)
+    this.undertaker = new Undertaker(this.presence, settling, this.out)
+    this.subscriptions = new Subscriptions(
+      groups,
+      new Claiming(db, this.topics),
+      settling,
+      this.out,
+      this.presence,
+      new Changes(db),
+      this.undertaker,
+    )
     this.records = new Records(db, this.out)
     this.desk = new Desk(db, this.topics, groups, this.presence, this.retention, this.out)
     this.keyValues = new KeyValues(db, this.out)
@@ -90,7 +103,7 @@ export class Store {
       topics: { mode: 'read', run: () => desk.topics() },
       watchTopics: { mode: 'read', run: ([on]) => desk.watchTopics(on) },
       groups: { mode: 'read', run: ([storage], now) => desk.groups(storage, now) },
-      reset: { mode: 'alone', run: ([storage, group, to]) => desk.reset(storage, group, to) },
+      reset: { mode: 'alone', run: ([storage, group, to], now) => desk.reset(storage, group, to, now) },
       deleteGroup: { mode: 'alone', run: ([storage, group]) => desk.deleteGroup(storage, group) },
       purge: { mode: 'light', run: ([storage, before, upTo], now) => desk.purge(storage, before, upTo, now) },
       deleteTopic: { mode: 'alone', run: ([storage]) => desk.deleteTopic(storage) },
@@ -122,6 +135,6 @@ export class Store {
   leave(): void {
     this.subscriptions.leaveAll()
     this.questions.leave()
-    this.presence.leave()
+    this.presence.forget(this.presence.id)
   }
 }

@@ -2,15 +2,19 @@ import { BusError } from '../../../errors.ts'
 import type { Source, SubscriptionSpec } from '../../engine.ts'
 import { buffersOf, type MessageRow, packRows } from '../columns.ts'
 import { settleFields, settleKind } from '../protocol.ts'
+import type { Changes } from './changes.ts'
 import type { Claiming } from './claiming.ts'
 import type { Groups } from './groups.ts'
 import { Member, type Subscription } from './member.ts'
 import type { Outbox } from './outbox.ts'
 import type { Presence } from './presence.ts'
 import type { Settling } from './settling.ts'
+import type { Undertaker } from './undertaker.ts'
 
 /** How soon leases of others are looked at again, at most. */
 const expiryLookMs = 50
+/** How often to see whether the holders of leases live. */
+const holderLookMs = 1000
 /** How soon a claim that found everything blocked is repeated when another process wrote. */
 const blockedLookMs = 5
 
@@ -21,20 +25,32 @@ export class Subscriptions {
   readonly #settling: Settling
   readonly #out: Outbox
   readonly #presence: Presence
+  readonly #changes: Changes
+  readonly #undertaker: Undertaker
   readonly #all = new Map<number, Subscription>()
   readonly #byTopic = new Map<number, Set<Member>>()
-  readonly #byId = new Map<number, Member>()
+  readonly #members = new Set<Member>()
 
-  constructor(groups: Groups, claiming: Claiming, settling: Settling, out: Outbox, presence: Presence) {
+  constructor(
+    groups: Groups,
+    claiming: Claiming,
+    settling: Settling,
+    out: Outbox,
+    presence: Presence,
+    changes: Changes,
+    undertaker: Undertaker,
+  ) {
     this.#groups = groups
     this.#claiming = claiming
     this.#settling = settling
     this.#out = out
     this.#presence = presence
+    this.#changes = changes
+    this.#undertaker = undertaker
   }
 
   open(id: number, spec: SubscriptionSpec, now: number): void {
-    const subscription: Subscription = { id, spec, members: [], messages: 0, bytes: 0, out: 0, stopped: false, turn: 0 }
+    const subscription: Subscription = { id, owner: undefined, spec, members: [], messages: 0, bytes: 0, out: 0, stopped: false, turn: 0 }
     for (const source of spec.sources) this.#join(subscription, source, now)
     this.#all.set(id, subscription)
     this.#out.undo(() => this.#all.delete(id))
@@ -53,14 +69,14 @@ export class Subscriptions {
     const subscription = this.#all.get(id)
     if (!subscription) return
     for (const member of subscription.members) {
-      this.#settling.returnAll(member.group.id, member.id)
-      this.#settling.forgetMember(member.id)
+      this.#settling.returnAll(member.group.id, member.owner)
     }
+    if (subscription.owner !== undefined) this.#settling.forgetMember(subscription.owner)
     this.#out.afterCommit(() => {
       this.#all.delete(id)
       for (const member of subscription.members) {
         this.#byTopic.get(member.topicId)?.delete(member)
-        this.#byId.delete(member.id)
+        this.#members.delete(member)
         this.#wakeGroup(member)
       }
     })
@@ -101,11 +117,23 @@ export class Subscriptions {
     for (const topic of topics) for (const member of this.#byTopic.get(topic) ?? []) member.maybe = true
   }
 
-  /** Another process wrote: anything may be there, and anything may have changed hands. */
-  wakeAll(now: number): void {
-    for (const member of this.#byId.values()) {
+  /** Another process wrote: looks for the topics and groups that it may have touched. */
+  wakeForeign(now: number): void {
+    if (this.#members.size === 0) return
+    this.wakeTopics(this.#changes.topics())
+    const waiting = this.#changes.groupsWaiting()
+    const leased = this.#changes.groupsLeased()
+    for (const member of this.#members) {
+      if (member.blocked || waiting.has(member.group.id)) member.maybe = true
+      if (leased.has(member.group.id)) member.expiryAt = Math.min(member.expiryAt, now + expiryLookMs)
+    }
+  }
+
+  /** Leases were given back by somebody who is no member. */
+  wakeAll(): void {
+    for (const member of this.#members) {
       member.maybe = true
-      member.expiryAt = Math.min(member.expiryAt, now + expiryLookMs)
+      member.notBefore = 0
     }
   }
 
@@ -125,6 +153,11 @@ export class Subscriptions {
       }
     }
     return false
+  }
+
+  /** In a transaction: gives back what dead processes held. */
+  bury(): void {
+    if (this.#undertaker.bury()) this.wakeAll()
   }
 
   /** In a transaction: one claim for each member that may have something. */
@@ -181,14 +214,17 @@ export class Subscriptions {
     })
     // Siblings in this process hear of the new leases here; those elsewhere by what was written.
     for (const other of this.#byTopic.get(member.topicId) ?? [])
-      if (other !== member && other.group.id === member.group.id) other.expiryAt = Math.min(other.expiryAt, now + subscription.spec.leaseMs)
+      if (other !== member && other.group.id === member.group.id)
+        other.expiryAt = Math.min(other.expiryAt, now + Math.min(holderLookMs, subscription.spec.leaseMs))
     const columns = packRows(rows, member.topicName, claim.redelivered)
     this.#out.push({ op: 'deliver', subscription: subscription.id, source: member.index, fence, columns }, buffersOf(columns))
   }
 
   #lookForExpired(member: Member, now: number): boolean {
     const next = this.#settling.nextExpiry(member)
-    member.expiryAt = Math.max(next, now + expiryLookMs)
+    member.expiryAt = lookAgainAt(next, now)
+    // Somebody else holds leases: is he still there?
+    if (next !== Number.POSITIVE_INFINITY && this.#undertaker.look(now)) return true
     if (next > now) return false
     member.expiryAt = now
     return true
@@ -196,57 +232,54 @@ export class Subscriptions {
 
   #takeExpired(member: Member, now: number): void {
     const taken = this.#settling.expire(member, now)
-    member.expiryAt = Math.max(this.#settling.nextExpiry(member), now + expiryLookMs)
+    member.expiryAt = lookAgainAt(this.#settling.nextExpiry(member), now)
     if (taken.length === 0) return
     member.maybe = true
     member.notBefore = 0
     this.#out.undo(() => {
       member.expiryAt = 0
     })
-    for (const { seq, fence, member: of } of taken) {
-      const loser = this.#byId.get(of)
+    for (const { seq, fence, owner } of taken) {
+      const loser = this.#find(member, owner)
       if (!loser) continue
       this.#out.push({ op: 'lost', subscription: loser.subscription.id, source: loser.index, sequences: [seq] })
       this.#out.afterCommit(() => forget(loser, fence))
     }
   }
 
+  /** Another member of the same group in this process. */
+  #find(member: Member, owner: number): Member | undefined {
+    for (const other of this.#byTopic.get(member.topicId) ?? [])
+      if (other.group.id === member.group.id && other.subscription.owner === owner) return other
+    return undefined
+  }
+
   /** The group was deleted under its members: it is made again, as the subscription described it. */
   #rejoin(member: Member, now: number): void {
     const { subscription, index, source } = member
     const { topic, group } = this.#groups.join(source, subscription.spec.group, now)
-    const again = new Member(
-      this.#groups.addMember(group.id, this.#presence.id, subscription.spec.member),
-      subscription,
-      index,
-      source,
-      group,
-      topic,
-    )
+    this.#groups.addMember(subscription.owner, group.id, this.#presence.id, subscription.spec.member)
+    const again = new Member(subscription, index, source, group, topic)
     this.#out.afterCommit(() => {
       subscription.members[index] = again
       this.#byTopic.get(member.topicId)?.delete(member)
-      this.#byId.delete(member.id)
+      this.#members.delete(member)
       this.#register(again)
     })
   }
 
   #join(subscription: Subscription, source: Source, now: number): void {
     const { topic, group } = this.#groups.join(source, subscription.spec.group, now)
-    const member = new Member(
-      this.#groups.addMember(group.id, this.#presence.id, subscription.spec.member),
-      subscription,
-      subscription.members.length,
-      source,
-      group,
-      topic,
-    )
+    const before = subscription.owner
+    subscription.owner = this.#groups.addMember(before, group.id, this.#presence.id, subscription.spec.member)
+    const member = new Member(subscription, subscription.members.length, source, group, topic)
     subscription.members.push(member)
     this.#register(member)
     this.#out.undo(() => {
       subscription.members.pop()
+      subscription.owner = before
       this.#byTopic.get(member.topicId)?.delete(member)
-      this.#byId.delete(member.id)
+      this.#members.delete(member)
     })
   }
 
@@ -254,12 +287,12 @@ export class Subscriptions {
     const ofTopic = this.#byTopic.get(member.topicId)
     if (ofTopic) ofTopic.add(member)
     else this.#byTopic.set(member.topicId, new Set([member]))
-    this.#byId.set(member.id, member)
+    this.#members.add(member)
   }
 
   /** Members of this process that share lanes or a group with this one may go on. */
   #wakeGroup(member: Member): void {
-    for (const other of this.#byId.values()) {
+    for (const other of this.#members) {
       if (other.group.lanes !== member.group.lanes) continue
       other.maybe = true
       other.notBefore = 0
@@ -271,6 +304,11 @@ export class Subscriptions {
     if (!subscription) throw new BusError('closed', 'the subscription is closed')
     return subscription
   }
+}
+
+/** Leases of others may be extended, given back, or their holder may die: looked at again when they end or after a while. */
+function lookAgainAt(next: number, now: number): number {
+  return next === Number.POSITIVE_INFINITY ? next : Math.max(now + expiryLookMs, Math.min(next, now + holderLookMs))
 }
 
 function hasCredit(subscription: Subscription): boolean {

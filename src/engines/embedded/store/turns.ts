@@ -97,7 +97,13 @@ export class Turns {
         if (foreign) this.#finish(now)
         return 'idle'
       }
-      if (!store.db.begin(batch.some(({ mode }) => mode === 'durable' || mode === 'alone'))) return this.#busy(now)
+      if (
+        !this.#begin(
+          batch.some(({ mode }) => mode === 'durable' || mode === 'alone'),
+          now,
+        )
+      )
+        return this.#busy(now)
       this.#busySince = 0
       this.#queue.splice(0, batch.length)
       this.#turn(batch, now, resting)
@@ -114,7 +120,6 @@ export class Turns {
 
   #turn(batch: readonly Operation[], now: number, resting: boolean): void {
     const { db, out, publishing } = this.#store
-    if (db.changedElsewhere()) this.#changedElsewhere(now)
     try {
       for (const operation of batch) this.#attempt(operation, now)
       if (!resting) this.#ownWork(now)
@@ -123,10 +128,9 @@ export class Turns {
     } catch (error) {
       this.#undo()
       // One of them may be at fault, or the store itself: each gets a turn of its own, which tells.
-      if (batch.length > 1) for (const operation of batch) this.#single(operation, now)
-      else if (batch.length === 1 && !resting) this.#single(batch[0]!, now)
-      else if (batch.length === 1) this.#fail(batch[0]!, error)
-      else this.#trouble(error, now)
+      if (batch.length === 0) this.#trouble(error, now)
+      else if (batch.length === 1 && (resting || error instanceof BusError)) this.#fail(batch[0]!, error)
+      else for (const operation of batch) this.#single(operation, now)
       out.send()
       return
     }
@@ -134,6 +138,14 @@ export class Turns {
     out.committed()
     this.#finish(now)
     if (this.#troubled) this.#health(true, 'the store works again')
+  }
+
+  #begin(durable: boolean, now: number): boolean {
+    const { db } = this.#store
+    if (!db.begin(durable)) return false
+    // Since the last look another process may have given the sequences that this one would give.
+    if (db.changedElsewhere()) this.#changedElsewhere(now)
+    return true
   }
 
   /** A turn of one operation and nothing else. */
@@ -175,13 +187,15 @@ export class Turns {
     if (now >= publishing.nextDue) publishing.moveDue(now, turnMessages)
     subscriptions.wakeTopics(publishing.touched)
     if (!questions.idle) questions.work(now)
+    subscriptions.bury()
     subscriptions.claim(now)
     if (now >= this.#sweepAt) this.#sweep(now)
   }
 
   #sweep(now: number): void {
-    const { retention, records, keyValues, questions } = this.#store
+    const { undertaker, retention, records, keyValues, questions } = this.#store
     this.#sweepAt = now + (retention.sweep(now) ? sweepAgainMs : sweepEveryMs)
+    if (undertaker.look(now)) questions.lookAgain()
     records.sweep(now)
     keyValues.sweep(now)
     questions.sweep(now)
@@ -226,7 +240,7 @@ export class Turns {
     const { subscriptions, publishing } = this.#store
     this.foreignAt = now
     this.#store.forget()
-    subscriptions.wakeAll(now)
+    subscriptions.wakeForeign(now)
     publishing.readNextDue()
   }
 
@@ -246,6 +260,7 @@ export class Turns {
 
   #fail(operation: Operation, thrown: unknown): void {
     const { code, message } = storeError(thrown, this.#store.db.where)
+    if (!(thrown instanceof BusError)) this.#health(false, message)
     this.#store.out.push({ op: 'failed', call: operation.call, code, message })
   }
 
