@@ -136,8 +136,8 @@ export class Turns {
     }
     publishing.touched.clear()
     out.committed()
-    this.#finish(now)
     if (this.#troubled) this.#health(true, 'the store works again')
+    this.#finish(now)
   }
 
   #begin(durable: boolean, now: number): boolean {
