@@ -1,6 +1,10 @@
-import { connect } from '../bus.ts'
+import { monitorEventLoopDelay } from 'node:perf_hooks'
+import type { Command } from 'commander'
+import { type Bus, connect } from '../bus.ts'
 import { newId } from '../message/id.ts'
+import { add, type Common, optionsOf } from './command.ts'
 import { paint, table } from './output.ts'
+import { checkStore } from './store-check.ts'
 
 interface Check {
   readonly check: string
@@ -8,8 +12,19 @@ interface Check {
   readonly detail: string
 }
 
-/** Tries what a user would, and says what is wrong. */
-export async function doctor(options: { url: string; json?: boolean }): Promise<void> {
+const roundTripMs = 5000
+/** Above this, timers and leases come late. */
+const loopDelayMs = 200
+
+export function addDoctor(program: Command): void {
+  add(program, 'doctor', 'check this machine and the bus; exit code 1 when a check fails', [
+    'doctor',
+    'doctor --url file:./data --json',
+  ]).action((_options, command: Command) => doctor(optionsOf(command)))
+}
+
+/** Tries what a user would, and says what is wrong. A check that fails leaves the others to go on. */
+async function doctor(options: Common): Promise<void> {
   const checks: Check[] = []
   const attempt = async (check: string, action: () => Promise<string> | string): Promise<void> => {
     try {
@@ -18,46 +33,76 @@ export async function doctor(options: { url: string; json?: boolean }): Promise<
       checks.push({ check, ok: false, detail: error instanceof Error ? error.message : String(error) })
     }
   }
-  await attempt('node', () => {
-    const [major = 0, minor = 0] = process.versions.node.split('.').map(Number)
-    if (!((major === 22 && minor >= 22) || (major === 24 && minor >= 6) || major > 24))
-      throw new Error(`Node ${process.version} is too old; use 22.22 or 24.6 and later`)
-    return process.version
-  })
+  const loop = monitorEventLoopDelay({ resolution: 10 })
+  loop.enable()
+  await attempt('node', nodeVersion)
+  await attempt('store', () => checkStore(options.url))
+  let bus: Bus | undefined
   await attempt('connect', async () => {
-    const bus = await connect(options.url)
-    const topic = `doctor.${newId()}`
-    try {
-      await attempt('health', async () => {
-        const health = await bus.health()
-        if (!health.ok) throw new Error(health.detail)
-        return health.detail
-      })
-      await attempt('round trip', async () => {
-        const begun = performance.now()
-        let got = (): void => {}
-        const handled = new Promise<void>((resolve) => {
-          got = resolve
-        })
-        const work = await bus.subscribe(topic, { group: 'doctor' }, () => got())
-        await bus.publish(topic, { ping: true })
-        await Promise.race([
-          handled,
-          new Promise((_, reject) => setTimeout(() => reject(new Error('published, but nothing came back within 5 s')), 5000).unref()),
-        ])
-        const ms = performance.now() - begun
-        await work.close()
-        return `${ms.toFixed(1)} ms`
-      })
-      await bus.admin.deleteTopic(topic).catch(() => {})
-      return `${bus.status().engine}, ${bus.status().capabilities.durability} durability, ledger ${bus.status().ledger}`
-    } finally {
-      await bus.close()
-    }
+    bus = await connect(options.url)
+    const { engine, capabilities, ledger } = bus.status()
+    return `${engine}, durability: ${capabilities.durability}, ledger: ${ledger}`
   })
-  if (options.json) table(checks as unknown as Record<string, unknown>[], true)
-  else
-    for (const { check, ok, detail } of checks)
-      process.stdout.write(`${ok ? paint('green', 'ok  ') : paint('red', 'FAIL')} ${check.padEnd(11)} ${detail}\n`)
+  if (bus) {
+    const connected = bus
+    await attempt('health', () => health(connected))
+    // From here on: connecting loads code, which says nothing of how the loop fares at work.
+    loop.reset()
+    await attempt('round trip', () => roundTrip(connected))
+    await attempt('event loop', () => {
+      const ms = loop.percentile(99) / 1e6
+      if (ms > loopDelayMs) throw new Error(`p99 delay of ${ms.toFixed(1)} ms; this machine is overloaded`)
+      return `p99 delay ${ms.toFixed(1)} ms`
+    })
+    await connected.close()
+  }
+  loop.disable()
+  show(checks, options.json ?? false)
   if (checks.some(({ ok }) => !ok)) process.exitCode = 1
+}
+
+function nodeVersion(): string {
+  const [major = 0, minor = 0] = process.versions.node.split('.').map(Number)
+  if (!((major === 22 && minor >= 22) || (major === 24 && minor >= 6) || major > 24))
+    throw new Error(`Node ${process.version} is not supported; use 22.22 or later of 22, or 24.6 and later`)
+  return process.version
+}
+
+async function health(bus: Bus): Promise<string> {
+  const { ok, detail } = await bus.health()
+  if (!ok) throw new Error(detail)
+  return detail
+}
+
+/** Publishes and receives on a topic of its own, which is gone after. */
+async function roundTrip(bus: Bus): Promise<string> {
+  const topic = `doctor.${newId()}`
+  let timer: NodeJS.Timeout | undefined
+  let got = (): void => {}
+  const handled = new Promise<void>((resolve, reject) => {
+    got = resolve
+    timer = setTimeout(() => reject(new Error(`published, but nothing came back within ${roundTripMs / 1000} s`)), roundTripMs)
+  })
+  // It may fail while nobody waits yet.
+  handled.catch(() => {})
+  const work = await bus.subscribe(topic, { group: 'doctor' }, () => got())
+  try {
+    const begun = performance.now()
+    await bus.publish(topic, { ping: true })
+    await handled
+    return `${(performance.now() - begun).toFixed(1)} ms`
+  } finally {
+    clearTimeout(timer)
+    await work.close({ deadlineMs: 1000 })
+    await bus.admin.deleteTopic(topic)
+  }
+}
+
+function show(checks: readonly Check[], json: boolean): void {
+  if (json) {
+    table(checks as unknown as Record<string, unknown>[], true)
+    return
+  }
+  for (const { check, ok, detail } of checks)
+    process.stdout.write(`${ok ? paint('green', 'ok  ') : paint('red', 'FAIL')} ${check.padEnd(11)} ${detail}\n`)
 }

@@ -2,7 +2,7 @@ import { styleText } from 'node:util'
 import { BusError, errorTable, toBusError } from '../errors.ts'
 
 /** Rows under their names: a table for people, a JSON array for programs. */
-export function table(rows: readonly Record<string, unknown>[], json: boolean): void {
+export function table(rows: readonly Record<string, unknown>[], json = false): void {
   if (json) {
     process.stdout.write(`${JSON.stringify(rows)}\n`)
     return
@@ -25,19 +25,30 @@ export function table(rows: readonly Record<string, unknown>[], json: boolean): 
 function show(value: unknown): string {
   if (value === undefined || value === null) return '-'
   if (value instanceof Date) return value.toISOString()
-  return typeof value === 'object' ? JSON.stringify(value) : String(value)
+  return typeof value === 'object' ? JSON.stringify(value) : String(value).replaceAll(/\s+/g, ' ')
 }
 
-/** Colour on a terminal only, and never with NO_COLOR. */
+/** One thing done: a line for people, an object for programs. */
+export function done(result: Record<string, unknown>, sentence: string, json = false): void {
+  if (json) process.stdout.write(`${JSON.stringify(result)}\n`)
+  else process.stderr.write(`${sentence}\n`)
+}
+
+/** Colour on a terminal only, and never with NO_COLOR or --no-color. */
 export function paint(style: 'bold' | 'green' | 'red' | 'dim', text: string): string {
   return process.stdout.isTTY && !process.env.NO_COLOR ? styleText(style, text) : text
+}
+
+/** Rewrites one line of a terminal's standard error; silent elsewhere. */
+export function progress(text: string): void {
+  if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${text}`)
 }
 
 /** Says what went wrong and ends with the code of the table. */
 export function fail(thrown: unknown): never {
   const error = toBusError(thrown)
   process.stderr.write(`cozebus: ${error.message}\n`)
-  if (error.code === 'internal' && error.cause instanceof Error && process.env.COZEBUS_DEBUG) process.stderr.write(`${error.cause.stack}\n`)
+  if (process.env.COZEBUS_DEBUG) process.stderr.write(`${(error.cause instanceof Error ? error.cause : error).stack}\n`)
   process.exit(errorTable[error.code].exit)
 }
 
@@ -60,4 +71,9 @@ export function parseJson(text: string, what: string): unknown {
   } catch (error) {
     throw new BusError('invalid_message', `${what} is no JSON: ${text.slice(0, 80)}`, { cause: error })
   }
+}
+
+/** Bytes that are no JSON cannot be printed as they are. */
+export function bodyView(body: unknown): unknown {
+  return body instanceof Uint8Array ? { base64: Buffer.from(body).toString('base64') } : body
 }

@@ -1,13 +1,14 @@
 import { createInterface } from 'node:readline'
-import { connect } from '../bus.ts'
+import type { Command } from 'commander'
+import type { Bus } from '../bus.ts'
 import { BusError } from '../errors.ts'
 import type { Duration } from '../message/duration.ts'
 import type { PublishOptions } from '../publish/encode.ts'
-import { parseJson } from './output.ts'
+import type { Receipt } from '../publish/receipt.ts'
+import { add, type Common, optionsOf, withBus } from './command.ts'
+import { parseJson, progress } from './output.ts'
 
-export interface PubOptions {
-  readonly url: string
-  readonly json?: boolean
+interface PubOptions extends Common {
   readonly key?: string
   readonly id?: string
   readonly header?: readonly string[]
@@ -15,7 +16,24 @@ export interface PubOptions {
   readonly raw?: boolean
 }
 
-function optionsOf(options: PubOptions): PublishOptions {
+const batchSize = 1000
+
+export function addPub(program: Command): void {
+  add(program, 'pub', 'publish a body, or each JSON line of standard input', [
+    `pub docs.added '{"id":"d1"}' --key d1`,
+    'pub docs.added < lines.jsonl',
+  ])
+    .argument('<topic>')
+    .argument('[body]', 'JSON; without it standard input is read')
+    .option('--key <key>', 'what order is kept by')
+    .option('--id <id>', 'the same id is stored once')
+    .option('--header <name=value>', 'may be repeated', (pair: string, all: string[] = []) => [...all, pair])
+    .option('--delay <time>', 'deliver after, for example 30s')
+    .option('--raw', 'standard input is one body of bytes')
+    .action((topic: string, body: string | undefined, _options, command: Command) => pub(topic, body, optionsOf<PubOptions>(command)))
+}
+
+function publishOptions(options: PubOptions): PublishOptions {
   const headers: Record<string, string> = {}
   for (const pair of options.header ?? []) {
     const at = pair.indexOf('=')
@@ -30,43 +48,62 @@ function optionsOf(options: PubOptions): PublishOptions {
   }
 }
 
-/** Publishes the body given, or one message for each JSON line of standard input. */
-export async function pub(topic: string, body: string | undefined, options: PubOptions): Promise<void> {
-  const how = optionsOf(options)
-  const bus = await connect(options.url)
-  try {
-    let sent = 0
-    const say = (receipt: object): void => {
-      sent++
+async function pub(topic: string, body: string | undefined, options: PubOptions): Promise<void> {
+  if (body !== undefined && options.raw) throw new BusError('invalid_argument', '--raw reads standard input; give no body')
+  const how = publishOptions(options)
+  const parsed = body === undefined ? undefined : parseJson(body, 'the body')
+  await withBus(options, async (bus) => {
+    const report = (receipt: Receipt): void => {
       if (options.json) process.stdout.write(`${JSON.stringify(receipt)}\n`)
     }
-    if (body !== undefined) say(await bus.publish(topic, parseJson(body, 'the body'), how))
-    else if (options.raw) {
-      const chunks: Buffer[] = []
-      for await (const chunk of process.stdin) chunks.push(chunk as Buffer)
-      say(await bus.publish(topic, new Uint8Array(Buffer.concat(chunks)), how))
-    } else {
-      let line = 0
-      let batch: unknown[] = []
-      const flush = async (): Promise<void> => {
-        const outcomes = await bus.publishMany(topic, batch, how)
-        batch = []
-        for (const outcome of outcomes) {
-          if (!outcome.ok) throw outcome.error
-          say(outcome)
-        }
-        if (process.stderr.isTTY) process.stderr.write(`\r${sent} published`)
-      }
-      for await (const text of createInterface({ input: process.stdin })) {
-        line++
-        if (text.trim() === '') continue
-        batch.push(parseJson(text, `line ${line}`))
-        if (batch.length === 1000) await flush()
-      }
-      if (batch.length > 0) await flush()
+    let sent = 1
+    if (body !== undefined) report(await bus.publish(topic, parsed, how))
+    else if (options.raw) report(await bus.publish(topic, await readAll(), how))
+    else sent = await publishLines(bus, topic, how, report)
+    if (!options.json) process.stderr.write(`${sent} published to ${topic}\n`)
+  })
+}
+
+async function readAll(): Promise<Uint8Array> {
+  const chunks: Buffer[] = []
+  for await (const chunk of process.stdin) chunks.push(chunk as Buffer)
+  return new Uint8Array(Buffer.concat(chunks))
+}
+
+/** A batch at a time, so that any length of input passes through. Returns how many were stored. */
+async function publishLines(bus: Bus, topic: string, how: PublishOptions, report: (receipt: Receipt) => void): Promise<number> {
+  if (how.id !== undefined)
+    throw new BusError('invalid_argument', 'one --id cannot name many lines; give the body as an argument, or --raw')
+  if (process.stdin.isTTY) process.stderr.write('one JSON body a line; Ctrl-D ends\n')
+  let sent = 0
+  let line = 0
+  let batch: unknown[] = []
+  const flush = async (): Promise<void> => {
+    const outcomes = await bus.publishMany(topic, batch, how)
+    batch = []
+    for (const outcome of outcomes) {
+      if (!outcome.ok) continue
+      sent++
+      report(outcome)
     }
-    if (!options.json) process.stderr.write(`${process.stderr.isTTY ? '\r' : ''}${sent} published to ${topic}\n`)
-  } finally {
-    await bus.close()
+    const failed = outcomes.find((outcome) => !outcome.ok)
+    if (failed && !failed.ok)
+      throw new BusError(failed.error.code, `${failed.error.message} (${sent} were published)`, { cause: failed.error })
+    progress(`${sent} published`)
   }
+  for await (const text of createInterface({ input: process.stdin })) {
+    line++
+    if (text.trim() === '') continue
+    try {
+      batch.push(parseJson(text, `line ${line}`))
+    } catch (error) {
+      // The lines before it are good, and whoever mends this one must know where to go on.
+      await flush()
+      throw new BusError('invalid_message', `${(error as Error).message} (${sent} before it were published)`)
+    }
+    if (batch.length === batchSize) await flush()
+  }
+  if (batch.length > 0) await flush()
+  progress('')
+  return sent
 }

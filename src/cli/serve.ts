@@ -1,12 +1,13 @@
-import { createWriteStream, readFileSync } from 'node:fs'
-import { serve as listen } from '@hono/node-server'
-import { type Bus, connect } from '../bus.ts'
+import { readFileSync } from 'node:fs'
+import { resolve } from 'node:path'
+import { type Command, Option } from 'commander'
+import { connect } from '../bus.ts'
 import { BusError } from '../errors.ts'
-import { createGateway } from '../gateway/app.ts'
+import { createLogger, withoutCredentials } from '../gateway/logger.ts'
+import { add, type Common, optionsOf, whole } from './command.ts'
 import { onStop, paint } from './output.ts'
 
-export interface ServeOptions {
-  readonly url: string
+interface ServeOptions extends Common {
   readonly port: string
   readonly host: string
   readonly logLevel: string
@@ -15,76 +16,76 @@ export interface ServeOptions {
   readonly maxBody: string
 }
 
-const levels = ['error', 'info', 'debug'] as const
+export function addServe(program: Command): void {
+  add(program, 'serve', 'serve the bus over HTTP', ['serve', 'serve --port 8080 --url file:./data --log-format json'])
+    .addOption(new Option('--port <port>', 'port to listen on; 0 takes a free one').env('PORT').default('4280'))
+    .addOption(new Option('--host <host>', 'address to bind; beyond loopback a token is needed').env('COZEBUS_HOST').default('127.0.0.1'))
+    .option('--log-level <level>', 'error, warn, info or debug (each request)', 'warn')
+    .option('--log-format <format>', 'text or json', 'text')
+    .option('--log-file <file>', 'where logs go (appended); default standard error')
+    .option('--max-body <bytes>', 'largest request', String(8 * 1024 * 1024))
+    .addHelpText(
+      'after',
+      '\nCOZEBUS_TOKEN, or the file that COZEBUS_TOKEN_FILE names, holds the token that callers send as Authorization: Bearer.',
+    )
+    .action((_options, command: Command) => serve(optionsOf<ServeOptions>(command)))
+}
 
+/** The token comes by the environment or a file only: arguments can be read by everybody on the machine. */
 function readToken(): string | undefined {
+  if (process.env.COZEBUS_TOKEN) return process.env.COZEBUS_TOKEN
   const file = process.env.COZEBUS_TOKEN_FILE
-  const token = process.env.COZEBUS_TOKEN || (file ? readFileSync(file, 'utf8').trim() : undefined)
-  if (file && !token) throw new BusError('invalid_argument', 'the file of COZEBUS_TOKEN_FILE is empty')
-  return token || undefined
+  if (!file) return undefined
+  let token: string
+  try {
+    token = readFileSync(file, 'utf8').trim()
+  } catch (error) {
+    throw new BusError('invalid_argument', `the file of COZEBUS_TOKEN_FILE cannot be read: ${(error as Error).message}`, { cause: error })
+  }
+  if (token === '') throw new BusError('invalid_argument', `the file of COZEBUS_TOKEN_FILE, ${file}, is empty`)
+  return token
 }
 
 /** Serves the bus over HTTP until it is stopped. */
-export async function serve(options: ServeOptions): Promise<void> {
-  const port = Number(options.port)
-  if (!Number.isInteger(port) || port < 0 || port > 65_535)
-    throw new BusError('invalid_argument', `--port must be a whole number from 0 to 65535, not '${options.port}'`)
-  const maxBodyBytes = Number(options.maxBody)
-  if (!Number.isInteger(maxBodyBytes) || maxBodyBytes < 1)
-    throw new BusError('invalid_argument', `--max-body must be a number of bytes, not '${options.maxBody}'`)
-  const level = levels.indexOf(options.logLevel as (typeof levels)[number])
-  if (level < 0) throw new BusError('invalid_argument', `--log-level must be one of ${levels.join(', ')}`)
-  if (options.logFormat !== 'text' && options.logFormat !== 'json')
-    throw new BusError('invalid_argument', '--log-format must be text or json')
+async function serve(options: ServeOptions): Promise<void> {
+  const port = whole(options.port, '--port', 0, 65_535)
+  const maxBodyBytes = whole(options.maxBody, '--max-body', 1, 2 ** 31)
   const token = readToken()
-  const loopback = ['127.0.0.1', '::1', 'localhost'].includes(options.host)
-  if (!loopback && token === undefined)
-    throw new BusError('invalid_argument', `binding to ${options.host} lets others in: set COZEBUS_TOKEN or COZEBUS_TOKEN_FILE first`)
-
-  const sink = options.logFile === undefined ? process.stderr : createWriteStream(options.logFile, { flags: 'a' })
-  const log = (of: (typeof levels)[number], message: string, fields: Record<string, unknown> = {}): void => {
-    if (levels.indexOf(of) > level) return
-    const entry = { time: new Date().toISOString(), level: of, message, ...fields }
-    sink.write(
-      options.logFormat === 'json'
-        ? `${JSON.stringify(entry)}\n`
-        : `${entry.time} ${of} ${message}${Object.entries(fields)
-            .map(([name, value]) => ` ${name}=${value}`)
-            .join('')}\n`,
-    )
-  }
-
-  const bus: Bus = await connect(options.url, { publish: { onError: (error) => log('error', error.message, { code: error.code }) } })
-  const app = createGateway(bus, {
-    token,
-    maxBodyBytes,
-    onRequest: (method, path, status, ms) =>
-      log(status >= 500 ? 'error' : 'debug', 'request', { method, path, status, ms: Math.round(ms * 10) / 10 }),
-  })
-  const server = listen({ fetch: app.fetch, port, hostname: options.host }, (info) => {
-    const base = `http://${options.host.includes(':') ? `[${options.host}]` : options.host}:${info.port}`
-    const auth = token === undefined ? '' : ' -H "Authorization: Bearer $COZEBUS_TOKEN"'
-    process.stdout.write(
-      `${paint('green', 'cozebus')} listens on ${base} (${bus.status().ledger})\n` +
-        `  publish:  curl -s ${base}/v1/topics/hello.world/messages -H 'content-type: application/json' -d '{"text":"hi"}'${auth}\n` +
-        `  follow:   curl -sN '${base}/v1/topics/hello.world/events?from=start'${auth}\n`,
-    )
-    log('info', 'listening', { port: info.port })
-  })
-  server.on('error', (error: NodeJS.ErrnoException) => {
-    process.stderr.write(
-      error.code === 'EADDRINUSE'
-        ? `cozebus: port ${port} is taken; give another by --port or PORT\n`
-        : `cozebus: cannot listen: ${error.message}\n`,
-    )
-    void bus.close().finally(() => process.exit(3))
-  })
-  onStop(async () => {
-    log('info', 'draining')
-    server.close()
-    // Followers would keep the server open for ever; they come back with Last-Event-ID.
-    if ('closeAllConnections' in server) setTimeout(() => server.closeAllConnections(), 1000).unref()
+  // Loaded here: the other commands need no HTTP, and start sooner without it.
+  const { mustBeGuarded, startServer } = await import('../gateway/server.ts')
+  // Before a store is made: a refusal leaves nothing behind.
+  mustBeGuarded(options.host, token)
+  const logger = createLogger({ level: options.logLevel, format: options.logFormat, file: options.logFile })
+  const bus = await connect(options.url, { publish: { onError: (error) => logger.log('error', error.message, { code: error.code }) } })
+  try {
+    const server = await startServer(bus, { port, host: options.host, token, maxBodyBytes, logger })
+    hello(server.url, options.url, token !== undefined)
+    logger.log('info', 'listening', { url: server.url, store: placeOf(options.url) })
+    onStop(async () => {
+      logger.log('info', 'draining')
+      await server.close()
+      await bus.close()
+      logger.log('info', 'closed')
+      await logger.close()
+    })
+  } catch (error) {
     await bus.close()
-    log('info', 'closed')
-  })
+    await logger.close()
+    throw error
+  }
+}
+
+function hello(base: string, url: string, guarded: boolean): void {
+  const auth = guarded ? ' -H "Authorization: Bearer $COZEBUS_TOKEN"' : ''
+  process.stdout.write(
+    `${paint('green', 'cozebus')} listens on ${base} (store: ${placeOf(url)})\n` +
+      `  publish:  curl -s ${base}/v1/topics/hello.world/messages -H 'content-type: application/json' -d '{"text":"hi"}'${auth}\n` +
+      `  follow:   curl -sN '${base}/v1/topics/hello.world/events?from=start'${auth}\n`,
+  )
+}
+
+/** Where messages are kept, as a person would look for it. */
+function placeOf(url: string): string {
+  if (url.startsWith('memory:')) return 'memory, gone when this ends'
+  return url.startsWith('file:') ? resolve(url.slice('file:'.length).replace(/^\/\/(?=\/)/, '')) : withoutCredentials(url)
 }

@@ -1,46 +1,37 @@
-import { spawn } from 'node:child_process'
+import { type Command, Option } from 'commander'
 import { connect } from '../bus.ts'
 import type { DeliveryContext, Message } from '../deliver/message.ts'
-import { onStop, paint } from './output.ts'
+import { BusError } from '../errors.ts'
+import { add, type Common, optionsOf, whole } from './command.ts'
+import { execute } from './execute.ts'
+import { bodyView, onStop, paint } from './output.ts'
 
-export interface SubOptions {
-  readonly url: string
-  readonly json?: boolean
+interface SubOptions extends Common {
   readonly group?: string
   readonly exec?: string
   readonly limit?: string
-  readonly from: 'earliest' | 'new'
+  readonly from?: 'earliest' | 'new'
   readonly concurrency: string
 }
 
-/** Runs the command with the body on its standard input; resolves to nothing, or throws for any exit but 0. */
-function execute(command: string, message: Message, delivery: DeliveryContext): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const child = spawn(command, {
-      shell: true,
-      stdio: ['pipe', 'inherit', 'inherit'],
-      signal: delivery.signal,
-      env: {
-        ...process.env,
-        COZEBUS_ID: message.id,
-        COZEBUS_TOPIC: message.topic,
-        COZEBUS_KEY: message.key ?? '',
-        COZEBUS_ATTEMPT: String(delivery.attempt),
-      },
-    })
-    child.on('error', reject)
-    child.on('close', (code, signal) =>
-      code === 0 ? resolve() : reject(new Error(`the command ended with ${signal ?? `exit code ${code}`}`)),
+export function addSub(program: Command): void {
+  add(program, 'sub', 'follow a topic, or work for a group', ['sub docs.added', "sub docs.added --group indexer --exec 'jq .id'"])
+    .argument('<topic>', 'a name or a pattern')
+    .option('--group <group>', 'work for this group: each message to one member, until acknowledged')
+    .option(
+      '--exec <command>',
+      "run a command a message, body on standard input; exit code 0 acknowledges, others retry (group 'cli' without --group)",
     )
-    // A command that does not read its input is no failure.
-    child.stdin.on('error', () => {})
-    child.stdin.end(message.bytes)
-  })
+    .option('--limit <n>', 'end after n messages')
+    .addOption(new Option('--from <where>', 'where a new group begins; default earliest').choices(['earliest', 'new']))
+    .option('--concurrency <n>', 'messages at once in a group', '8')
+    .addHelpText('after', '\nA command finds COZEBUS_ID, _TOPIC, _KEY, _ATTEMPT, _PUBLISHED_AT and _HEADERS (JSON) in its environment.')
+    .action((topic: string, _options, command: Command) => sub(topic, optionsOf<SubOptions>(command)))
 }
 
 function print(message: Message, json: boolean): void {
   const { id, topic, key, headers, publishedAt } = message
-  const body = message.body instanceof Uint8Array ? { base64: Buffer.from(message.body).toString('base64') } : message.body
+  const body = bodyView(message.body)
   process.stdout.write(
     json
       ? `${JSON.stringify({ id, topic, key, headers, publishedAt, body })}\n`
@@ -49,36 +40,63 @@ function print(message: Message, json: boolean): void {
 }
 
 /** Follows a topic live, or works for a group. Ends at the limit, or drains at Ctrl-C. */
-export async function sub(topic: string, options: SubOptions): Promise<void> {
+async function sub(topic: string, options: SubOptions): Promise<void> {
+  const limit = options.limit === undefined ? Number.POSITIVE_INFINITY : whole(options.limit, '--limit', 1, Number.MAX_SAFE_INTEGER)
+  const concurrency = Math.min(limit, whole(options.concurrency, '--concurrency', 1, 10_000))
+  const group = options.group ?? (options.exec ? 'cli' : undefined)
+  if (group === undefined && options.from !== undefined)
+    throw new BusError('invalid_argument', '--from is for a group; without one only what comes from now on is shown')
+  const { handle, ended } = counted(limit, async (message, delivery) => {
+    if (options.exec) await execute(options.exec, message, delivery?.attempt ?? 1, delivery?.signal)
+    else print(message, options.json ?? false)
+  })
   const bus = await connect(options.url)
-  const limit = options.limit === undefined ? Number.POSITIVE_INFINITY : Number(options.limit)
-  let seen = 0
+  // A live subscription holds nothing open by itself.
+  const alive = setInterval(() => {}, 60_000)
+  try {
+    const work =
+      group === undefined
+        ? await bus.subscribe(topic, (message) => handle(message))
+        : await bus.subscribe(topic, { group, concurrency, ...(options.from ? { from: options.from } : {}) }, handle)
+    onStop(() => bus.close())
+    if (process.stderr.isTTY)
+      process.stderr.write(`${group === undefined ? 'following' : `group ${group} works on`} ${topic}; Ctrl-C ends\n`)
+    await ended
+    // What is done is settled; what was taken beyond the limit goes back at once.
+    await ('status' in work ? work.close({ deadlineMs: 0 }) : work.close())
+  } finally {
+    clearInterval(alive)
+    await bus.close()
+  }
+}
+
+type Work = (message: Message, delivery?: DeliveryContext) => Promise<void>
+
+/** Lets no more than `limit` through: a failure gives its place back, what comes beyond is held until the drain returns it. */
+function counted(limit: number, work: Work): { handle: Work; ended: Promise<void> } {
+  let taken = 0
+  let finished = 0
   let end = (): void => {}
   const ended = new Promise<void>((resolve) => {
     end = resolve
   })
-  onStop(() => bus.close())
-  const handle = async (message: Message, delivery?: DeliveryContext): Promise<void> => {
-    // Past the limit nothing is taken: it is given back by the drain.
-    if (seen >= limit) {
-      if (delivery)
-        await new Promise((_, reject) => delivery.signal.addEventListener('abort', () => reject(new Error('the limit is reached'))))
+  const handle: Work = async (message, delivery) => {
+    if (taken >= limit) {
+      // A place freed by a failure is for a retry or the next message: this one comes again after the drain.
+      if (delivery) await new Promise((_, reject) => delivery.signal.addEventListener('abort', () => reject(delivery.signal.reason)))
       return
     }
-    seen++
-    if (options.exec && delivery) await execute(options.exec, message, delivery)
-    else print(message, options.json ?? false)
-    if (seen >= limit) end()
+    taken++
+    try {
+      await work(message, delivery)
+    } catch (error) {
+      taken--
+      process.stderr.write(`cozebus: ${message.id}: ${error instanceof Error ? error.message : String(error)}\n`)
+      throw error
+    }
+    finished++
+    // After this handler has returned, so that the message counts as acknowledged.
+    if (finished >= limit) setImmediate(end)
   }
-  const group = options.group ?? (options.exec ? 'cli' : undefined)
-  const work =
-    group === undefined
-      ? await bus.subscribe(topic, (message) => handle(message))
-      : await bus.subscribe(topic, { group, from: options.from, concurrency: Number(options.concurrency) }, handle)
-  // A live subscription holds nothing open by itself.
-  const alive = setInterval(() => {}, 60_000)
-  await ended
-  clearInterval(alive)
-  await ('status' in work ? work.close({ deadlineMs: 200 }) : work.close())
-  await bus.close()
+  return { handle, ended }
 }

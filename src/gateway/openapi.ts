@@ -1,43 +1,52 @@
-import type { Route } from './routes.ts'
+import type { Route } from './route.ts'
+import { problem } from './schemas.ts'
 
 /** The OpenAPI 3.1 document of the routes that are served. */
 export function openApi(routes: readonly Route[]): object {
   const paths: Record<string, Record<string, object>> = {}
   for (const route of routes) {
-    const names = [...route.path.matchAll(/\{(\w+)\}/g)].map(([, name]) => name!)
-    const parameters = [
-      ...names.map((name) => ({ name, in: 'path', required: true, schema: { type: 'string' } })),
-      ...Object.entries(route.query ?? {}).map(([name, description]) => ({ name, in: 'query', description, schema: { type: 'string' } })),
-    ]
     paths[route.path] ??= {}
-    paths[route.path]![route.method] = {
-      summary: route.summary,
-      ...(parameters.length > 0 ? { parameters } : {}),
-      ...(route.body ? { requestBody: { content: { 'application/json': { schema: route.body } } } } : {}),
-      ...(route.open ? { security: [] } : {}),
-      responses: {
-        [route.status ?? 200]: { description: 'done' },
-        default: {
-          description: 'what went wrong',
-          content: { 'application/problem+json': { schema: { $ref: '#/components/schemas/Problem' } } },
-        },
-      },
-    }
+    paths[route.path]![route.method] = operation(route)
   }
-  const text = { type: 'string' }
   return {
     openapi: '3.1.0',
-    info: { title: 'cozebus', version: '1' },
+    info: { title: 'cozebus', version: '1', description: 'The bus over HTTP.' },
     paths,
-    security: [{ bearer: [] }],
+    security: [{ bearer: [] }, {}],
     components: {
       securitySchemes: { bearer: { type: 'http', scheme: 'bearer' } },
-      schemas: {
-        Problem: {
-          type: 'object',
-          properties: { type: text, title: text, status: { type: 'integer' }, detail: text, code: text, retryable: { type: 'boolean' } },
-        },
+      schemas: { Problem: problem },
+    },
+  }
+}
+
+function operation(route: Route): object {
+  const text = { type: 'string' }
+  const parameters = [
+    ...[...route.path.matchAll(/\{(\w+)\}/g)].map(([, name]) => ({ name, in: 'path', required: true, schema: text })),
+    ...Object.entries(route.query ?? {}).map(([name, description]) => ({ name, in: 'query', description, schema: text })),
+    ...Object.entries(route.headers ?? {}).map(([name, description]) => ({ name, in: 'header', description, schema: text })),
+  ]
+  return {
+    summary: route.summary,
+    ...(parameters.length > 0 ? { parameters } : {}),
+    ...(route.request ? { requestBody: { content: content(route.request) } } : {}),
+    ...(route.open ? { security: [] } : {}),
+    responses: {
+      ...Object.fromEntries(
+        Object.entries(route.replies).map(([status, reply]) => [
+          status,
+          { description: reply.description, ...(reply.content ? { content: content(reply.content) } : {}) },
+        ]),
+      ),
+      default: {
+        description: 'What went wrong (RFC 9457)',
+        content: { 'application/problem+json': { schema: { $ref: '#/components/schemas/Problem' } } },
       },
     },
   }
+}
+
+function content(schemas: Readonly<Record<string, object>>): object {
+  return Object.fromEntries(Object.entries(schemas).map(([type, schema]) => [type, { schema }]))
 }

@@ -3,7 +3,7 @@ import type { Database } from './database.ts'
 import type { Topic, Topics } from './topics.ts'
 
 const chunk = 1000
-const topicsMost = 200
+const topicsMost = 500
 
 /**
  * Deletes what has been settled by every group and is old enough, a chunk at a time so that no turn is long. Never above
@@ -44,7 +44,7 @@ export class Retention {
     )
   }
 
-  /** A slice of the topics. Returns whether there is more to do. */
+  /** A slice of the topics. Returns whether one of them has more to delete. */
   sweep(now: number): boolean {
     if (this.#place === 0) this.#forgetIds.run(now - this.#dedupeWindowMs)
     const ids = this.#next.all(this.#place, topicsMost) as unknown as [number][]
@@ -54,8 +54,8 @@ export class Retention {
       if (topic && this.#sweepTopic(topic, now)) return true
       this.#place = id
     }
-    if (ids.length === topicsMost) return true
-    this.#place = 0
+    // The rest comes with the next sweep: with thousands of topics a whole round at once would keep an idle process busy.
+    if (ids.length < topicsMost) this.#place = 0
     return false
   }
 

@@ -7,7 +7,7 @@ import type { Mode, Store } from './store.ts'
 const turnMessages = 2000
 const turnBytes = 8 * 1024 * 1024
 const sweepEveryMs = 10_000
-const sweepAgainMs = 50
+const sweepAgainMs = 10
 /** After a failure that is nobody's fault (a full disk), before the store tries by itself again. */
 const restMs = 1000
 /** How long other writers may hold the lock before health says so. */

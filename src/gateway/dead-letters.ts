@@ -1,0 +1,86 @@
+import type { Context } from 'hono'
+import type { DeadLetterFilter } from '../admin/dead-letter-desk.ts'
+import { BusError } from '../errors.ts'
+import { fields, groupOf, isObject, textOr, topicOf, whole } from './input.ts'
+import { ok, type Route } from './route.ts'
+import { bodyOut, count, headers, list, object, text, time } from './schemas.ts'
+import { bodyView } from './views.ts'
+
+const letter = object({
+  id: text,
+  topic: text,
+  group: text,
+  messageId: text,
+  'key?': text,
+  headers,
+  body: bodyOut,
+  publishedAt: time,
+  attempts: count,
+  crashes: count,
+  firstFailure: time,
+  lastFailure: time,
+  error: text,
+  replays: count,
+})
+
+const which = {
+  'application/json': {
+    oneOf: [
+      object({ ids: list(text) }),
+      object({ filter: object({ 'topic?': text, 'key?': text, 'error?': text, 'since?': time, 'until?': time }) }),
+    ],
+  },
+}
+
+export const deadLetterRoutes: readonly Route[] = [
+  {
+    method: 'get',
+    path: '/v1/topics/{topic}/groups/{group}/dead-letters',
+    summary: 'Dead letters of a group',
+    query: { limit: 'at most; default 100', after: 'the last id of the page before' },
+    replies: ok('A page in the order of ids', object({ deadLetters: list(letter) })),
+    handle: async ({ bus }, c) => {
+      const after = c.req.query('after')
+      const limit = whole(c.req.query('limit'), 'limit', 1, 1000, 100)
+      const letters = await bus.admin.deadLetters(topicOf(c), groupOf(c)).list({ limit, ...(after === undefined ? {} : { after }) })
+      return c.json({ deadLetters: letters.map(({ bytes: _, ...shown }) => ({ ...shown, body: bodyView(shown.body) })) })
+    },
+  },
+  {
+    method: 'post',
+    path: '/v1/topics/{topic}/groups/{group}/dead-letters/replay',
+    summary: 'Give dead letters to their group again',
+    request: which,
+    replies: ok('How many', object({ replayed: count })),
+    handle: async ({ bus }, c) => c.json({ replayed: await bus.admin.deadLetters(topicOf(c), groupOf(c)).replay(await chosen(c)) }),
+  },
+  {
+    method: 'post',
+    path: '/v1/topics/{topic}/groups/{group}/dead-letters/discard',
+    summary: 'Delete dead letters',
+    request: which,
+    replies: ok('How many', object({ discarded: count })),
+    handle: async ({ bus }, c) => c.json({ discarded: await bus.admin.deadLetters(topicOf(c), groupOf(c)).discard(await chosen(c)) }),
+  },
+]
+
+/** Nothing given is refused: all of them must be asked for by an empty filter. */
+async function chosen(c: Context): Promise<string[] | DeadLetterFilter> {
+  const { ids, filter } = await fields(c)
+  if (Array.isArray(ids) && filter === undefined && ids.every((id) => typeof id === 'string')) return ids
+  if (!isObject(filter) || ids !== undefined) throw new BusError('invalid_argument', 'say which: { ids: [...] }, or { filter: {} } for all')
+  const unknown = Object.keys(filter).find((name) => !['topic', 'key', 'error', 'since', 'until'].includes(name))
+  // A mistyped condition would choose all of them.
+  if (unknown !== undefined) throw new BusError('invalid_argument', `the filter knows no '${unknown}'`)
+  const texts = ['topic', 'key', 'error'].map((name) => [name, textOr(filter[name], `filter.${name}`, undefined)] as const)
+  const times = ['since', 'until'].map((name) => [name, timeOf(filter[name], `filter.${name}`)] as const)
+  return Object.fromEntries([...texts, ...times].filter(([, value]) => value !== undefined)) as DeadLetterFilter
+}
+
+function timeOf(value: unknown, name: string): Date | undefined {
+  const source = textOr(value, name, undefined)
+  if (source === undefined) return undefined
+  const date = new Date(source)
+  if (Number.isNaN(date.getTime())) throw new BusError('invalid_argument', `${name} is no time (ISO 8601)`)
+  return date
+}
