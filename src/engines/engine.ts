@@ -122,7 +122,7 @@ export interface Delivery {
   readonly position: Position
   /** Whether it may have been handed over before. */
   readonly redelivered: boolean
-  /** Grows with each new owner of the message. */
+  /** Grows with each new owner of the message; where a key's order is kept over the group, of its key over all sources that share lanes. */
   readonly fence: number
   /** The partition, pin or owner it came through, where the engine has such. */
   readonly scope: string | undefined

@@ -142,3 +142,26 @@ test('two engines on one store: each key in order and never twice at once', asyn
   // One of them may be quicker, but both had work.
   expect(hands.every(({ all }) => all.length > 0)).toBe(true)
 })
+
+test('the fence grows over all sources that share lanes, and past a group that was deleted', async () => {
+  const bus = await engine()
+  const sources = [source('a'), source('replays', { lanes: 'a' })]
+  const first = await joinGroup(bus, 'g', sources, keyed, 1)
+  for (const body of ['1', '2', '3']) await bus.publish([message('a', body, { key: 'k' })])
+  for (let i = 1; i <= 3; i++) {
+    await first.until(i)
+    await first.settle('ack', [first.all[i - 1]!])
+    first.subscription.grant(1, 1e6)
+  }
+  await bus.publish([message('replays', 'again', { key: 'k' })])
+  await first.until(4)
+  const fences = first.all.map(({ fence }) => fence)
+  expect(fences).toEqual([...new Set(fences)].sort((x, y) => x - y))
+  await first.settle('ack', [first.all[3]!])
+  await first.subscription.close()
+  await bus.admin.deleteGroup('a', 'g')
+  await bus.admin.deleteGroup('replays', 'g')
+  const second = await joinGroup(bus, 'g', sources, keyed)
+  await second.until(1)
+  expect(second.all[0]!.fence).toBeGreaterThan(fences.at(-1)!)
+})

@@ -45,7 +45,7 @@ export class Claiming {
 
   constructor(db: Database, topics: Topics) {
     this.#topics = topics
-    this.#state = db.rows('SELECT cursor, fence FROM grp WHERE id=?')
+    this.#state = db.rows('SELECT cursor, (SELECT max(fence) FROM grp g WHERE g.lanes=grp.lanes) FROM grp WHERE id=?')
     this.#setState = db.prepare('UPDATE grp SET cursor=?, fence=? WHERE id=?')
     this.#waitingDue = db.rows('SELECT due, seq, redelivered, key FROM waiting WHERE grp=? AND due<=? ORDER BY due, seq LIMIT ?')
     this.#unwait = db.prepare('DELETE FROM waiting WHERE grp=? AND due=? AND seq=?')
@@ -75,7 +75,7 @@ export class Claiming {
     return false
   }
 
-  /** Undefined when the group or its topic is gone. */
+  /** Undefined when the group or its topic is gone. The fence grows over all sources that share lanes: a replay's is above what it replays. */
   claim(member: Member, now: number): Claim | undefined {
     const state = this.#state.get(member.group.id) as unknown as [number, number] | undefined
     const topic = this.#topics.byId(member.topicId)

@@ -25,7 +25,7 @@ export class Groups {
   constructor(db: Database, topics: Topics) {
     this.#topics = topics
     this.#find = db.rows('SELECT id, lanes, filter FROM grp WHERE topic=? AND name=?')
-    this.#insert = db.prepare('INSERT INTO grp(topic, name, filter, lanes, cursor, created_at) VALUES(?, ?, ?, ?, ?, ?)')
+    this.#insert = db.prepare('INSERT INTO grp(topic, name, filter, lanes, cursor, fence, created_at) VALUES(?, ?, ?, ?, ?, ?, ?)')
     this.#lanes = db.rows('SELECT id FROM lanes WHERE name=?')
     this.#insertLanes = db.prepare('INSERT INTO lanes(name) VALUES(?)')
     this.#addMember = db.prepare('INSERT INTO member(owner, grp, process, name) VALUES(?, ?, ?, ?)')
@@ -48,7 +48,8 @@ export class Groups {
     }
     const cursor = source.from === 'earliest' ? 0 : source.from === 'new' ? topic.lastSeq : this.placeOf(topic, source.from)
     const lanes = this.#laneId(`${source.lanes}\n${name}`)
-    const id = Number(this.#insert.run(topic.id, name, source.filter ?? null, lanes, cursor, now).lastInsertRowid)
+    // The fence begins at the time: a group that was deleted and comes again does not begin below what it gave out before.
+    const id = Number(this.#insert.run(topic.id, name, source.filter ?? null, lanes, cursor, now, now).lastInsertRowid)
     return { topic, group: { id, lanes, filter: source.filter } }
   }
 

@@ -72,6 +72,7 @@ CREATE TABLE grp(
   created_at INTEGER NOT NULL,
   UNIQUE(topic, name)
 );
+CREATE INDEX grp_lanes ON grp(lanes);
 
 CREATE TABLE lease(
   grp INTEGER NOT NULL,
