@@ -1,93 +1,114 @@
-import { mkdirSync, readdirSync, statSync } from 'node:fs'
-import { join, resolve } from 'node:path'
+import { mkdirSync, statSync } from 'node:fs'
+import { resolve } from 'node:path'
+import { createInterface } from 'node:readline/promises'
 import { parseArgs } from 'node:util'
-import { connect } from '../../src/index.ts'
-import { documents, Index } from './indexer.ts'
+import { nearer } from './display.ts'
+import { DocumentIndex } from './document-index.ts'
+import { busUrl, documents, group, openBus } from './documents.ts'
+import { run } from './run.ts'
 
 const usage = `Indexes the texts of a folder through the bus, and searches them.
 
-  npm run example:knowledge -- <folder>             index it, with progress
-  npm run example:knowledge -- --search "words"     search what is indexed
-  npm run example:knowledge -- --replay             give dead letters to the indexer again
+  npm run example:knowledge -- <folder>           what is new, changed or gone since the last time
+  npm run example:knowledge -- <folder> --watch   and goes on looking
+  npm run example:knowledge -- work               only workers, for a folder that another terminal indexes
+  npm run example:knowledge -- search [words]     without words it asks for them
+  npm run example:knowledge -- dead-letters       what was given up on, and why
+  npm run example:knowledge -- replay             gives it to the workers again
 
-Run it twice at once on one folder: the workers share the group. Kill one: the other goes on.
+  --workers <n>    worker processes [2]
+  --types <list>   endings of the files to index [md,mdx,markdown,txt]
+  --pace <ms>      how long a document takes, as if a model read it [0]
+  --store <dir>    where bus and index are [.cozebus/knowledge]
+
+Ctrl-C lets the workers finish what they hold. A folder named like a command is given as ./search.
 `
-const { values, positionals } = parseArgs({
-  allowPositionals: true,
-  options: {
-    search: { type: 'string' },
-    replay: { type: 'boolean' },
-    store: { type: 'string', default: '.cozebus/knowledge' },
-    help: { type: 'boolean' },
-  },
-})
-const folder = positionals[0]
-if (values.help || (folder === undefined && values.search === undefined && !values.replay)) {
-  process.stdout.write(usage)
-  process.exit(values.help ? 0 : 2)
+
+function wrong(text: string): never {
+  process.stderr.write(`${text}\n\n${usage}`)
+  process.exit(2)
 }
 
-function* textsOf(path: string): Generator<string> {
-  for (const entry of readdirSync(path, { withFileTypes: true })) {
-    const inside = join(path, entry.name)
-    if (entry.isDirectory()) yield* textsOf(inside)
-    else if (/\.(md|txt|markdown)$/i.test(entry.name)) yield inside
+function options() {
+  try {
+    return parseArgs({
+      allowPositionals: true,
+      options: {
+        workers: { type: 'string', default: '2' },
+        types: { type: 'string', default: 'md,mdx,markdown,txt' },
+        pace: { type: 'string', default: '0' },
+        store: { type: 'string', default: '.cozebus/knowledge' },
+        knowledge: { type: 'string', default: 'local' },
+        watch: { type: 'boolean', default: false },
+        help: { type: 'boolean', default: false },
+      },
+    })
+  } catch (error) {
+    return wrong((error as Error).message)
   }
 }
 
+function whole(text: string, name: string, least: number): number {
+  if (!/^\d{1,6}$/.test(text) || Number(text) < least) wrong(`${name} must be a whole number from ${least}, not '${text}'`)
+  return Number(text)
+}
+
+async function search(store: string, words: string): Promise<void> {
+  const index = new DocumentIndex(store)
+  const show = (text: string): void => {
+    const hits = index.search(text)
+    if (hits.length === 0) process.stdout.write(`nothing holds ${text}; ${index.size.documents} documents are indexed\n`)
+    for (const { path, snippet } of hits) process.stdout.write(`${nearer(path)}\n    ${snippet.replaceAll(/\s+/g, ' ')}\n`)
+  }
+  if (words !== '') show(words)
+  else {
+    process.stdout.write(`${index.size.documents} documents; words to search for, Ctrl-D ends\n`)
+    const lines = createInterface({ input: process.stdin, output: process.stdout, prompt: 'search> ' })
+    lines.prompt()
+    for await (const line of lines) {
+      if (line.trim() !== '') show(line)
+      lines.prompt()
+    }
+  }
+  index.close()
+}
+
+async function deadLetters(store: string): Promise<void> {
+  await using bus = await openBus(store)
+  for await (const { key, attempts, lastFailure, error } of bus.admin.deadLetters(documents, group).export())
+    process.stdout.write(`${nearer(key ?? '-')}\n    ${error}; tried ${attempts} times, last ${lastFailure.toLocaleString()}\n`)
+  process.stdout.write(`${await bus.admin.deadLetters(documents, group).count()} dead letters\n`)
+  process.stdout.write(`the same, with cozebus: npm run cozebus -- dlq ls '${documents.storage}' ${group} --url '${busUrl(store)}'\n`)
+}
+
+const { values, positionals } = options()
+const [what, ...words] = positionals
+if (values.help) {
+  process.stdout.write(usage)
+  process.exit(0)
+}
+if (what === undefined) wrong('say which folder')
 const store = resolve(values.store)
 mkdirSync(store, { recursive: true })
-const index = new Index(join(store, 'index.db'))
+const crew = { store, workers: whole(values.workers, '--workers', 1), pace: whole(values.pace, '--pace', 0) }
 
-if (values.search !== undefined) {
-  for (const { path, snippet } of index.search(values.search)) process.stdout.write(`${path}\n    ${snippet.replaceAll('\n', ' ')}\n`)
-  index.close()
-} else {
-  const bus = await connect(`file:${join(store, 'bus')}`, { drain: '5s' })
-  const desk = bus.admin.deadLetters(documents, 'indexer')
-  if (values.replay) process.stdout.write(`${await desk.replay({})} dead letters replayed\n`)
-  const work = await bus.subscribe(
-    documents,
-    { group: 'indexer', concurrency: 8, retry: { attempts: 3, initial: '500ms' } },
-    (message, delivery) => index.handle(message, delivery),
-  )
-  let stopping = false
-  process.on('SIGINT', () => {
-    stopping = true
-  })
-  if (folder !== undefined) {
-    const paths = [...textsOf(resolve(folder))]
-    // The id holds the file's time: a file that has not changed since is published once.
-    const outcomes = await bus.publishMany(
-      documents.with({ knowledgeId: 'local', operation: 'updated' }),
-      paths.map((path) => ({ path })),
-      {
-        ids: paths.map((path) =>
-          Buffer.from(`${statSync(path).mtimeMs}:${path}`)
-            .toString('base64url')
-            .slice(-120),
-        ),
-      },
-    )
-    const refused = outcomes.filter((outcome) => !outcome.ok).length
-    process.stdout.write(
-      `${paths.length} files, ${outcomes.filter((outcome) => outcome.ok && outcome.duplicate).length} unchanged${refused > 0 ? `, ${refused} refused` : ''}\n`,
-    )
-  }
-  for (;;) {
-    const lag = await bus.admin.lag(documents, 'indexer')
-    const { running, progress } = work.status()
-    const line = `${lag} waiting, ${running} running, ${index.size.documents} documents, ${index.size.pieces} pieces  ${progress[0] ? `${Math.round(progress[0].fraction * 100)} % ${progress[0].key}` : ''}`
-    if (process.stdout.isTTY) process.stdout.write(`\r\x1b[K${line.slice(0, process.stdout.columns - 1)}`)
-    if (lag === 0 || stopping) break
-    await new Promise((wait) => setTimeout(wait, 100))
-  }
-  await bus.close().finally(() => index.close())
+try {
+  process.exitCode = await command(what)
+} catch (error) {
+  process.stderr.write(`${(error as Error).message}\n`)
+  process.exitCode = 1
 }
-if (values.search === undefined) {
-  const reopened = await connect(`file:${join(store, 'bus')}`)
-  const letters = await reopened.admin.deadLetters(documents, 'indexer').list()
-  process.stdout.write(`\n${letters.length} dead letters\n`)
-  for (const letter of letters) process.stdout.write(`  ${letter.key}: ${letter.error}\n`)
-  await reopened.close()
+
+async function command(what: string): Promise<number> {
+  if (what === 'search') await search(store, words.join(' '))
+  else if (what === 'dead-letters') await deadLetters(store)
+  else if (what === 'replay') return run({ ...crew, replay: true })
+  else if (what === 'work') return run({ ...crew, watch: true })
+  else {
+    const folder = resolve(what)
+    if (!statSync(folder, { throwIfNoEntry: false })?.isDirectory()) wrong(`'${what}' is no folder`)
+    const { types, knowledge, watch } = values
+    return run({ ...crew, folder, types: types.split(','), knowledge, watch })
+  }
+  return 0
 }
