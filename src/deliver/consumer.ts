@@ -9,6 +9,7 @@ import type { AnyDefinition } from '../topic/definition.ts'
 import { backoffMs } from './backoff.ts'
 import { Breaker } from './breaker.ts'
 import { Credit } from './credit.ts'
+import { Hand } from './hand.ts'
 import { decode, open, Undecodable } from './intake.ts'
 import type { Job } from './job.ts'
 import { Lanes } from './lanes.ts'
@@ -42,7 +43,7 @@ export class Consumer implements DeliverySink {
   readonly #credit: Credit
   readonly #breaker: Breaker
   readonly #book: AttemptBook
-  readonly #hand = new Set<Job>()
+  readonly #hand = new Hand()
   readonly #ready: Job[] = []
   readonly #main = new Map<string, string>()
   /** Ids with a state in the ledger, for engines that cannot tell a redelivery. */
@@ -50,6 +51,7 @@ export class Consumer implements DeliverySink {
   #engine: EngineSubscription | undefined
   #intake: Promise<void> | undefined
   #running = 0
+  #pumping = false
   #phase: 'open' | 'draining' | 'closed' = 'open'
   #paused = false
   #extendTimer: NodeJS.Timeout | undefined
@@ -95,7 +97,7 @@ export class Consumer implements DeliverySink {
   }
 
   get status() {
-    const jobs = [...this.#hand]
+    const jobs = this.#hand.all()
     return {
       group: this.#parts.group,
       member: this.#parts.member,
@@ -210,6 +212,9 @@ export class Consumer implements DeliverySink {
   // ── running ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
   #pump = (): void => {
+    // A handler that returns at once frees its place inside this loop: the loop goes on, instead of nesting a thousand deep.
+    if (this.#pumping) return
+    this.#pumping = true
     const { runner, policy } = this.#parts
     while (this.#ready.length > 0 && this.#phase === 'open' && !this.#paused) {
       const most = this.#breaker.open ? 1 : policy.concurrency
@@ -221,6 +226,7 @@ export class Consumer implements DeliverySink {
       if (jobs.every((job) => job.attempts === undefined)) this.#run(jobs)
       else void this.#begin(jobs)
     }
+    this.#pumping = false
     this.#refill()
   }
 
@@ -433,7 +439,7 @@ export class Consumer implements DeliverySink {
 
   lost(deliveries: readonly Delivery[], reason: string): void {
     const gone = new Set(deliveries)
-    for (const job of this.#hand) if (gone.has(job.delivery)) this.#lose(job, reason)
+    for (const job of this.#hand.all()) if (gone.has(job.delivery)) this.#lose(job, reason)
   }
 
   assigned(): void {
@@ -445,7 +451,7 @@ export class Consumer implements DeliverySink {
   }
 
   revoked(scope: string): void {
-    for (const job of this.#hand) if (job.delivery.scope === scope) this.#lose(job, `scope ${scope} moved to another member`)
+    for (const job of this.#hand.all()) if (job.delivery.scope === scope) this.#lose(job, `scope ${scope} moved to another member`)
   }
 
   #lose(job: Job, reason: string): void {
@@ -464,7 +470,7 @@ export class Consumer implements DeliverySink {
   #extend = (): void => {
     const now = Date.now()
     const { leaseMs } = this.#parts.policy
-    for (const job of this.#hand) {
+    for (const job of this.#hand.all()) {
       if (job.state === 'settling' || job.state === 'gone' || now - job.leasedAt < leaseMs / 3) continue
       job.leasedAt = now
       this.#settler.push(job, { kind: 'extend', delivery: job.delivery, leaseMs })
@@ -476,7 +482,13 @@ export class Consumer implements DeliverySink {
     if (this.#phase !== 'open' || this.#paused || !this.#engine) return
     const active = this.#running * this.#parts.runner.size + this.#ready.length
     // While everything fails, one message to try is all that is needed.
-    const grant = this.#credit.next(active, this.#lanes.parked, performance.now(), this.#breaker.open ? 1 : undefined)
+    const grant = this.#credit.next(
+      active,
+      this.#lanes.parked,
+      this.#settler.pending,
+      performance.now(),
+      this.#breaker.open ? 1 : undefined,
+    )
     if (grant) this.#engine.grant(grant.messages, grant.bytes)
   }
 
@@ -489,7 +501,7 @@ export class Consumer implements DeliverySink {
     await this.#engine?.stop()
     await this.#intake
     this.#ready.length = 0
-    for (const job of this.#hand) if (job.state === 'queued' || job.state === 'parked' || job.state === 'delayed') this.#release(job)
+    for (const job of this.#hand.all()) if (job.state === 'queued' || job.state === 'parked' || job.state === 'delayed') this.#release(job)
     if (this.#running > 0) {
       let timer: NodeJS.Timeout | undefined
       const deadline = new Promise<void>((resolve) => {
@@ -498,7 +510,7 @@ export class Consumer implements DeliverySink {
       await Promise.race([new Promise<void>((resolve) => this.#onIdle.push(resolve)), deadline])
       clearTimeout(timer)
     }
-    for (const job of this.#hand) {
+    for (const job of this.#hand.all()) {
       if (job.state !== 'running') continue
       job.run++
       job.abort(new BusError('aborted', 'the bus is closing and the deadline for handlers has passed'))

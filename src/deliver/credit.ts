@@ -1,10 +1,12 @@
 const windowMs = 50
-const mostAhead = 1000
+const mostAhead = 512
+/** Handled and not yet confirmed by the engine: past this, handlers wait for the engine instead of filling the memory. */
+const mostUnsettled = 2 * mostAhead
 
 /**
  * How many messages to have in hand. Besides those being handled, as many are fetched ahead as handlers finished in the
- * last 50 ms: none for jobs of minutes, so that an idle member gets them, and up to 1000 for handlers of microseconds,
- * so that none waits for the engine.
+ * last 50 ms: none for jobs of minutes, so that an idle member gets them, and up to 512 for handlers of microseconds,
+ * so that none waits for the engine. (More brought no speed, and V8 a nursery twice as large: 60 MB.)
  */
 export class Credit {
   readonly #concurrency: number
@@ -31,15 +33,21 @@ export class Credit {
     this.#owedBytes += bytes
   }
 
-  /** What to grant now, given what is running or could run, and what waits behind its key; undefined = nothing worth a call. */
-  next(active: number, parked: number, now: number, most = Number.POSITIVE_INFINITY): { messages: number; bytes: number } | undefined {
+  /** What to grant now, given what is running or could run, what waits behind its key, and what is being settled; undefined = nothing worth a call. */
+  next(
+    active: number,
+    parked: number,
+    unsettled: number,
+    now: number,
+    most = Number.POSITIVE_INFINITY,
+  ): { messages: number; bytes: number } | undefined {
     const elapsed = now - this.#since
     if (elapsed >= windowMs) {
       this.#ahead = Math.min(mostAhead, Math.ceil((this.#finished * windowMs) / elapsed))
       this.#finished = 0
       this.#since = now
     }
-    if (parked >= this.#parkedMost) return undefined
+    if (parked >= this.#parkedMost || unsettled >= mostUnsettled) return undefined
     const target = Math.min(most, this.#concurrency + Math.max(this.#ahead, Math.min(mostAhead, this.#finished)))
     const messages = target - active - this.granted
     // A call into the engine for each message would cost more than the message: wait for a quarter, unless nothing is left.

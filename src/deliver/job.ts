@@ -16,6 +16,8 @@ export class Job {
   readonly at: number
   /** The storage the group reads, also for a replay that came through the private topic. */
   readonly storage: string
+  /** Its place in {@link Hand}; -1 outside. */
+  place = -1
   /** When the lease was last given or extended, ms. */
   leasedAt: number
   state: 'queued' | 'parked' | 'running' | 'delayed' | 'settling' | 'gone' = 'queued'

@@ -47,6 +47,29 @@ export class SingleRunner implements Runner {
   run(jobs: readonly Job[], prepare: Prepare, finished: Finished, free: () => void): void {
     const job = jobs[0]!
     const { run } = job
+    let pending: unknown
+    try {
+      const message = prepare(job)
+      pending =
+        message instanceof Promise
+          ? message.then((ready) => this.#handler(ready, new RunContext(job)))
+          : this.#handler(message, new RunContext(job))
+    } catch (error) {
+      finished(job, run, true, error)
+      free()
+      return
+    }
+    if (isThenable(pending)) {
+      this.#await(pending, jobs, finished, free)
+      return
+    }
+    finished(job, run, false, undefined)
+    free()
+  }
+
+  #await(pending: PromiseLike<unknown>, jobs: readonly Job[], finished: Finished, free: () => void): void {
+    const job = jobs[0]!
+    const { run } = job
     let freed = false
     // A timed-out run frees its place once, then or when the handler comes back at last.
     const release = (): void => {
@@ -63,21 +86,10 @@ export class SingleRunner implements Runner {
       finished(job, run, failed, error)
       release()
     }
-    try {
-      const message = prepare(job)
-      const result =
-        message instanceof Promise
-          ? message.then((ready) => this.#handler(ready, new RunContext(job)))
-          : this.#handler(message, new RunContext(job))
-      if (isThenable(result)) {
-        result.then(
-          () => end(false, undefined),
-          (error) => end(true, error),
-        )
-      } else end(false, undefined)
-    } catch (error) {
-      end(true, error)
-    }
+    pending.then(
+      () => end(false, undefined),
+      (error) => end(true, error),
+    )
   }
 }
 

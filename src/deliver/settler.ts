@@ -19,6 +19,7 @@ export class Settler {
   #batch: Settlement[] = []
   #scheduled = false
   #flying = 0
+  #unanswered = 0
   #ended = false
   #idle: (() => void)[] = []
 
@@ -31,12 +32,18 @@ export class Settler {
   }
 
   push(job: Job, settlement: Settlement): void {
+    this.#unanswered++
     this.#jobs.push(job)
     this.#batch.push(settlement)
     if (!this.#scheduled) {
       this.#scheduled = true
       setImmediate(this.#flush)
     }
+  }
+
+  /** Settlements not answered yet. */
+  get pending(): number {
+    return this.#unanswered
   }
 
   /** Resolves once nothing is unsettled. */
@@ -64,10 +71,12 @@ export class Settler {
     for (let waitMs = firstRetryMs; ; waitMs = Math.min(lastRetryMs, waitMs * 2)) {
       try {
         const results = await this.#engine!.settle(batch)
+        this.#unanswered -= jobs.length
         for (let i = 0; i < jobs.length; i++) this.#settled(jobs[i]!, batch[i]!.kind, results[i]!)
         break
       } catch (thrown) {
         if (this.#ended || !toBusError(thrown).retryable) {
+          this.#unanswered -= jobs.length
           for (let i = 0; i < jobs.length; i++) this.#settled(jobs[i]!, batch[i]!.kind, 'lost')
           break
         }

@@ -132,7 +132,7 @@ class EmbeddedEngine implements Engine {
         this.#subscriptions.get(reply.subscription)?.take(reply.source, reply.fence, reply.columns)
         break
       case 'lost':
-        this.#subscriptions.get(reply.subscription)?.lose(reply.source, reply.sequences)
+        this.#subscriptions.get(reply.subscription)?.lose(reply.source, reply.fence, reply.sequences)
         break
       case 'live':
         this.#live.take(reply.listener, reply.columns)

@@ -58,7 +58,13 @@ export type Reply =
   /** `lost`: the indexes of settlements that came too late. */
   | { readonly op: 'settled'; readonly call: number; readonly lost: readonly number[] }
   | { readonly op: 'deliver'; readonly subscription: number; readonly source: number; readonly fence: number; readonly columns: Columns }
-  | { readonly op: 'lost'; readonly subscription: number; readonly source: number; readonly sequences: readonly number[] }
+  | {
+      readonly op: 'lost'
+      readonly subscription: number
+      readonly source: number
+      readonly fence: number
+      readonly sequences: readonly number[]
+    }
   | { readonly op: 'live'; readonly listener: number; readonly columns: Columns }
   | { readonly op: 'records'; readonly changes: readonly { readonly space: LedgerSpace; readonly key: string }[] }
   | { readonly op: 'kv'; readonly watch: number; readonly entries: readonly KvEntry[]; readonly ready: boolean }

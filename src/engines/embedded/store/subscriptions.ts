@@ -242,7 +242,7 @@ export class Subscriptions {
     for (const { seq, fence, owner } of taken) {
       const loser = this.#find(member, owner)
       if (!loser) continue
-      this.#out.push({ op: 'lost', subscription: loser.subscription.id, source: loser.index, sequences: [seq] })
+      this.#out.push({ op: 'lost', subscription: loser.subscription.id, source: loser.index, fence, sequences: [seq] })
       this.#out.afterCommit(() => forget(loser, fence))
     }
   }
