@@ -3,12 +3,13 @@ import type { BatchHandler } from '../deliver/handler.ts'
 import type { DeliveryContext, Message } from '../deliver/message.ts'
 import type { SubscribeOptions } from '../deliver/options.ts'
 import type { Subscription } from '../deliver/subscription.ts'
-import type { Engine } from '../engines/engine.ts'
+import type { Engine, PublishOutcome } from '../engines/engine.ts'
 import { BusError } from '../errors.ts'
 import type { Ledger } from '../ledger/ledger.ts'
 import { newId } from '../message/id.ts'
 import type { PublishTopic, ReadTopic } from '../topic/resolve.ts'
 import { digest, digestOf, History } from './history.ts'
+import { outgoing, Seat } from './seat.ts'
 
 /** What is under test: how to connect to one broker, again and again. */
 export interface Subject {
@@ -21,6 +22,13 @@ export interface Subject {
   restart?(): Promise<void>
   /** Ends a connection without any goodbye; absent where it cannot be. */
   crash?(engine: Engine): Promise<void>
+  /**
+   * Puts bytes under a name as a producer would that knows nothing of us, past the engine. Absent: the engine is handed
+   * a message without a header or an envelope of ours, which is as near as one comes without a client of the broker.
+   */
+  foreign?(storage: string, name: string, bytes: Uint8Array): Promise<void>
+  /** How long a case waits for what must come, ms; a slow broker needs more. Default 8000. */
+  readonly patienceMs?: number
 }
 
 /** Fast policies: the rules are the same at any speed. */
@@ -34,14 +42,16 @@ export class Harness {
   readonly topic: string
   readonly #buses: Bus[] = []
   readonly #engines = new Map<Bus, Engine>()
+  readonly #bare = new Set<Engine>()
+  readonly #seats = new Set<Seat>()
 
   constructor(subject: Subject, name: string) {
     this.subject = subject
     this.topic = `t.${name.replace(/[^A-Za-z0-9]+/g, '-').slice(0, 60)}.${newId().slice(-12)}`
   }
 
-  async bus(options: ConnectOptions = {}): Promise<Bus> {
-    const engine = await this.subject.open()
+  async bus(options: ConnectOptions = {}, change: (engine: Engine) => Engine = (engine) => engine): Promise<Bus> {
+    const engine = change(await this.subject.open())
     const bus = await connectEngine(engine, {
       ...(this.subject.ledger ? { ledger: this.subject.ledger } : {}),
       drain: 2000,
@@ -55,6 +65,33 @@ export class Harness {
 
   engineOf(bus: Bus): Engine {
     return this.#engines.get(bus)!
+  }
+
+  /** A connection without a bus over it: what the contract asks of the engine alone. */
+  async engine(): Promise<Engine> {
+    const engine = await this.subject.open()
+    this.#bare.add(engine)
+    return engine
+  }
+
+  /** Joins a group by hand. */
+  async seat(engine: Engine, options: Parameters<typeof Seat.take>[2] = {}, storage = this.topic): Promise<Seat> {
+    const seat = await Seat.take(engine, storage, options)
+    this.#seats.add(seat)
+    return seat
+  }
+
+  /** Publishes texts through the engine, in one batch; throws when one of them is refused. */
+  async send(engine: Engine, texts: readonly string[], changes: Parameters<typeof outgoing>[2] = {}): Promise<PublishOutcome[]> {
+    const outcomes = await engine.publish(texts.map((text) => outgoing(this.topic, text, changes)))
+    for (const outcome of outcomes) if (!outcome.ok) throw outcome.error
+    return outcomes
+  }
+
+  async foreign(engine: Engine, name: string, text: string, storage = name): Promise<void> {
+    if (this.subject.foreign) return this.subject.foreign(storage, name, Buffer.from(text))
+    const [outcome] = await engine.publish([outgoing(storage, text, { name })])
+    if (!outcome!.ok) throw outcome!.error
   }
 
   /** Publishes and writes it into the history. */
@@ -124,8 +161,9 @@ export class Harness {
     return bus.subscribe(topic, options, handler)
   }
 
-  /** Waits until the condition holds; throws with `what` when it does not in time. */
-  async until(what: string, condition: () => boolean | Promise<boolean>, timeoutMs = 8000): Promise<void> {
+  /** Waits until the condition holds; throws with `what` when it does not in `times` the subject's patience. */
+  async until(what: string, condition: () => boolean | Promise<boolean>, times = 1): Promise<void> {
+    const timeoutMs = times * (this.subject.patienceMs ?? 8000)
     const deadline = Date.now() + timeoutMs
     while (!(await condition())) {
       if (Date.now() > deadline) throw new Error(`waited ${timeoutMs} ms in vain until ${what}`)
@@ -139,6 +177,7 @@ export class Harness {
   }
 
   async end(): Promise<void> {
-    await Promise.allSettled(this.#buses.map((bus) => bus.close()))
+    await Promise.allSettled([...this.#seats].map((seat) => seat.close()))
+    await Promise.allSettled([...this.#buses, ...this.#bare].map((one) => one.close()))
   }
 }

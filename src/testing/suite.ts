@@ -1,13 +1,35 @@
+import { capabilities as declared } from './cases/capabilities.ts'
 import type { Case } from './cases/case.ts'
+import { contractAdmin } from './cases/contract-admin.ts'
+import { contractDelivering } from './cases/contract-delivering.ts'
+import { contractPublishing } from './cases/contract-publishing.ts'
+import { contractSettling } from './cases/contract-settling.ts'
 import { facets } from './cases/facets.ts'
 import { failures } from './cases/failures.ts'
+import { foreign } from './cases/foreign.ts'
 import { groups } from './cases/groups.ts'
 import { leases } from './cases/leases.ts'
+import { matrix } from './cases/matrix.ts'
 import { order } from './cases/order.ts'
 import { publishing } from './cases/publishing.ts'
 import { Harness, type Subject } from './harness.ts'
 
-const cases: readonly Case[] = [...publishing, ...groups, ...failures, ...order, ...leases, ...facets]
+// The engine alone first: what it breaks by itself, the core may hide or blame on something else.
+const cases: readonly Case[] = [
+  ...contractPublishing,
+  ...contractDelivering,
+  ...contractSettling,
+  ...contractAdmin,
+  ...declared,
+  ...publishing,
+  ...foreign,
+  ...groups,
+  ...failures,
+  ...order,
+  ...leases,
+  ...facets,
+  ...matrix,
+]
 
 export interface SuiteTest {
   /** `R4: at the limit the message becomes a dead letter`. */

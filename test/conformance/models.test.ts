@@ -1,23 +1,8 @@
-import { describe, test } from 'vitest'
-import { memoryLedger } from '../../src/testing/models/ledger.ts'
 import { logModel } from '../../src/testing/models/log.ts'
 import { queueModel } from '../../src/testing/models/queue.ts'
-import { conformance } from '../../src/testing/suite.ts'
+import { certify } from './certify.ts'
+import { modelSubject } from './subjects.ts'
 
-for (const [name, make] of [
-  ['log', () => logModel()],
-  ['queue', () => queueModel()],
-] as const) {
-  const broker = make()
-  const tests = await conformance({
-    name,
-    ledger: memoryLedger(),
-    open: () => broker.connect(),
-    restart: async () => broker.restart(),
-    crash: async (engine) => broker.crash(engine),
-  })
-  describe(`the ${name} model`, () => {
-    for (const one of tests)
-      test.skipIf(one.skip !== undefined)(one.skip === undefined ? one.name : `${one.name} (${one.skip})`, () => one.run())
-  })
-}
+await certify('the log model', () => modelSubject('log', logModel()))
+// A cap on leases that is short enough to be reached.
+await certify('the queue model', () => modelSubject('queue', queueModel({ maxLeaseMs: 3000 })))

@@ -93,11 +93,16 @@ export const leases: readonly Case[] = [
     skip: (capabilities) => (capabilities.settle === 'position' ? 'partitions bind messages to members' : undefined),
     async run(h) {
       const [a, b] = [await h.bus(), await h.bus()]
-      await h.subscribe(a, h.topic, { group: 'g', concurrency: 1 }, () => h.quiet(1500), 'slow')
+      const gate = Promise.withResolvers<void>()
+      await h.subscribe(a, h.topic, { group: 'g', concurrency: 1 }, () => gate.promise, 'slow')
       for (let i = 0; i < 10; i++) await h.publish(a, h.topic, { i })
-      await h.quiet(50)
+      await h.until('the slow one has begun', () => h.history.count('deliver') === 1)
       await h.subscribe(b, h.topic, { group: 'g', concurrency: 4 }, undefined, 'quick')
-      await h.until('nine are handled', () => h.history.acknowledged('g').size >= 8, 1200)
+      try {
+        await h.until('the quick one has handled nine', () => h.history.acknowledged('g').size === 9)
+      } finally {
+        gate.resolve()
+      }
     },
   },
   {
@@ -112,7 +117,7 @@ export const leases: readonly Case[] = [
       await h.subject.restart!()
       for (let i = 0; i < 30; i++) await h.publish(bus, h.topic, { i })
       const confirmed = h.history.count('ok')
-      await h.until('all confirmed are handled', () => nothingLost(h.history, ['g']).length === 0, 15_000)
+      await h.until('all confirmed are handled', () => nothingLost(h.history, ['g']).length === 0, 2)
       ok(confirmed > 0, 'nothing was confirmed')
       report(nothingLost(h.history, ['g']))
     },
@@ -129,7 +134,7 @@ export const leases: readonly Case[] = [
       h.history.add({ kind: 'restart', what: 'member a' })
       await h.subject.crash!(h.engineOf(a))
       await h.subscribe(b, h.topic, { group: 'g', lease: 500 }, undefined, 'b')
-      await h.until('all are handled', () => h.history.acknowledged('g').size === 6, 10_000)
+      await h.until('all are handled', () => h.history.acknowledged('g').size === 6, 2)
     },
   },
 ]

@@ -128,7 +128,7 @@ export const brokenPublishing: readonly BrokenEngine[] = [
   },
   {
     name: 'ignores-delay',
-    rule: 'delay',
+    rule: 'R1',
     breaks: 'hands out delayed messages at once',
     shows: ({ delayMaxMs }) => delayMaxMs > 0,
     wrap: (engine) => altered(engine, (message) => ({ ...message, deliverAt: undefined })),

@@ -42,17 +42,18 @@ export const brokenSubscribing: readonly BrokenEngine[] = [
   {
     name: 'never-leaves',
     rule: 'R9',
-    breaks: 'close leaves the subscription where it is: it goes on taking messages',
+    breaks: 'close of a subscription does nothing: its member stays, with what it has',
     wrap: (engine) =>
       override(
         engine,
-        between(engine, () => ({
-          subscribed: (subscription) => ({
-            stop: async () => {},
-            close: async () => subscription.grant(1000, 2 ** 26),
-          }),
-        })),
+        between(engine, () => ({ subscribed: () => ({ close: async () => {} }) })),
       ),
+  },
+  {
+    name: 'leaks',
+    rule: 'R9',
+    breaks: 'close of the engine lets go of nothing: its members stay, with what they have',
+    wrap: (engine) => override(engine, { close: async () => {} }),
   },
   {
     name: 'over-delivers',

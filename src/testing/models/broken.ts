@@ -8,7 +8,7 @@ import { brokenSubscribing } from './broken-subscribing.ts'
 export interface BrokenEngine {
   readonly name: string
   /** The delivery rule it breaks: a suite has to fail for it. */
-  readonly rule: 'R1' | 'R2' | 'R3' | 'R4' | 'R5' | 'R6' | 'R7' | 'R9' | 'R10' | 'R12' | 'delay'
+  readonly rule: 'R1' | 'R2' | 'R3' | 'R4' | 'R5' | 'R6' | 'R7' | 'R9' | 'R10' | 'R12'
   readonly breaks: string
   /** Whether the defect can show on an engine with these capabilities; absent = on any. */
   readonly shows?: (capabilities: Capabilities) => boolean

@@ -4,7 +4,7 @@ import { TopicWatch } from './connection.ts'
 import type { LogEngine } from './log.ts'
 import { LogGroup } from './log-group.ts'
 import { type LogRecord, LogTopic } from './log-topic.ts'
-import { type ModelBroker, maxMessageBytes, reconnectMs, sessionMs } from './model.ts'
+import { foreignMessage, type ModelBroker, maxMessageBytes, reconnectMs, sessionMs } from './model.ts'
 import { innermost } from './wrapping.ts'
 
 /** The server side of the log model. */
@@ -61,6 +61,10 @@ export class LogBroker implements ModelBroker {
     this.#reachable = true
     clearTimeout(this.#timer)
     this.#reconnect()
+  }
+
+  foreign(storage: StorageName, name: string, bytes: Uint8Array): void {
+    this.store(foreignMessage(storage, name, bytes))
   }
 
   stored(storage: StorageName): number {

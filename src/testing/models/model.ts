@@ -1,4 +1,5 @@
-import type { Engine, StorageName } from '../../engines/engine.ts'
+import type { Engine, Outgoing, StorageName } from '../../engines/engine.ts'
+import { newId } from '../../message/id.ts'
 
 /** One broker inside this process. Every `connect()` is a process of its own to it; the breaking points are for tests. */
 export interface ModelBroker {
@@ -13,6 +14,8 @@ export interface ModelBroker {
   /** Nobody reaches the broker until {@link up}. */
   down(): void
   up(): void
+  /** A producer that knows nothing of us: bytes under a name. */
+  foreign(storage: StorageName, name: string, bytes: Uint8Array): void
   /** How many messages were ever stored under the name, those settled, purged or expired since included. */
   stored(storage: StorageName): number
 }
@@ -22,3 +25,8 @@ export const sessionMs = 300
 /** How long an engine waits before it connects again, ms. */
 export const reconnectMs = 20
 export const maxMessageBytes = 1024 * 1024
+
+/** What a broker makes of a foreign producer's bytes: the transport's own id, and nothing else. */
+export function foreignMessage(storage: StorageName, name: string, body: Uint8Array): Outgoing {
+  return { storage, name, id: newId(), key: undefined, headers: undefined, body, at: Date.now(), deliverAt: undefined }
+}

@@ -1,7 +1,7 @@
 import type { Engine, Outgoing, PublishOutcome, Source, StorageName } from '../../engines/engine.ts'
 import { BusError } from '../../errors.ts'
 import { TopicWatch } from './connection.ts'
-import { type ModelBroker, maxMessageBytes, reconnectMs, sessionMs } from './model.ts'
+import { foreignMessage, type ModelBroker, maxMessageBytes, reconnectMs, sessionMs } from './model.ts'
 import type { QueueEngine } from './queue.ts'
 import { Channel, type QueueMessage } from './queue-channel.ts'
 import { maxDelayMs } from './queue-member.ts'
@@ -66,6 +66,10 @@ export class QueueBroker implements ModelBroker {
     this.#reachable = true
     clearTimeout(this.#timer)
     this.#reconnect()
+  }
+
+  foreign(storage: StorageName, name: string, bytes: Uint8Array): void {
+    this.store(foreignMessage(storage, name, bytes))
   }
 
   stored(storage: StorageName): number {
