@@ -36,11 +36,12 @@ export const topicRoutes: readonly Route[] = [
     handle: async ({ bus, stored }, c) => {
       const limit = whole(c.req.query('limit'), 'limit', 1, 1000, 50)
       const from = placeOrTime(c.req.query('from') ?? 'start')
-      const page = await bus.admin.browse(await stored.storage(topicOf(c)), { from, limit })
-      return c.json({
-        messages: page.messages.map((message) => ({ ...messageView(message), position: message.position })),
-        next: page.next,
-      })
+      const topic = topicOf(c)
+      const storage = await stored.storage(topic)
+      const page = await bus.admin.browse(storage, { from, limit })
+      // One name of a definition: its storage holds those of others too.
+      const shown = storage === topic ? page.messages : page.messages.filter((message) => message.topic === topic)
+      return c.json({ messages: shown.map((message) => ({ ...messageView(message), position: message.position })), next: page.next })
     },
   },
   {
