@@ -45,6 +45,9 @@ export class Consumer implements DeliverySink {
   readonly #book: AttemptBook
   readonly #hand = new Hand()
   readonly #ready: Job[] = []
+  /** The one message in work whose process died of it or beside it, and others like it that wait: so a deadly one soon dies alone. */
+  #suspect: Job | undefined
+  readonly #suspects: Job[] = []
   readonly #main = new Map<string, string>()
   /** Ids with a state in the ledger, for engines that cannot tell a redelivery. */
   readonly #known = new Map<string, Set<string>>()
@@ -193,18 +196,37 @@ export class Consumer implements DeliverySink {
   #enqueue(job: Job): void {
     const waitMs = (job.attempts?.notBefore ?? 0) - Date.now()
     if (waitMs > 0) this.#delay(job, waitMs)
-    else {
-      job.state = 'queued'
-      this.#ready.push(job)
+    else this.#queue(job)
+  }
+
+  #queue(job: Job): void {
+    job.state = 'queued'
+    if (job.attempts !== undefined && job.attempts.crashes > 0) {
+      if (this.#suspect) {
+        this.#suspects.push(job)
+        return
+      }
+      this.#suspect = job
     }
+    this.#ready.push(job)
+  }
+
+  /** A suspect is out of work, for now or for good: the next one's turn. */
+  #acquit(job: Job): void {
+    if (this.#suspect !== job) return
+    this.#suspect = undefined
+    while (!this.#suspect && this.#suspects.length > 0) {
+      const next = this.#suspects.shift()!
+      if (next.state === 'queued') this.#queue(next)
+    }
+    if (this.#suspect) this.#pump()
   }
 
   #delay(job: Job, waitMs: number): void {
     job.state = 'delayed'
     job.timer = setTimeout(() => {
       job.timer = undefined
-      job.state = 'queued'
-      this.#ready.push(job)
+      this.#queue(job)
       this.#pump()
     }, waitMs)
   }
@@ -247,10 +269,14 @@ export class Consumer implements DeliverySink {
     for (const job of jobs) {
       const state = job.attempts
       if (!state) continue
-      if (state.crashes >= this.#parts.policy.crashes) {
+      const { attempts, crashes } = this.#parts.policy
+      // It was given up already, and its process died before the acknowledgement.
+      const spent = state.failures >= attempts && job.headers?.[wire.replays] === undefined
+      if (spent || state.crashes >= crashes) {
         jobs = jobs.filter((other) => other !== job)
         job.state = 'settling'
-        void this.#giveUp(job, new Error(`the process died ${state.crashes} times while it was handled`))
+        this.#acquit(job)
+        void this.#giveUp(job, new Error(spent ? state.error : `the process died ${state.crashes} times while it was handled`))
         continue
       }
       state.started = true
@@ -296,12 +322,12 @@ export class Consumer implements DeliverySink {
   #finished = (job: Job, run: number, failed: boolean, error: unknown): void => {
     if (job.run !== run || job.state !== 'running') return
     job.state = 'settling'
+    this.#acquit(job)
     const { events, group } = this.#parts
     if (!failed) {
       this.#breaker.succeeded()
       this.counts.handled++
       if (events.active) events.handled(job, group, Date.now() - job.startedAt)
-      if (job.attempts && (job.attempts.failures > 0 || job.attempts.started)) void this.#writeState(job, true)
       this.#acknowledge(job)
       return
     }
@@ -390,7 +416,6 @@ export class Consumer implements DeliverySink {
     if (job.state === 'gone') return
     this.counts.deadLettered++
     events.deadLettered(job, group, error)
-    if (job.attempts) void this.#writeState(job, true)
     this.#acknowledge(job)
   }
 
@@ -428,6 +453,8 @@ export class Consumer implements DeliverySink {
       return
     }
     if (result === 'lost') this.counts.lost++
+    // Only now: a death before the acknowledgement was through would have given a message without a past.
+    else if (kind === 'ack' && job.attempts && (job.attempts.failures > 0 || job.attempts.started)) void this.#writeState(job, true)
     this.#forget(job)
   }
 
@@ -463,7 +490,10 @@ export class Consumer implements DeliverySink {
     if (state === 'running') job.abort(new BusError('aborted', `the delivery was lost: ${reason}`))
     const i = state === 'queued' ? this.#ready.indexOf(job) : -1
     if (i >= 0) this.#ready.splice(i, 1)
+    this.#acquit(job)
     this.#forget(job)
+    // Whoever has it now finishes it before what stands behind it here: none of that may run first.
+    for (const later of this.#lanes.behind(job)) this.#release(later)
     this.#advance(job)
   }
 

@@ -29,6 +29,16 @@ export class Lanes {
     return true
   }
 
+  /** Takes out of the lane what waits in it behind the job. */
+  behind(job: Job): Job[] {
+    const { lane } = job
+    if (!lane) return []
+    const later = lane.waiting.splice(lane.head === job ? 0 : lane.waiting.indexOf(job) + 1)
+    for (const one of later) one.lane = undefined
+    this.parked -= later.length
+    return later
+  }
+
   /** Takes the job out of its lane. Returns the job that may run now, if it was the head and another waits. */
   leave(job: Job): Job | undefined {
     const lane = job.lane

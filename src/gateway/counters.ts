@@ -1,6 +1,4 @@
-import { BusError } from '../errors.ts'
 import { channels } from '../observe/events.ts'
-import type { Logger } from './logger.ts'
 
 interface Event {
   readonly storage: string
@@ -17,7 +15,7 @@ export class Counters {
   warnings = 0
   readonly #stops: (() => void)[] = []
 
-  constructor(logger: Logger) {
+  constructor() {
     this.#on(channels.published, (event: { storage: string; messages: number }) => add(this.published, event.storage, event.messages))
     this.#on(channels.handled, (event: Event & { ms: number }) => {
       add(this.handled, pair(event), 1)
@@ -25,11 +23,7 @@ export class Counters {
     })
     this.#on(channels.failed, (event: Event) => add(this.failed, pair(event), 1))
     this.#on(channels.deadLettered, (event: Event) => add(this.deadLettered, pair(event), 1))
-    this.#on(channels.warning, ({ message, error }: { message: string; error: unknown }) => {
-      this.warnings++
-      // Never the error's text: it may quote a body.
-      logger.log('warn', message, { error: error instanceof BusError ? error.code : error instanceof Error ? error.name : typeof error })
-    })
+    this.#on(channels.warning, () => void this.warnings++)
   }
 
   #on<T>(channel: (typeof channels)[keyof typeof channels], listener: (event: T) => void): void {
