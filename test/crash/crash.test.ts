@@ -1,58 +1,50 @@
-import { type ChildProcess, spawn } from 'node:child_process'
-import { mkdtempSync } from 'node:fs'
-import { rm } from 'node:fs/promises'
+import { spawn } from 'node:child_process'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterAll, expect, test } from 'vitest'
+import { expect, onTestFinished, test } from 'vitest'
 import { connect } from '../../src/index.ts'
+import { crashRounds } from './rounds.ts'
 
-const dir = mkdtempSync(join(tmpdir(), 'cozebus-'))
-const url = `file:${dir}/store`
-const children = new Set<ChildProcess>()
-afterAll(async () => {
-  for (const child of children) child.kill('SIGKILL')
-  await rm(dir, { recursive: true, force: true })
-})
+// The rules are in checks.ts; `npm run soak` does a hundred rounds.
+test('publishers and workers are killed at random: nothing is lost, changed, out of order, in two hands or tried for ever', async () => {
+  const outcome = await crashRounds(4, 20_250_101)
+  expect(outcome.violations).toEqual([])
+  expect(outcome.confirmed).toBeGreaterThan(200)
+  expect(outcome.kills).toBeGreaterThan(8)
+  expect(outcome.selfKills).toBeGreaterThan(3)
+  expect(outcome.dead.killer).toBeGreaterThan(0)
+}, 120_000)
 
-test('publishers and workers are killed at random: nothing confirmed is lost, and each key keeps its order', async () => {
-  const confirmed = new Set<string>()
-  const finished = new Map<string, number[]>()
-  const done = new Set<string>()
-  const start = (role: 'publish' | 'work', name: string): ChildProcess => {
-    const child = spawn(process.execPath, ['test/crash/member.ts', role, url, name], { stdio: ['ignore', 'pipe', 'inherit'] })
-    children.add(child)
-    let text = ''
-    child.stdout!.on('data', (chunk) => {
-      text += chunk
-      const lines = text.split('\n')
-      text = lines.pop()!
-      for (const line of lines) {
-        const [what, id, key, i] = line.split(' ') as [string, string, string, string]
-        if (what === 'ok') confirmed.add(id)
-        if (what === 'done' && !done.has(id)) {
-          done.add(id)
-          finished.set(key, [...(finished.get(key) ?? []), Number(i)])
-        }
-      }
+test('a message that kills its process becomes a dead letter, and those beside it do not', async () => {
+  const dir = mkdtempSync(join(tmpdir(), 'cozebus-deadly-'))
+  await using bus = await connect(`file:${dir}`)
+  await bus.publishMany(
+    'deadly',
+    Array.from({ length: 8 }, (_, i) => ({ deadly: i === 3 })),
+  )
+  let deaths = 0
+  let worker: ReturnType<typeof spawn>
+  let over = false
+  const start = (): void => {
+    worker = spawn(process.execPath, [new URL('./deadly.ts', import.meta.url).pathname, `file:${dir}`], { stdio: 'inherit' })
+    worker.once('exit', () => {
+      if (over) return
+      deaths++
+      start()
     })
-    child.on('close', () => children.delete(child))
-    return child
   }
-  let workers = [start('work', 'w0'), start('work', 'w1')]
-  for (let round = 0; round < 3; round++) {
-    const publisher = start('publish', `p${round}`)
-    await new Promise((resolve) => setTimeout(resolve, 1500 + Math.random() * 500))
-    const victim = workers[round % 2]!
-    victim.kill('SIGKILL')
-    publisher.kill('SIGKILL')
-    workers = workers.map((worker, i) => (worker === victim ? start('work', `w${round + 1}${i}`) : worker))
-  }
-  const missing = (): string[] => [...confirmed].filter((id) => !done.has(id))
-  await expect.poll(() => missing().length, { timeout: 40_000, interval: 100 }).toBe(0)
-  expect(confirmed.size).toBeGreaterThan(100)
-  for (const [key, order] of finished) expect(order, `key ${key}`).toEqual(order.toSorted((a, b) => a - b))
-  for (const child of children) child.kill('SIGKILL')
-  await expect.poll(() => children.size, { timeout: 5000 }).toBe(0)
-  await using bus = await connect(url)
-  expect(await bus.admin.deadLetters('crash', 'g').count()).toBe(0)
-}, 90_000)
+  onTestFinished(() => {
+    over = true
+    worker.kill('SIGKILL')
+    rmSync(dir, { recursive: true, force: true })
+  })
+  start()
+  const letters = bus.admin.deadLetters('deadly', 'g')
+  await expect.poll(() => letters.count(), { timeout: 25_000 }).toBe(1)
+  await expect.poll(() => bus.admin.lag('deadly', 'g'), { timeout: 10_000 }).toBe(0)
+  const [letter] = await letters.list()
+  expect(letter).toMatchObject({ body: { deadly: true }, crashes: 3, error: expect.stringContaining('3 times') })
+  expect(await letters.count()).toBe(1)
+  expect(deaths).toBe(4)
+}, 60_000)

@@ -1,26 +1,63 @@
-// One process of the crash test: `publish` or `work`. What it prints is the history; a line is written before the next step is taken.
-import { writeSync } from 'node:fs'
+// One process of the crash test, which may die at any line.
 import { connect } from '../../src/index.ts'
+import { Random } from '../../src/testing/random.ts'
+import { Journal } from './journal.ts'
+import { type Body, digestOfJob, digestOfMessage, type Job, job, options, topic } from './work.ts'
 
-const [role, url, name] = process.argv.slice(2) as [string, string, string]
-const say = (...words: unknown[]): void => void writeSync(1, `${words.join(' ')}\n`)
+const [role, url, file, name, seed] = process.argv.slice(2) as [string, string, string, string, string]
+const journal = new Journal(file, name)
+const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
 const bus = await connect(url)
+journal.note({ what: 'start' })
 
-if (role === 'publish') {
-  for (let i = 0; ; i++) {
-    const id = `${name}-${i}`
-    const key = `k${name}-${i % 5}`
-    await bus.publish('crash', { i }, { id, key })
-    say('ok', id, key, i)
+/** Four at a time, so that several of a key are on their way at once. */
+async function publish(): Promise<void> {
+  const random = new Random(Number(seed))
+  const send = async (one: Job): Promise<void> => {
+    const { id, key, delay, headers, body } = one
+    journal.note({ what: 'try', id, key, digest: digestOfJob(one), delay })
+    try {
+      const receipt = await bus.publish(topic, body, {
+        id,
+        headers,
+        ...(key === undefined ? {} : { key }),
+        ...(delay > 0 ? { delay } : {}),
+      })
+      journal.note({ what: 'ok', id, duplicate: receipt.duplicate })
+    } catch (error) {
+      journal.note({ what: 'refused', id, error: String(error) })
+    }
+  }
+  for (let n = 0; ; ) {
+    const batch: Promise<void>[] = []
+    for (let i = 0; i < 4; i++) batch.push(send(job(name, n++, random)))
+    await Promise.all(batch)
+    // Whoever does not know whether it is stored sends it again: stored once.
+    if (random.chance(0.05)) await send(job(name, 0, new Random(Number(seed))))
+    await sleep(15 + random.below(30))
   }
 }
-await bus.subscribe(
-  'crash',
-  { group: 'g', order: 'key', concurrency: 4, lease: '2s', retry: { initial: 20, max: 50 } },
-  async (message) => {
-    say('begin', message.id, message.key, message.body.i)
-    await new Promise((resolve) => setTimeout(resolve, Math.random() * 3))
-    if (Math.random() < 0.02) throw new Error('now and then')
-    say('done', message.id, message.key, message.body.i)
-  },
-)
+
+async function work(): Promise<void> {
+  await bus.subscribe(topic, options, async (message, delivery) => {
+    const { id, key } = message
+    const { kind, workMs } = message.body as Body
+    const { attempt, fence } = delivery
+    journal.note({ what: 'begin', id, key, digest: digestOfMessage(message), attempt, fence })
+    await sleep(workMs)
+    if (kind === 'killer') {
+      journal.note({ what: 'kill' })
+      if (fence % 2 === 0) process.exit(1)
+      process.kill(process.pid, 'SIGKILL')
+    }
+    const fails = kind === 'poison' || (kind === 'flaky' && attempt <= 2)
+    journal.note({ what: fails ? 'fail' : 'done', id, fence })
+    if (fails) throw new Error(`${kind} fails`)
+  })
+}
+
+process.on('SIGTERM', () => {
+  journal.note({ what: 'leave' })
+  void bus.close().then(() => process.exit(0))
+})
+await (role === 'publish' ? publish() : work())

@@ -1,0 +1,224 @@
+import type { DeadLetterView, StoredView } from '../../src/index.ts'
+import { inOrder, nothingChanged, nothingLost, type Violation } from '../../src/testing/checkers.ts'
+import { History } from '../../src/testing/history.ts'
+import type { Line } from './journal.ts'
+import { group, type Kind, kindOf, limits } from './work.ts'
+
+/** How the store stands when everything has come to rest. */
+export interface Rest {
+  readonly stored: readonly StoredView[]
+  readonly dead: readonly DeadLetterView[]
+  readonly lag: number
+}
+
+/** A repeat of finished work or an overlap is somebody's death or pause at most this long before: an acknowledgement on its way takes that long. */
+const blameMs = 10_000
+
+type Begin = Line & { what: 'begin' }
+
+/** The history as the suite's checkers read it: what is stored counts as published, in the order of the store. */
+function asHistory(lines: readonly Line[], rest: Rest): History {
+  const history = new History()
+  const dead = new Set(rest.dead.map(({ messageId }) => messageId))
+  const sent = new Map(lines.filter((line) => line.what === 'try').map((line) => [line.id, line]))
+  for (const { id, key } of rest.stored) {
+    history.add({ kind: 'invoke', id, key, topic: '', digest: sent.get(id)?.digest ?? 'never sent' })
+    history.add({ kind: 'ok', id, duplicate: false })
+  }
+  // A confirmed message that is not in the store at all.
+  for (const line of lines) if (line.what === 'ok') history.add({ kind: 'ok', id: line.id, duplicate: line.duplicate })
+  for (const line of lines) {
+    if (line.what === 'begin') history.add({ kind: 'deliver', ...line, group, member: line.who })
+    // One that was given up had its turn, whoever else finishes it on a lost lease.
+    else if (line.what === 'done' && !dead.has(line.id)) history.add({ kind: 'settle', id: line.id, group, member: line.who, how: 'ack' })
+  }
+  return history
+}
+
+/** When processes died, were paused, or left, by name. */
+function troubles(lines: readonly Line[]): Map<string, number[]> {
+  const times = new Map<string, number[]>()
+  for (const { who, what, at } of lines)
+    if (what === 'kill' || what === 'pause' || what === 'leave') times.set(who, [...(times.get(who) ?? []), at])
+  return times
+}
+
+/**
+ * Two of a key at once: only after a pause longer than a lease, and the later owner has the higher fence. Whoever is paused
+ * with the store's lock in hand costs all the others their leases too.
+ */
+function overlaps(lines: readonly Line[]): { found: Violation[]; excused: number } {
+  const found: Violation[] = []
+  let excused = 0
+  const running = new Map<string, Map<string, Begin>>()
+  let pausedAt = 0
+  for (const line of lines) {
+    if (line.what === 'pause') pausedAt = line.at
+    // A dead process handles nothing, and what it wrote between its sentence and its death is its own.
+    if (line.what === 'kill' || line.what === 'gone')
+      for (const runs of running.values()) for (const [run, { who }] of runs) if (who === line.who) runs.delete(run)
+    if (line.what === 'done' || line.what === 'fail') for (const runs of running.values()) runs.delete(`${line.who}/${line.id}`)
+    if (line.what !== 'begin' || line.key === undefined) continue
+    const runs = running.get(line.key) ?? new Map<string, Begin>()
+    running.set(line.key, runs)
+    for (const other of runs.values()) {
+      if (other.fence !== line.fence && line.at - pausedAt < blameMs) excused++
+      else
+        found.push({
+          rule: 'R6',
+          text: `key ${line.key}: ${other.who} had ${other.id} (fence ${other.fence}, since ${line.at - other.at} ms) when ${line.who} began ${line.id} (fence ${line.fence})`,
+        })
+    }
+    runs.set(`${line.who}/${line.id}`, line)
+  }
+  return { found, excused }
+}
+
+/** Finished twice: only where who finished it first died, left or was paused before its acknowledgement was through. */
+function repeats(lines: readonly Line[]): { found: Violation[]; excused: number } {
+  const found: Violation[] = []
+  let excused = 0
+  const trouble = troubles(lines)
+  const done = new Map<string, Line[]>()
+  for (const line of lines) {
+    if (line.what !== 'done') continue
+    const before = done.get(line.id)
+    if (!before) done.set(line.id, [line])
+    else {
+      const blamed = [...before, line].some(({ who, at }) => trouble.get(who)?.some((time) => Math.abs(time - at) < blameMs))
+      if (blamed) excused++
+      else found.push({ rule: 'R3', text: `${line.id} was finished by ${before[0]!.who} and again by ${line.who}, and nobody died` })
+      before.push(line)
+    }
+  }
+  return { found, excused }
+}
+
+/** Attempts never go back, none is invented, and the limits are what was asked for. */
+function attempts(lines: readonly Line[], rest: Rest): Violation[] {
+  const found: Violation[] = []
+  const seen = new Map<string, { attempt: number; fence: number; fails: number; begins: number }>()
+  let pausedAt = 0
+  for (const line of lines) {
+    if (line.what === 'pause') pausedAt = line.at
+    if (line.what === 'fail') seen.get(line.id)!.fails++
+    if (line.what !== 'begin') continue
+    const before = seen.get(line.id) ?? { attempt: 1, fence: 0, fails: 0, begins: 0 }
+    // A run under an older fence is one of a paused process that does not know yet; it may also have written its count late.
+    if (line.fence >= before.fence) {
+      if (line.attempt < before.attempt && line.at - pausedAt > blameMs)
+        found.push({ rule: 'R4', text: `${line.id} went from attempt ${before.attempt} back to ${line.attempt}` })
+      if (line.attempt - 1 > before.fails)
+        found.push({ rule: 'R4', text: `${line.id}: attempt ${line.attempt} after ${before.fails} failures` })
+    }
+    seen.set(line.id, {
+      ...before,
+      attempt: Math.max(line.attempt, before.attempt),
+      fence: Math.max(line.fence, before.fence),
+      begins: before.begins + 1,
+    })
+  }
+  const dead = new Map(rest.dead.map((letter) => [letter.messageId, letter]))
+  const deaths = deathsDuring(lines)
+  for (const { id } of rest.stored) {
+    const kind = kindOf(id)
+    const letter = dead.get(id)
+    if (kind === 'poison' && letter?.attempts !== limits.attempts)
+      found.push({
+        rule: 'R4',
+        text: `${id} fails always and ${letter ? `was given up after ${letter.attempts} failures` : 'is no dead letter'}`,
+      })
+    if (kind === 'killer' && letter?.crashes !== limits.crashes)
+      found.push({
+        rule: 'R4',
+        text: `${id} kills always and ${letter ? `was given up after ${letter.crashes} crashes` : 'is no dead letter'}`,
+      })
+    // What takes longer than a lease is a bystander of many deaths here; nothing else may be. A death between the note that a
+    // run starts and its first line counts, and is seen by nobody.
+    const died = deaths.get(id) ?? 0
+    if (kind !== 'poison' && kind !== 'killer' && letter && (letter.crashes < limits.crashes || died < limits.crashes - 1))
+      found.push({
+        rule: 'R4',
+        text: `${id} became a dead letter: ${letter.attempts} attempts, ${letter.crashes} crashes, ${letter.error}`,
+      })
+    // The first death is not counted where the run was the first; near a pause a late write of the old owner may hide one.
+    if (kind === 'killer' && (died < limits.crashes - 1 || died > limits.crashes + (pausedAt === 0 ? 1 : 3)))
+      found.push({ rule: 'R4', text: `${id} was given up after ${died} deaths` })
+  }
+  if (dead.size !== rest.dead.length) found.push({ rule: 'R10', text: 'a message has two dead letters' })
+  return found
+}
+
+/** How many processes died while each message was being handled. */
+function deathsDuring(lines: readonly Line[]): Map<string, number> {
+  const deaths = new Map<string, number>()
+  const running = new Map<string, Set<string>>()
+  for (const line of lines) {
+    if (line.what === 'begin') {
+      running.set(line.who, (running.get(line.who) ?? new Set()).add(line.id))
+    } else if (line.what === 'done' || line.what === 'fail') running.get(line.who)?.delete(line.id)
+    else if (line.what === 'gone') for (const id of running.get(line.who) ?? []) deaths.set(id, (deaths.get(id) ?? 0) + 1)
+  }
+  return deaths
+}
+
+function onTime(lines: readonly Line[]): Violation[] {
+  const due = new Map<string, number>()
+  for (const line of lines) if (line.what === 'try' && line.delay > 0 && !due.has(line.id)) due.set(line.id, line.at + line.delay)
+  for (const line of lines)
+    if (line.what === 'begin' && line.at < (due.get(line.id) ?? 0))
+      return [{ rule: 'delay', text: `${line.id} came ${due.get(line.id)! - line.at} ms too early` }]
+  return []
+}
+
+export interface Verdict {
+  readonly violations: Violation[]
+  readonly confirmed: number
+  readonly stored: number
+  readonly handled: number
+  readonly retries: number
+  /** Finished again after a death or a pause; beside it the messages that were sent again and stored once. */
+  readonly duplicates: number
+  readonly resent: number
+  readonly dead: { readonly poison: number; readonly killer: number; readonly bystander: number }
+  readonly inversions: number
+  /** Two of a key at once after a lost lease, told by the fence. */
+  readonly lostLeases: number
+}
+
+export function judge(lines: readonly Line[], rest: Rest): Verdict {
+  const history = asHistory(lines, rest)
+  const deadIds = new Set(rest.dead.map(({ messageId }) => messageId))
+  const order = inOrder(history, [group])
+  const twice = overlaps(lines)
+  const again = repeats(lines)
+  const count = (kind: Kind): number => rest.dead.filter(({ messageId }) => kindOf(messageId) === kind).length
+  const violations = [
+    ...nothingLost(history, [group], deadIds),
+    ...nothingChanged(history),
+    ...order,
+    ...twice.found,
+    ...again.found,
+    ...attempts(lines, rest),
+    ...onTime(lines),
+  ]
+  if (new Set(rest.stored.map(({ id }) => id)).size !== rest.stored.length) violations.push({ rule: 'R2', text: 'an id is stored twice' })
+  if (rest.lag > 0) violations.push({ rule: 'R3', text: `${rest.lag} messages are neither acknowledged nor dead letters` })
+  for (const line of lines) if (line.what === 'refused') violations.push({ rule: 'R1', text: `${line.id} was refused: ${line.error}` })
+  return {
+    violations,
+    confirmed: new Set(lines.filter((line) => line.what === 'ok').map((line) => line.id)).size,
+    stored: rest.stored.length,
+    handled: history.acknowledged(group).size,
+    retries: lines.filter((line) => line.what === 'fail').length,
+    duplicates: again.excused,
+    resent: lines.filter((line) => line.what === 'ok' && line.duplicate).length,
+    dead: {
+      poison: count('poison'),
+      killer: count('killer'),
+      bystander: rest.dead.length - count('poison') - count('killer'),
+    },
+    inversions: order.length,
+    lostLeases: twice.excused,
+  }
+}

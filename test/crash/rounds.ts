@@ -1,0 +1,156 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { type Bus, connect, type DeadLetterView, type StoredView } from '../../src/index.ts'
+import { Random } from '../../src/testing/random.ts'
+import { judge, type Rest, type Verdict } from './checks.ts'
+import { Journal } from './journal.ts'
+import { group, leaseMs, topic } from './work.ts'
+
+export interface Outcome extends Verdict {
+  readonly rounds: number
+  readonly seed: number
+  readonly kills: number
+  readonly selfKills: number
+  readonly pauses: number
+  readonly drains: number
+  readonly seconds: number
+}
+
+const member = new URL('./member.ts', import.meta.url).pathname
+const workers = 3
+const publishers = 2
+/** Once nobody is killed any more, something must become of a message at least this often. */
+const standstillMs = 30_000
+const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
+
+/** The processes of a run, and the one that kills them. */
+class Arena {
+  readonly dir = mkdtempSync(join(tmpdir(), 'cozebus-crash-'))
+  readonly url = `file:${this.dir}/store`
+  readonly journal = new Journal(join(this.dir, 'journal'), 'arena')
+  readonly count = { kills: 0, selfKills: 0, pauses: 0, drains: 0 }
+  readonly #random: Random
+  readonly #live = new Map<string, ChildProcess>()
+  #started = 0
+  #ending = false
+
+  constructor(random: Random) {
+    this.#random = random
+  }
+
+  start(role: 'publish' | 'work'): string {
+    const name = `${role === 'publish' ? 'p' : 'w'}${this.#started++}`
+    const seed = String(this.#random.below(2 ** 31))
+    const child = spawn(process.execPath, [member, role, this.url, join(this.dir, 'journal'), name, seed], {
+      stdio: ['ignore', 'ignore', 'inherit'],
+    })
+    this.#live.set(name, child)
+    child.once('exit', () => {
+      this.#live.delete(name)
+      this.journal.note({ what: 'gone' }, name)
+      if (role === 'work' && !this.#ending) {
+        if (!child.killed) this.count.selfKills++
+        this.start('work')
+      }
+    })
+    return name
+  }
+
+  kill(name: string): void {
+    const child = this.#live.get(name)
+    if (!child) return
+    // Before the deed: what others do from here on may rest on this death.
+    this.journal.note({ what: 'kill' }, name)
+    child.kill('SIGKILL')
+    this.count.kills++
+  }
+
+  /** One of the workers is killed, told to drain, or stopped for longer than its lease and let go on. */
+  async strike(): Promise<void> {
+    const names = [...this.#live.keys()].filter((name) => name.startsWith('w'))
+    if (names.length === 0) return
+    const name = this.#random.pick(names)
+    const child = this.#live.get(name)!
+    const draw = this.#random.next()
+    if (draw < 0.75) this.kill(name)
+    else if (draw < 0.85) {
+      this.count.drains++
+      child.kill('SIGTERM')
+    } else {
+      this.count.pauses++
+      this.journal.note({ what: 'pause' }, name)
+      child.kill('SIGSTOP')
+      await sleep(leaseMs * 1.3)
+      child.kill('SIGCONT')
+    }
+  }
+
+  async end(): Promise<void> {
+    this.#ending = true
+    for (const child of this.#live.values()) child.kill('SIGKILL')
+    while (this.#live.size > 0) await sleep(10)
+    this.journal.close()
+    rmSync(this.dir, { recursive: true, force: true })
+  }
+}
+
+/** Publishers and workers in processes of their own, killed at random; then what they did is judged. */
+export async function crashRounds(rounds: number, seed: number, onRound: (done: number) => void = () => {}): Promise<Outcome> {
+  const begun = performance.now()
+  const random = new Random(seed)
+  const arena = new Arena(random)
+  try {
+    for (let i = 0; i < workers; i++) arena.start('work')
+    for (let round = 0; round < rounds; round++) {
+      const names = Array.from({ length: publishers }, () => arena.start('publish'))
+      await sleep(600)
+      for (let strikes = 1 + random.below(3); strikes > 0; strikes--) {
+        await sleep(random.below(500))
+        await arena.strike()
+      }
+      await sleep(300)
+      for (const name of names) arena.kill(name)
+      onRound(round + 1)
+    }
+    const rest = await settle(arena.url)
+    const verdict = judge(arena.journal.read(), rest)
+    return { rounds, seed, ...arena.count, ...verdict, seconds: Math.round((performance.now() - begun) / 1000) }
+  } finally {
+    await arena.end()
+  }
+}
+
+/** Waits until nothing is left to do, or as long as that may take. */
+async function settle(url: string): Promise<Rest> {
+  await using bus = await connect(url)
+  let least = await bus.admin.lag(topic, group)
+  let lag = least
+  // Delayed messages are not in the topic yet: a while of nothing is rest.
+  for (let quiet = 0, movedAt = Date.now(); quiet < 10 && Date.now() - movedAt < standstillMs; quiet = lag === 0 ? quiet + 1 : 0) {
+    await sleep(100)
+    lag = await bus.admin.lag(topic, group)
+    if (lag < least) {
+      least = lag
+      movedAt = Date.now()
+    }
+  }
+  return { stored: await allStored(bus), dead: await allDead(bus), lag }
+}
+
+async function allStored(bus: Bus): Promise<StoredView[]> {
+  const all: StoredView[] = []
+  for (let from = 'start'; ; ) {
+    const { messages, next } = await bus.admin.browse(topic, { from, limit: 1000 })
+    if (messages.length === 0) return all
+    all.push(...messages)
+    from = next
+  }
+}
+
+async function allDead(bus: Bus): Promise<DeadLetterView[]> {
+  const all: DeadLetterView[] = []
+  for await (const letter of bus.admin.deadLetters(topic, group).export()) all.push(letter)
+  return all
+}
