@@ -17,6 +17,7 @@ export type BusErrorCode =
   | 'aborted'
   | 'closed'
   | 'unauthorized'
+  | 'forbidden'
   | 'store_full'
   | 'store_readonly'
   | 'store_corrupt'
@@ -49,6 +50,7 @@ export const errorTable: Readonly<Record<BusErrorCode, ErrorRow>> = {
   aborted: { retryable: true, status: 499, exit: 130 },
   closed: { retryable: false, status: 503, exit: 3 },
   unauthorized: { retryable: false, status: 401, exit: 7 },
+  forbidden: { retryable: false, status: 403, exit: 7 },
   store_full: { retryable: true, status: 507, exit: 3 },
   store_readonly: { retryable: false, status: 500, exit: 3 },
   store_corrupt: { retryable: false, status: 500, exit: 3 },

@@ -45,6 +45,13 @@ export class Admin {
     return (await this.#engine.admin.topics()).filter(({ storage }) => !isPrivate(storage)).sort((a, b) => (a.storage < b.storage ? -1 : 1))
   }
 
+  /** Calls with the name of each topic that there is, and of each new one. Returns the way to stop. */
+  watch(listener: (storage: string) => void): () => void {
+    return this.#engine.admin.watchTopics((storage) => {
+      if (!isPrivate(storage)) listener(storage)
+    })
+  }
+
   async groups(topic: ReadTopic): Promise<GroupView[]> {
     const storage = storageOf(topic)
     const groups = await this.#engine.admin.groups(storage)
@@ -60,9 +67,14 @@ export class Admin {
 
   /** Messages the group has not settled. @throws BusError `not_found` */
   async lag(topic: ReadTopic, group: string): Promise<number> {
+    return (await this.group(topic, group)).lag
+  }
+
+  /** @throws BusError `not_found` */
+  async group(topic: ReadTopic, group: string): Promise<GroupView> {
     const found = (await this.groups(topic)).find((info) => info.group === group)
     if (!found) throw new BusError('not_found', `topic '${storageOf(topic)}' has no group '${group}'`)
-    return found.lag
+    return found
   }
 
   async #replays(storage: string, group: string): Promise<number> {

@@ -1,4 +1,5 @@
 #!/usr/bin/env node
+import { readFileSync } from 'node:fs'
 import { Command, CommanderError, Option } from 'commander'
 import { addBench } from './bench.ts'
 import { addDlq } from './dlq.ts'
@@ -10,9 +11,11 @@ import { addServe } from './serve.ts'
 import { addSub } from './sub.ts'
 import { addTopics } from './topics.ts'
 
+const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string }
 const program = new Command('cozebus')
   .description('An event bus for agent platforms: publish, work through and look into topics.')
   .addOption(new Option('--url <url>', 'where the bus is').env('COZEBUS_URL').default('file:./.cozebus'))
+  .version(version)
   .option('--json', 'print JSON')
   .option('--no-color', 'no colour, like NO_COLOR=1')
   .addHelpText('after', '\nExamples:\n  $ cozebus serve\n  $ cozebus pub docs.added \'{"id":"d1"}\'')

@@ -1,18 +1,18 @@
-import { createHash, timingSafeEqual } from 'node:crypto'
 import { Hono } from 'hono'
 import { bodyLimit } from 'hono/body-limit'
+import { cors } from 'hono/cors'
+import { StoredTopics } from '../admin/stored-topics.ts'
 import type { Bus } from '../bus.ts'
 import { BusError } from '../errors.ts'
 import { Bridges } from './bridges.ts'
 import { Counters } from './counters.ts'
+import { type GuardOptions, guard } from './guard.ts'
 import { type Logger, silent } from './logger.ts'
 import { problem } from './problem.ts'
 import type { Scope } from './route.ts'
 import { routes } from './routes.ts'
 
-export interface GatewayOptions {
-  /** Asked of every call but the health endpoints. */
-  readonly token?: string | undefined
+export interface GatewayOptions extends GuardOptions {
   /** The largest request, bytes. Default 8 MiB. */
   readonly maxBodyBytes?: number
   readonly logger?: Logger
@@ -29,7 +29,9 @@ export function createGateway(bus: Bus, options: GatewayOptions = {}): Gateway {
   const logger = options.logger ?? silent
   const maxSize = options.maxBodyBytes ?? 8 * 1024 * 1024
   const stop = new AbortController()
-  const scope: Scope = { bus, bridges: new Bridges(bus), counters: new Counters(), stopping: stop.signal }
+  const stored = new StoredTopics(bus.admin)
+  const counters = new Counters(logger)
+  const scope: Scope = { bus, stored, bridges: new Bridges(bus, stored), counters, stopping: stop.signal }
   const open = new Set(routes.filter((route) => route.open).map(({ path }) => path))
   app.use(async (c, next) => {
     const begun = performance.now()
@@ -38,15 +40,23 @@ export function createGateway(bus: Bus, options: GatewayOptions = {}): Gateway {
     const ms = Math.round((performance.now() - begun) * 10) / 10
     logger.log(status >= 500 ? 'error' : 'debug', 'request', { method: c.req.method, path: c.req.path, status, ms })
   })
-  // Before the body is read: a caller without the token may not make us hold one.
-  app.use(async (c, next) => {
-    if (options.token === undefined || open.has(c.req.path) || authorized(c.req.header('authorization'), options.token)) return next()
-    const refused = problem(new BusError('unauthorized', 'send the header Authorization: Bearer <token>'))
-    refused.headers.set('www-authenticate', 'Bearer')
-    return refused
-  })
+  // Before the body is read: a caller who may not call may not make us hold one either.
+  app.use(guard(options, (path) => open.has(path)))
+  const { origins = [] } = options
+  if (origins.length > 0) app.use(cors({ origin: [...origins], allowHeaders: allowed, exposeHeaders: ['www-authenticate'] }))
   app.use(bodyLimit({ maxSize, onError: () => problem(new BusError('message_too_large', `the request is larger than ${maxSize} bytes`)) }))
-  for (const route of routes) app.on(route.method, route.path.replaceAll('{', ':').replaceAll('}', ''), async (c) => route.handle(scope, c))
+  const methods = new Map<string, string[]>()
+  for (const route of routes) {
+    const path = honoPath(route.path)
+    app.on(route.method, path, async (c) => route.handle(scope, c))
+    methods.set(path, [...(methods.get(path) ?? []), route.method.toUpperCase()])
+  }
+  for (const [path, allow] of methods) {
+    app.all(path, (c) => {
+      const error = new BusError('invalid_argument', `${c.req.method} is not for ${c.req.path}; use ${allow.join(' or ')}`)
+      return problem(error, { status: 405, headers: { allow: allow.join(', ') } })
+    })
+  }
   app.notFound((c) =>
     problem(new BusError('not_found', `there is no ${c.req.method} ${c.req.path}; GET /openapi.json lists what there is`)),
   )
@@ -58,7 +68,8 @@ export function createGateway(bus: Bus, options: GatewayOptions = {}): Gateway {
   const close = async (): Promise<void> => {
     stop.abort()
     await scope.bridges.close()
-    scope.counters.close()
+    counters.close()
+    stored.close()
   }
   return Object.assign(app, {
     close: () => {
@@ -68,8 +79,9 @@ export function createGateway(bus: Bus, options: GatewayOptions = {}): Gateway {
   })
 }
 
-/** Compares digests: equal length, and a time that tells nothing. */
-function authorized(header: string | undefined, token: string): boolean {
-  const digest = (text: string): Buffer => createHash('sha256').update(text).digest()
-  return header !== undefined && timingSafeEqual(digest(header.replace(/^bearer +/i, '')), digest(token))
+/** What a page of an allowed origin may send. */
+const allowed = ['authorization', 'content-type', 'last-event-id', 'cozebus-key', 'cozebus-id', 'cozebus-delay']
+
+function honoPath(path: string): string {
+  return path.replaceAll('{', ':').replaceAll('}', '')
 }

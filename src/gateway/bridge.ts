@@ -3,6 +3,7 @@ import type { Bus } from '../bus.ts'
 import type { DeliveryContext, Message } from '../deliver/message.ts'
 import { Reject, Retry } from '../deliver/outcome.ts'
 import type { Subscription } from '../deliver/subscription.ts'
+import type { ReadTopic } from '../topic/resolve.ts'
 
 /** A message on its way: a handler of the bus waits for what the puller says of it. */
 export interface Held {
@@ -17,6 +18,8 @@ export type Verdict =
   | { readonly kind: 'ack' }
   | { readonly kind: 'retry'; readonly delayMs: number | undefined; readonly reason: string | undefined }
   | { readonly kind: 'reject'; readonly reason: string }
+  /** Not done yet: the lease runs so long from now on. */
+  | { readonly kind: 'extend'; readonly leaseMs: number }
 
 /** The most messages out at once, over all pulls of a topic and group. */
 export const mostHeld = 256
@@ -31,7 +34,7 @@ const unwantedMs = 5_000
  */
 export class Bridge {
   readonly #bus: Bus
-  readonly #topic: string
+  readonly #place: () => Promise<ReadTopic>
   readonly #group: string
   readonly #onClose: () => void
   readonly #members: Subscription[] = []
@@ -44,9 +47,9 @@ export class Bridge {
   #idle: NodeJS.Timeout | undefined
   #closing: Promise<void> | undefined
 
-  constructor(bus: Bus, topic: string, group: string, onClose: () => void) {
+  constructor(bus: Bus, place: () => Promise<ReadTopic>, group: string, onClose: () => void) {
     this.#bus = bus
-    this.#topic = topic
+    this.#place = place
     this.#group = group
     this.#onClose = onClose
   }
@@ -76,6 +79,11 @@ export class Bridge {
   settle(token: string, verdict: Verdict): boolean {
     const held = this.#held.get(token)
     if (!held) return false
+    if (verdict.kind === 'extend') {
+      clearTimeout(held.timer)
+      this.#lease(held, verdict.leaseMs)
+      return true
+    }
     this.#forget(held)
     if (verdict.kind === 'ack') held.settle()
     else if (verdict.kind === 'reject') held.settle(new Reject(verdict.reason))
@@ -111,7 +119,7 @@ export class Bridge {
       const need = Math.min(mostHeld, this.#wanted + this.#held.size)
       if (this.#closing || need <= this.#capacity) return
       const more = Math.min(mostHeld - this.#capacity, Math.max(need - this.#capacity, this.#capacity))
-      this.#members.push(await this.#bus.subscribe(this.#topic, { group: this.#group, concurrency: more }, this.#handle))
+      this.#members.push(await this.#bus.subscribe(await this.#place(), { group: this.#group, concurrency: more }, this.#handle))
       this.#capacity += more
     })
     this.#growing = grow.catch(() => {})

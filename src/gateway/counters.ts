@@ -1,4 +1,6 @@
+import { BusError } from '../errors.ts'
 import { channels } from '../observe/events.ts'
+import type { Logger } from './logger.ts'
 
 interface Event {
   readonly storage: string
@@ -15,7 +17,7 @@ export class Counters {
   warnings = 0
   readonly #stops: (() => void)[] = []
 
-  constructor() {
+  constructor(logger: Logger) {
     this.#on(channels.published, (event: { storage: string; messages: number }) => add(this.published, event.storage, event.messages))
     this.#on(channels.handled, (event: Event & { ms: number }) => {
       add(this.handled, pair(event), 1)
@@ -23,7 +25,11 @@ export class Counters {
     })
     this.#on(channels.failed, (event: Event) => add(this.failed, pair(event), 1))
     this.#on(channels.deadLettered, (event: Event) => add(this.deadLettered, pair(event), 1))
-    this.#on(channels.warning, () => void this.warnings++)
+    this.#on(channels.warning, ({ message, error }: { message: string; error: unknown }) => {
+      this.warnings++
+      // Never the error's text: it may quote a body.
+      logger.log('warn', message, { error: error instanceof BusError ? error.code : error instanceof Error ? error.name : typeof error })
+    })
   }
 
   #on<T>(channel: (typeof channels)[keyof typeof channels], listener: (event: T) => void): void {

@@ -1,20 +1,16 @@
 import type { Context } from 'hono'
-import type { DeadLetterFilter } from '../admin/dead-letter-desk.ts'
+import type { DeadLetterDesk, DeadLetterFilter, DeadLetterView } from '../admin/dead-letter-desk.ts'
 import { BusError } from '../errors.ts'
 import { fields, groupOf, isObject, textOr, topicOf, whole } from './input.ts'
-import { ok, type Route } from './route.ts'
-import { bodyOut, count, headers, list, object, text, time } from './schemas.ts'
+import { ok, type Route, type Scope } from './route.ts'
+import { count, list, messageFields, object, pageLimit, text, time } from './schemas.ts'
 import { bodyView } from './views.ts'
 
 const letter = object({
-  id: text,
-  topic: text,
+  ...messageFields,
+  storage: text,
   group: text,
   messageId: text,
-  'key?': text,
-  headers,
-  body: bodyOut,
-  publishedAt: time,
   attempts: count,
   crashes: count,
   firstFailure: time,
@@ -36,33 +32,52 @@ export const deadLetterRoutes: readonly Route[] = [
   {
     method: 'get',
     path: '/v1/topics/{topic}/groups/{group}/dead-letters',
+    id: 'listDeadLetters',
     summary: 'Dead letters of a group',
-    query: { limit: 'at most; default 100', after: 'the last id of the page before' },
+    query: { limit: pageLimit(100), after: 'the last id of the page before' },
     replies: ok('A page in the order of ids', object({ deadLetters: list(letter) })),
-    handle: async ({ bus }, c) => {
+    handle: async (scope, c) => {
       const after = c.req.query('after')
       const limit = whole(c.req.query('limit'), 'limit', 1, 1000, 100)
-      const letters = await bus.admin.deadLetters(topicOf(c), groupOf(c)).list({ limit, ...(after === undefined ? {} : { after }) })
-      return c.json({ deadLetters: letters.map(({ bytes: _, ...shown }) => ({ ...shown, body: bodyView(shown.body) })) })
+      const letters = await (await deskOf(scope, c)).list({ limit, ...(after === undefined ? {} : { after }) })
+      return c.json({ deadLetters: letters.map(letterView) })
     },
+  },
+  {
+    method: 'get',
+    path: '/v1/topics/{topic}/groups/{group}/dead-letters/{id}',
+    id: 'getDeadLetter',
+    summary: 'One dead letter',
+    replies: ok('The dead letter', letter),
+    handle: async (scope, c) => c.json(letterView(await (await deskOf(scope, c)).get(c.req.param('id')!))),
   },
   {
     method: 'post',
     path: '/v1/topics/{topic}/groups/{group}/dead-letters/replay',
-    summary: 'Give dead letters to their group again',
+    id: 'replayDeadLetters',
+    summary: 'Give dead letters to their group again, and to no other',
     request: which,
     replies: ok('How many', object({ replayed: count })),
-    handle: async ({ bus }, c) => c.json({ replayed: await bus.admin.deadLetters(topicOf(c), groupOf(c)).replay(await chosen(c)) }),
+    handle: async (scope, c) => c.json({ replayed: await (await deskOf(scope, c)).replay(await chosen(c)) }),
   },
   {
     method: 'post',
     path: '/v1/topics/{topic}/groups/{group}/dead-letters/discard',
+    id: 'discardDeadLetters',
     summary: 'Delete dead letters',
     request: which,
     replies: ok('How many', object({ discarded: count })),
-    handle: async ({ bus }, c) => c.json({ discarded: await bus.admin.deadLetters(topicOf(c), groupOf(c)).discard(await chosen(c)) }),
+    handle: async (scope, c) => c.json({ discarded: await (await deskOf(scope, c)).discard(await chosen(c)) }),
   },
 ]
+
+async function deskOf({ bus, stored }: Scope, c: Context): Promise<DeadLetterDesk> {
+  return bus.admin.deadLetters(await stored.storage(topicOf(c)), groupOf(c))
+}
+
+function letterView({ bytes: _, ...letter }: DeadLetterView) {
+  return { ...letter, body: bodyView(letter.body) }
+}
 
 /** Nothing given is refused: all of them must be asked for by an empty filter. */
 async function chosen(c: Context): Promise<string[] | DeadLetterFilter> {

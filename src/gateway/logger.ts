@@ -1,4 +1,4 @@
-import { createWriteStream } from 'node:fs'
+import { createWriteStream, openSync, type WriteStream } from 'node:fs'
 import { BusError } from '../errors.ts'
 
 export const logLevels = ['error', 'warn', 'info', 'debug'] as const
@@ -7,10 +7,12 @@ export type LogFields = Readonly<Record<string, unknown>>
 
 export interface Logger {
   log(level: LogLevel, message: string, fields?: LogFields): void
+  /** Goes on in a new file of the same name: what rotates logs moves the old one away first. */
+  reopen(): void
   close(): Promise<void>
 }
 
-export const silent: Logger = { log: () => {}, close: async () => {} }
+export const silent: Logger = { log: () => {}, reopen: () => {}, close: async () => {} }
 
 export interface LoggerOptions {
   readonly level: string
@@ -26,10 +28,7 @@ export function createLogger({ level, format, file }: LoggerOptions): Logger {
   const most = logLevels.indexOf(level as LogLevel)
   if (most < 0) throw new BusError('invalid_argument', `--log-level must be one of ${logLevels.join(', ')}, not '${level}'`)
   if (format !== 'text' && format !== 'json') throw new BusError('invalid_argument', `--log-format must be text or json, not '${format}'`)
-  const sink = file === undefined ? undefined : createWriteStream(file, { flags: 'a' })
-  // A full disk must not end the bus; the first failure is told where it can be seen.
-  sink?.once('error', (error) => process.stderr.write(`cozebus: the log file cannot be written: ${error.message}\n`))
-  sink?.on('error', () => {})
+  let sink = file === undefined ? undefined : openLog(file)
   const line = format === 'json' ? jsonLine : textLine
   return {
     log(of, message, fields = {}) {
@@ -38,8 +37,32 @@ export function createLogger({ level, format, file }: LoggerOptions): Logger {
       const target = sink ?? process.stderr
       target.write(line(new Date().toISOString(), of, withoutCredentials(message), shown))
     },
+    reopen() {
+      if (file === undefined) return
+      const old = sink
+      try {
+        sink = openLog(file)
+        old?.end()
+      } catch (error) {
+        this.log('error', 'the log file cannot be opened again; the old one is kept', { reason: (error as Error).message })
+      }
+    },
     close: () => new Promise((resolve) => (sink ? sink.end(() => resolve()) : resolve())),
   }
+}
+
+/** @throws BusError `invalid_argument` where the file cannot be written */
+function openLog(file: string): WriteStream {
+  let fd: number
+  try {
+    fd = openSync(file, 'a')
+  } catch (error) {
+    throw new BusError('invalid_argument', `the log file ${file} cannot be written: ${(error as Error).message}`, { cause: error })
+  }
+  const stream = createWriteStream('', { fd })
+  // A full disk must not end the bus; the first failure is told where it can be seen.
+  stream.once('error', (error) => process.stderr.write(`cozebus: the log file cannot be written: ${error.message}\n`))
+  return stream.on('error', () => {})
 }
 
 /** `nats://user:pass@host` without what only the broker may know. */

@@ -10,8 +10,15 @@ export function openApi(routes: readonly Route[]): object {
   }
   return {
     openapi: '3.1.0',
-    info: { title: 'cozebus', version: '1', description: 'The bus over HTTP.' },
+    info: {
+      title: 'cozebus',
+      version: '1',
+      description: 'The bus over HTTP: publish, follow, work for a group, look into topics, groups and dead letters.',
+      license: { name: 'MIT', identifier: 'MIT' },
+    },
+    servers: [{ url: '/' }],
     paths,
+    // A token where the server has one; none on loopback without.
     security: [{ bearer: [] }, {}],
     components: {
       securitySchemes: { bearer: { type: 'http', scheme: 'bearer' } },
@@ -24,13 +31,17 @@ function operation(route: Route): object {
   const text = { type: 'string' }
   const parameters = [
     ...[...route.path.matchAll(/\{(\w+)\}/g)].map(([, name]) => ({ name, in: 'path', required: true, schema: text })),
-    ...Object.entries(route.query ?? {}).map(([name, description]) => ({ name, in: 'query', description, schema: text })),
+    ...Object.entries(route.query ?? {}).map(([name, given]) =>
+      typeof given === 'string' ? { name, in: 'query', description: given, schema: text } : { name, in: 'query', schema: given },
+    ),
     ...Object.entries(route.headers ?? {}).map(([name, description]) => ({ name, in: 'header', description, schema: text })),
   ]
   return {
+    operationId: route.id,
     summary: route.summary,
+    ...(route.description ? { description: route.description } : {}),
     ...(parameters.length > 0 ? { parameters } : {}),
-    ...(route.request ? { requestBody: { content: content(route.request) } } : {}),
+    ...(route.request ? { requestBody: { required: true, content: content(route.request) } } : {}),
     ...(route.open ? { security: [] } : {}),
     responses: {
       ...Object.fromEntries(

@@ -7,6 +7,7 @@ import { isObject, parse, textOr, topicOf } from './input.ts'
 import type { Route, Scope } from './route.ts'
 import { anything, duration, flag, headers, list, object, receipt, text } from './schemas.ts'
 
+const headerPrefix = 'cozebus-header-'
 const batchType = 'application/vnd.cozebus.batch+json'
 const outcome = object({
   ok: flag,
@@ -16,12 +17,18 @@ const outcome = object({
   'duplicate?': flag,
   'error?': object({ code: text, detail: text }),
 })
-const many = { 'application/json': { oneOf: [receipt, object({ outcomes: list(outcome) })] } }
+const outcomes = object({ outcomes: list(outcome) })
 
 export const publishRoute: Route = {
   method: 'post',
   path: '/v1/topics/{topic}/messages',
-  summary: 'Publish one message (the body is the message) or many (JSON lines, or a batch)',
+  id: 'publish',
+  summary: 'Publish one message or many',
+  description:
+    'With application/json, or any type that ends in +json, the request body is the body of one message. application/x-ndjson is one message a line. ' +
+    `${batchType} is a list of messages, each with its own key, id, headers and delay. Any other type is one message of bytes. ` +
+    'Headers of the message are those whose names begin with Cozebus-Header-, without it; in a batch they stand in headers. ' +
+    'Key, delay and headers given as headers of the request hold for each message of it.',
   headers: {
     'Cozebus-Key': 'what order is kept by',
     'Cozebus-Id': 'the id; the same one again is stored once',
@@ -34,8 +41,11 @@ export const publishRoute: Route = {
     'application/octet-stream': { type: 'string', format: 'binary' },
   },
   replies: {
-    201: { description: 'All are stored', content: many },
-    207: { description: 'Some of many are not stored; each outcome tells', content: many },
+    201: {
+      description: 'Stored: a receipt for one message, outcomes for many',
+      content: { 'application/json': { oneOf: [receipt, outcomes] } },
+    },
+    207: { description: 'Some of many are not stored; each outcome tells', content: { 'application/json': outcomes } },
   },
   handle: publish,
 }
@@ -52,7 +62,7 @@ async function publish(scope: Scope, c: Context): Promise<Response> {
   if (type === 'application/x-www-form-urlencoded' || type === 'multipart/form-data')
     throw new BusError('invalid_argument', `${type} is no message; send the header content-type: application/json (curl -H)`)
   const body = type === 'application/json' || type.endsWith('+json') ? parse(await c.req.text(), 'the body') : await bytes(c)
-  const sent = await scope.bus.publish(topicOf(c), body, {
+  const sent = await scope.bus.publish(await scope.stored.place(topicOf(c)), body, {
     ...shared(c),
     ...(c.req.header('cozebus-id') === undefined ? {} : { id: c.req.header('cozebus-id')! }),
   })
@@ -67,12 +77,16 @@ async function bytes(c: Context): Promise<Uint8Array> {
 function shared(c: Context): PublishOptions {
   const key = c.req.header('cozebus-key')
   const delay = c.req.header('cozebus-delay')
-  // A trace that the caller is in goes on in whoever handles the message.
-  const traceparent = c.req.header('traceparent')
+  const headers: Record<string, string> = {}
+  for (const [name, value] of Object.entries(c.req.header())) {
+    // A trace that the caller is in goes on in whoever handles the message.
+    if (name === 'traceparent' || name === 'tracestate') headers[name] = value
+    else if (name.startsWith(headerPrefix)) headers[name.slice(headerPrefix.length)] = value
+  }
   return {
     ...(key === undefined ? {} : { key }),
     ...(delay === undefined ? {} : { delay: toDuration(delay) }),
-    ...(traceparent === undefined ? {} : { headers: { traceparent } }),
+    ...(Object.keys(headers).length === 0 ? {} : { headers }),
   }
 }
 
@@ -89,7 +103,7 @@ async function lines(scope: Scope, c: Context): Promise<Response> {
     .filter(({ line }) => line.trim() !== '')
     // All are read before any is sent: a broken line publishes nothing.
     .map(({ line, number }) => parse(line, `line ${number} (nothing was published)`))
-  return answer(c, await scope.bus.publishMany(topicOf(c), bodies, shared(c)))
+  return answer(c, await scope.bus.publishMany(await scope.stored.place(topicOf(c)), bodies, shared(c)))
 }
 
 async function batch(scope: Scope, c: Context): Promise<Response> {
@@ -102,9 +116,10 @@ async function batch(scope: Scope, c: Context): Promise<Response> {
     return { body: item['body'], options: { ...common, ...optionsOf(item, i, common) } }
   })
   const topic = topicOf(c)
+  const place = await scope.stored.place(topic)
   const sent = calls.map(async ({ body, options }): Promise<Outcome> => {
     try {
-      return { ok: true, ...(await scope.bus.publish(topic, body, options)) }
+      return { ok: true, ...(await scope.bus.publish(place, body, options)) }
     } catch (thrown) {
       if (thrown instanceof BusError) return { ok: false, id: options.id ?? '', topic, error: thrown }
       throw thrown

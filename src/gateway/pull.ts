@@ -3,27 +3,30 @@ import { BusError } from '../errors.ts'
 import { mostHeld, type Verdict } from './bridge.ts'
 import { fields, groupOf, isObject, textOr, topicOf, whole } from './input.ts'
 import { ok, type Route, type Scope } from './route.ts'
-import { bodyOut, count, flag, headers, list, object, text, time } from './schemas.ts'
+import { count, flag, list, messageFields, object, text } from './schemas.ts'
 import { messageView } from './views.ts'
 
-const pulled = object({ token: text, attempt: count, id: text, topic: text, 'key?': text, headers, body: bodyOut, publishedAt: time })
+const pulled = object({ token: text, attempt: count, ...messageFields })
+const leaseSchema = { type: 'integer', minimum: 100, maximum: 3_600_000 }
 const verdict = object({
   token: text,
   'ack?': { const: true },
   'retry?': object({ 'delayMs?': count, 'reason?': text }),
   'reject?': object({ reason: text }),
+  'extend?': object({ leaseMs: leaseSchema }),
 })
 
 export const pullRoutes: readonly Route[] = [
   {
     method: 'post',
     path: '/v1/topics/{topic}/groups/{group}/pull',
+    id: 'pull',
     summary: 'Take messages of a group; what is not settled within leaseMs is retried',
     request: {
       'application/json': object({
         'max?': { type: 'integer', minimum: 1, maximum: mostHeld, default: 1 },
         'waitMs?': { type: 'integer', minimum: 0, maximum: 60_000, default: 0 },
-        'leaseMs?': { type: 'integer', minimum: 100, maximum: 3_600_000, default: 30_000 },
+        'leaseMs?': { ...leaseSchema, default: 30_000 },
       }),
     },
     replies: ok('The messages; none after waitMs', object({ messages: list(pulled), leaseMs: count })),
@@ -32,11 +35,12 @@ export const pullRoutes: readonly Route[] = [
   {
     method: 'post',
     path: '/v1/topics/{topic}/groups/{group}/settle',
-    summary: 'Say of each pulled message whether it is done, to be retried, or a dead letter',
+    id: 'settle',
+    summary: 'Say of each pulled message whether it is done, to be retried, a dead letter, or needs a longer lease',
     request: { 'application/json': object({ results: list(verdict) }) },
     replies: ok(
-      'In the order given; settled false: the lease ran out',
-      object({ results: list(object({ token: text, settled: flag, 'detail?': text })) }),
+      "In the order given; not ok: the lease ran out, the message is somebody else's",
+      object({ results: list(object({ token: text, ok: flag, 'detail?': text })) }),
     ),
     handle: settle,
   },
@@ -55,15 +59,15 @@ async function pull(scope: Scope, c: Context): Promise<Response> {
 
 async function settle(scope: Scope, c: Context): Promise<Response> {
   const { results } = await fields(c)
-  if (!Array.isArray(results)) throw new BusError('invalid_argument', 'give { results: [{ token, ack | retry | reject }] }')
+  if (!Array.isArray(results)) throw new BusError('invalid_argument', 'give { results: [{ token, ack | retry | reject | extend }] }')
   // All are read before any is settled: a wrong one settles nothing.
   const verdicts = results.map(verdictOf)
   const bridge = scope.bridges.find(topicOf(c), groupOf(c))
   return c.json({
     results: verdicts.map(([token, said]) =>
       bridge?.settle(token, said)
-        ? { token, settled: true }
-        : { token, settled: false, detail: 'not held any more: settled before, or its lease ran out and it is delivered again' },
+        ? { token, ok: true }
+        : { token, ok: false, detail: 'not held any more: settled before, or its lease ran out and it is delivered again' },
     ),
   })
 }
@@ -71,16 +75,22 @@ async function settle(scope: Scope, c: Context): Promise<Response> {
 function verdictOf(given: unknown, i: number): [string, Verdict] {
   const bad = (why: string): BusError => new BusError('invalid_argument', `results[${i}]: ${why}; nothing was settled`)
   if (!isObject(given) || typeof given['token'] !== 'string') throw bad('the token is missing')
-  const { token, ack, retry, reject } = given
-  if ([ack, retry, reject].filter((one) => one !== undefined).length !== 1) throw bad('give one of ack: true, retry: {…}, reject: {…}')
+  const { token, ack, retry, reject, extend } = given
+  if ([ack, retry, reject, extend].filter((one) => one !== undefined).length !== 1)
+    throw bad('give one of ack: true, retry: {…}, reject: {…}, extend: {…}')
   if (ack !== undefined) {
     if (ack !== true) throw bad('ack must be true')
     return [token as string, { kind: 'ack' }]
   }
   if (retry !== undefined) {
-    const { delayMs, reason } = isObject(retry) ? retry : {}
+    if (!isObject(retry)) throw bad('retry must be an object, if an empty one')
+    const { delayMs, reason } = retry
     const after = delayMs === undefined ? undefined : whole(delayMs, `results[${i}].retry.delayMs`, 0, 86_400_000, 0)
     return [token as string, { kind: 'retry', delayMs: after, reason: textOr(reason, `results[${i}].retry.reason`, undefined) }]
+  }
+  if (extend !== undefined) {
+    if (!isObject(extend) || extend['leaseMs'] === undefined) throw bad('extend needs leaseMs')
+    return [token as string, { kind: 'extend', leaseMs: whole(extend['leaseMs'], `results[${i}].extend.leaseMs`, 100, 3_600_000, 0) }]
   }
   if (!isObject(reject) || typeof reject['reason'] !== 'string' || reject['reason'] === '') throw bad('reject needs a reason')
   return [token as string, { kind: 'reject', reason: reject['reason'] }]

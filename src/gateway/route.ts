@@ -1,4 +1,5 @@
 import type { Context } from 'hono'
+import type { StoredTopics } from '../admin/stored-topics.ts'
 import type { Bus } from '../bus.ts'
 import type { Bridges } from './bridges.ts'
 import type { Counters } from './counters.ts'
@@ -6,6 +7,7 @@ import type { Counters } from './counters.ts'
 /** What every route is given: one gateway's own things. */
 export interface Scope {
   readonly bus: Bus
+  readonly stored: StoredTopics
   readonly bridges: Bridges
   readonly counters: Counters
   /** Aborts when the gateway closes: streams and long polls end then. */
@@ -25,10 +27,14 @@ export interface Route {
   readonly method: 'get' | 'post' | 'delete'
   /** With `{parameters}`. */
   readonly path: string
+  /** The name of the operation in generated clients; unique. */
+  readonly id: string
   readonly summary: string
+  readonly description?: string
   /** Answers without a token. */
   readonly open?: boolean
-  readonly query?: Readonly<Record<string, string>>
+  /** Each parameter with what it is, or with a schema where it is no text. */
+  readonly query?: Readonly<Record<string, string | Schema>>
   readonly headers?: Readonly<Record<string, string>>
   /** The request's body by media type. */
   readonly request?: Readonly<Record<string, Schema>>

@@ -1,5 +1,6 @@
 import { deadLetterRoutes } from './dead-letters.ts'
 import { followRoute } from './follow.ts'
+import { groupRoutes } from './groups.ts'
 import { metrics } from './metrics.ts'
 import { openApi } from './openapi.ts'
 import { publishRoute } from './publish.ts'
@@ -13,11 +14,13 @@ export const routes: readonly Route[] = [
   publishRoute,
   followRoute,
   ...topicRoutes,
+  ...groupRoutes,
   ...pullRoutes,
   ...deadLetterRoutes,
   {
     method: 'get',
     path: '/healthz',
+    id: 'health',
     summary: 'The process is alive',
     open: true,
     replies: ok('Alive', object({ ok: flag })),
@@ -26,6 +29,7 @@ export const routes: readonly Route[] = [
   {
     method: 'get',
     path: '/readyz',
+    id: 'ready',
     summary: 'The engine answers and the gateway is not closing',
     open: true,
     replies: {
@@ -41,13 +45,16 @@ export const routes: readonly Route[] = [
   {
     method: 'get',
     path: '/metrics',
+    id: 'metrics',
     summary: 'Prometheus metrics',
     replies: { 200: { description: 'Text format 0.0.4', content: { 'text/plain': text } } },
-    handle: async ({ bus, counters }, c) => c.text(await metrics(bus, counters)),
+    handle: async ({ bus, counters }, c) =>
+      c.text(await metrics(bus, counters), 200, { 'content-type': 'text/plain; version=0.0.4; charset=utf-8' }),
   },
   {
     method: 'get',
     path: '/openapi.json',
+    id: 'openapi',
     summary: 'This document',
     replies: ok('OpenAPI 3.1', { type: 'object' }),
     handle: (_scope, c) => c.json(openApi(routes)),

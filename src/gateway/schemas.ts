@@ -25,6 +25,12 @@ export const headers: Schema = { type: 'object', additionalProperties: text }
 export const duration: Schema = { type: ['string', 'number'], description: "milliseconds, or a text like '30s', '5m', '2h'" }
 export const bodyOut: Schema = { description: 'JSON as published; bytes that are no JSON come as { base64 }' }
 
-export const message = object({ id: text, topic: text, 'key?': text, headers, body: bodyOut, publishedAt: time })
+/** The fields of a message, wherever it is shown. */
+export const messageFields = { id: text, topic: text, 'key?': text, headers, body: bodyOut, publishedAt: time }
+
+export function pageLimit(otherwise: number): Schema {
+  return { type: 'integer', minimum: 1, maximum: 1000, default: otherwise }
+}
+
 export const receipt = object({ id: text, topic: text, 'position?': text, duplicate: flag })
 export const problem = object({ type: text, title: text, status: count, detail: text, code: text, retryable: flag })

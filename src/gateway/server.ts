@@ -3,6 +3,7 @@ import { createAdaptorServer } from '@hono/node-server'
 import type { Bus } from '../bus.ts'
 import { BusError } from '../errors.ts'
 import { createGateway, type GatewayOptions } from './app.ts'
+import { isLoopback } from './guard.ts'
 
 export interface ServerOptions extends GatewayOptions {
   readonly port: number
@@ -16,7 +17,7 @@ export interface RunningServer {
 }
 
 /** How long requests may finish when the server closes. */
-const graceMs = 5000
+const graceMs = 10_000
 
 /** @throws BusError `invalid_argument` for a bind beyond loopback without a token, `conflict` for a port in use */
 export async function startServer(bus: Bus, options: ServerOptions): Promise<RunningServer> {
@@ -35,10 +36,12 @@ export async function startServer(bus: Bus, options: ServerOptions): Promise<Run
     url: `http://${options.host.includes(':') ? `[${options.host}]` : options.host}:${port}`,
     close: async () => {
       const closed = new Promise<void>((resolve) => server.close(() => resolve()))
-      await gateway.close()
-      server.closeIdleConnections()
+      // A connection that is kept alive becomes idle once its request has its answer.
+      const idle = setInterval(() => server.closeIdleConnections(), 50)
       const cut = setTimeout(() => server.closeAllConnections(), graceMs)
+      await gateway.close()
       await closed
+      clearInterval(idle)
       clearTimeout(cut)
     },
   }
@@ -46,7 +49,7 @@ export async function startServer(bus: Bus, options: ServerOptions): Promise<Run
 
 /** Whoever reaches the port can read and delete everything: beyond this machine nobody may without a token. */
 export function mustBeGuarded(host: string, token: string | undefined): void {
-  if (token !== undefined || host === 'localhost' || host === '::1' || /^127(\.\d{1,3}){3}$/.test(host)) return
+  if (token !== undefined || isLoopback(host)) return
   throw new BusError(
     'invalid_argument',
     `binding to ${host} lets other machines in: set COZEBUS_TOKEN or COZEBUS_TOKEN_FILE first, or bind to 127.0.0.1`,
