@@ -4,23 +4,22 @@ import { type LiveHandler, subscribeLive } from './deliver/live.ts'
 import { type BatchOptions, makeRunner } from './deliver/make-runner.ts'
 import { resolvePolicy, type SubscribeOptions } from './deliver/options.ts'
 import { GroupSubscription, type Subscription, type SubscriptionStatus } from './deliver/subscription.ts'
-import type { Capabilities, Engine, EngineHealth, KvOptions, Outgoing, PublishOutcome } from './engines/engine.ts'
+import type { Capabilities, Engine, EngineHealth, KvOptions } from './engines/engine.ts'
 import { type EngineOptions, openEngine } from './engines/registry.ts'
-import { BusError, toBusError } from './errors.ts'
+import { BusError } from './errors.ts'
 import { Kv } from './kv/kv.ts'
+import { Blobs } from './ledger/blobs.ts'
 import type { Ledger } from './ledger/ledger.ts'
 import { type Duration, toMs } from './message/duration.ts'
 import type { Headers } from './message/headers.ts'
 import { Events } from './observe/events.ts'
-import { checkIn, checkOut, tooLarge } from './publish/claim-check.ts'
-import { encode, type PublishOptions } from './publish/encode.ts'
-import { Outbox } from './publish/outbox.ts'
+import type { PublishOptions } from './publish/encode.ts'
+import { Publisher } from './publish/publisher.ts'
 import { type Outcome, PublishPromise, type Receipt } from './publish/receipt.ts'
-import { Scheduler } from './publish/scheduler.ts'
 import { ask, type Request, responder } from './requests/requests.ts'
-import type { Address, AnyDefinition, Selection, TopicDefinition } from './topic/definition.ts'
+import type { Address, Selection, TopicDefinition } from './topic/definition.ts'
 import { checkGroup, checkName } from './topic/name.ts'
-import { type PublishTopic, type ReadTopic, resolveChoice, resolveTarget, type Target } from './topic/resolve.ts'
+import { type PublishTopic, type ReadTopic, resolveChoice } from './topic/resolve.ts'
 
 export interface ConnectOptions extends EngineOptions {
   /** Set for every subscription that does not say otherwise. */
@@ -65,13 +64,11 @@ export class Bus {
   readonly #ledger: Ledger
   readonly #ledgerEngine: Engine | undefined
   readonly #options: ConnectOptions
-  readonly #outbox: Outbox
-  readonly #scheduler: Scheduler
+  readonly #publisher: Publisher
   readonly #events = new Events()
   readonly #subscriptions = new Set<GroupSubscription>()
   readonly #others = new Set<{ close(): Promise<void> }>()
   readonly #buckets = new Set<Kv>()
-  readonly #declared = new Map<AnyDefinition, Promise<void>>()
   readonly #onError: (error: BusError) => void
   #health: EngineHealth = { ok: true, detail: 'connected' }
   #closing: Promise<void> | undefined
@@ -87,9 +84,7 @@ export class Bus {
     this.#ledger = ledger
     this.#ledgerEngine = ledgerEngine
     this.#options = options
-    this.#outbox = new Outbox(engine, window, this.#events)
-    this.#scheduler = new Scheduler(engine, ledger, this.#events)
-    if (engine.capabilities.delayMaxMs === 0) this.#scheduler.start()
+    this.#publisher = new Publisher(engine, ledger, window, options.claimCheck ?? false, this.#events)
     this.#onError =
       options.publish?.onError ??
       ((error) =>
@@ -107,7 +102,7 @@ export class Bus {
    */
   publish<T extends PublishTopic>(topic: T, body: SentOf<T>, options: PublishOptions = {}): PublishPromise {
     const promise = new PublishPromise((resolve, reject) => {
-      this.#send(topic, body, options, (id, target, outcome) => {
+      this.#publisher.send(topic, body, options, (id, target, outcome) => {
         if (outcome.ok) resolve({ id, topic: target.name, position: outcome.position, duplicate: outcome.duplicate })
         else reject(outcome.error)
       })
@@ -129,7 +124,7 @@ export class Bus {
       const id = ids?.[i++]
       waits.push(
         new Promise((resolve) => {
-          this.#send(topic, body, id === undefined ? rest : { ...rest, id }, (sentId, target, outcome) => {
+          this.#publisher.send(topic, body, id === undefined ? rest : { ...rest, id }, (sentId, target, outcome) => {
             resolve(
               outcome.ok
                 ? { ok: true, id: sentId, topic: target.name, position: outcome.position, duplicate: outcome.duplicate }
@@ -140,76 +135,6 @@ export class Bus {
       )
     }
     return Promise.all(waits)
-  }
-
-  /** The one way out. `done` is called once, whatever happens; nothing is thrown. */
-  #send(
-    topic: PublishTopic,
-    body: unknown,
-    options: PublishOptions,
-    done: (id: string, target: Target, outcome: PublishOutcome) => void,
-  ): void {
-    const now = Date.now()
-    let target: Target = { name: typeof topic === 'string' ? topic : '', storage: '', definition: undefined }
-    try {
-      if (this.#closing) throw new BusError('closed', 'the bus is closed; connect again to publish')
-      target = resolveTarget(topic)
-      const deadline = now + toMs(options.timeout ?? 30_000, 'timeout')
-      const message = encode(target, body, options, now, this.#engine.capabilities)
-      const declared = this.#declare(target.definition)
-      if (
-        message instanceof Promise ||
-        declared ||
-        message.deliverAt !== undefined ||
-        message.body.byteLength > this.#engine.capabilities.maxMessageBytes
-      ) {
-        this.#prepare(message, declared).then(
-          (ready) => this.#dispatch(ready, options, deadline, (outcome) => done(ready.id, target, outcome)),
-          (thrown) => done(options.id ?? '', target, { ok: false, error: toBusError(thrown) }),
-        )
-        return
-      }
-      this.#outbox.push({ message, signal: options.signal, deadline, done: (outcome) => done(message.id, target, outcome) })
-    } catch (thrown) {
-      done(options.id ?? '', target, { ok: false, error: toBusError(thrown) })
-    }
-  }
-
-  async #prepare(pending: Outgoing | Promise<Outgoing>, declared: Promise<void> | undefined): Promise<Outgoing> {
-    let message = await pending
-    await declared
-    const { capabilities } = this.#engine
-    if (message.body.byteLength > capabilities.maxMessageBytes) {
-      if (!this.#options.claimCheck || !capabilities.headers) throw tooLarge(message, capabilities.maxMessageBytes)
-      message = await checkIn(message, this.#ledger)
-    }
-    return message
-  }
-
-  /** To the engine, or to the ledger where the engine cannot wait so long: the ledger's word is the confirmation then. */
-  #dispatch(message: Outgoing, options: PublishOptions, deadline: number, done: (outcome: PublishOutcome) => void): void {
-    if (message.deliverAt === undefined || message.deliverAt - message.at <= this.#engine.capabilities.delayMaxMs) {
-      this.#outbox.push({ message, signal: options.signal, deadline, done })
-      return
-    }
-    this.#scheduler.keep(message).then(
-      () => done({ ok: true, position: undefined, duplicate: false }),
-      (thrown) => done({ ok: false, error: toBusError(thrown, 'publish_unknown') }),
-    )
-  }
-
-  /** A definition's retention is told to the engine once; nothing to wait for without one. */
-  #declare(definition: AnyDefinition | undefined): Promise<void> | undefined {
-    if (!definition || (definition.retention === undefined && definition.parameters.length === 0)) return undefined
-    const known = this.#declared.get(definition)
-    if (known) return known === settled ? undefined : known
-    const declaring = this.#engine.admin.declare(definition.storage, definition.retention)
-    this.#declared.set(definition, declaring)
-    declaring.then(
-      () => this.#declared.set(definition, settled),
-      () => this.#declared.delete(definition),
-    )
-    return declaring
   }
 
   /**
@@ -250,7 +175,7 @@ export class Bus {
         definition: choice.definition,
         runner: makeRunner(handler, options.batch, policy.timeoutMs),
         events: this.#events,
-        fetchBlob: (key) => checkOut(key, this.#ledger),
+        fetchBlob: (key) => new Blobs(this.#ledger).get(key),
       },
       () => this.#subscriptions.delete(subscription),
     )
@@ -340,12 +265,15 @@ export class Bus {
       engine: this.#engine.name,
       capabilities: this.#engine.capabilities,
       ledger: this.#ledger.name,
-      unconfirmed: this.#outbox.pending,
+      unconfirmed: this.#publisher.pending,
       subscriptions: [...this.#subscriptions].map((subscription) => subscription.status()),
     }
   }
 
-  /** Drains and closes: handlers finish until the deadline, publishes are confirmed, the rest is given back. Twice, or at once, is one drain. */
+  /**
+   * Drains and closes: handlers finish until the deadline (and may publish until then), publishes are confirmed, the rest
+   * is given back. Twice, or at once, is one drain.
+   */
   close(): Promise<void> {
     this.#closing ??= this.#close()
     return this.#closing
@@ -356,8 +284,7 @@ export class Bus {
     await Promise.allSettled([...this.#subscriptions].map((subscription) => subscription.close({ deadlineMs })))
     await Promise.allSettled([...this.#others].map((other) => other.close()))
     for (const bucket of this.#buckets) bucket.close()
-    await this.#outbox.drain()
-    await this.#scheduler.close()
+    await this.#publisher.close()
     await this.#engine.close()
     await this.#ledgerEngine?.close()
   }
@@ -383,8 +310,6 @@ export class Bus {
     if (this.#closing) throw new BusError('closed', 'the bus is closed; connect again')
   }
 }
-
-const settled = Promise.resolve()
 
 /**
  * Connects to the engine of the URL: the argument, else COZEBUS_URL, else the embedded store in ./.cozebus.

@@ -1,5 +1,6 @@
 import type { Engine, GroupInfo, ReadFrom, Stored, TopicInfo } from '../engines/engine.ts'
-import { BusError } from '../errors.ts'
+import { BusError, toBusError } from '../errors.ts'
+import { AttemptBook } from '../ledger/attempts.ts'
 import { DeadLetters } from '../ledger/dead-letters.ts'
 import type { Ledger } from '../ledger/ledger.ts'
 import { Pauses } from '../ledger/pauses.ts'
@@ -112,12 +113,30 @@ export class Admin {
     await this.#engine.admin.reset(storageOf(topic), group, target)
   }
 
+  /** With its replays, dead letters and pause; members that are still there make it anew. @throws BusError `not_found` */
   async deleteGroup(topic: ReadTopic, group: string): Promise<void> {
-    await this.#engine.admin.deleteGroup(storageOf(topic), group)
+    checkGroup(group)
+    const storage = storageOf(topic)
+    await this.#engine.admin.deleteGroup(storage, group)
+    await this.#forget(storage, group)
   }
 
+  /** What the ledger and the private topic hold of a group that is gone. */
+  async #forget(storage: string, group: string): Promise<void> {
+    await this.#engine.admin.deleteTopic(privateTopic(storage, group)).catch((error) => {
+      if (toBusError(error).code !== 'not_found') throw error
+    })
+    await new DeadLetterDesk(this.#engine, this.#ledger, storage, group).discard({})
+    await new AttemptBook(this.#ledger, group).clear(storage)
+    await this.#pauses.set(storage, group, false)
+  }
+
+  /** With its groups, and all that is kept of them. @throws BusError `not_found` */
   async deleteTopic(topic: ReadTopic): Promise<void> {
-    await this.#engine.admin.deleteTopic(storageOf(topic))
+    const storage = storageOf(topic)
+    const groups = await this.#engine.admin.groups(storage)
+    await this.#engine.admin.deleteTopic(storage)
+    for (const { group } of groups) await this.#forget(storage, group)
   }
 
   /** Deletes stored messages, whoever still wanted them; resolves to how many. */

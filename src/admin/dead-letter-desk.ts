@@ -1,9 +1,11 @@
 import type { Engine, Outgoing } from '../engines/engine.ts'
+import { Blobs } from '../ledger/blobs.ts'
 import { type DeadLetter, DeadLetters } from '../ledger/dead-letters.ts'
 import type { Ledger } from '../ledger/ledger.ts'
-import { wrap } from '../message/envelope.ts'
 import { newId } from '../message/id.ts'
 import { wire } from '../message/wire.ts'
+import { checkIn } from '../publish/claim-check.ts'
+import { seal } from '../publish/encode.ts'
 import { privateTopic } from '../topic/name.ts'
 import { matcher } from '../topic/pattern.ts'
 
@@ -29,6 +31,7 @@ const pageSize = 100
 export class DeadLetterDesk {
   readonly #engine: Engine
   readonly #shelf: DeadLetters
+  readonly #blobs: Blobs
   readonly #storage: string
   readonly #group: string
 
@@ -37,6 +40,7 @@ export class DeadLetterDesk {
     this.#storage = storage
     this.#group = group
     this.#shelf = new DeadLetters(ledger, storage, group)
+    this.#blobs = new Blobs(ledger)
   }
 
   async list(page: { limit?: number; after?: string } = {}): Promise<DeadLetterView[]> {
@@ -55,7 +59,7 @@ export class DeadLetterDesk {
   async replay(which: readonly string[] | DeadLetterFilter, onProgress?: (done: number) => void): Promise<number> {
     let done = 0
     for await (const letters of this.#pages(which)) {
-      const outcomes = await this.#engine.publish(letters.map((letter) => this.#outgoing(letter)))
+      const outcomes = await this.#engine.publish(await Promise.all(letters.map((letter) => this.#outgoing(letter))))
       const sent = letters.filter((_, i) => outcomes[i]!.ok)
       await this.#shelf.discard(sent.map((letter) => letter.id))
       done += sent.length
@@ -75,7 +79,7 @@ export class DeadLetterDesk {
 
   /** All of them, one by one. */
   async *export(): AsyncGenerator<DeadLetterView> {
-    for await (const letters of this.#pages({})) for (const letter of letters) yield view(letter)
+    for await (const letters of this.#pages({})) for (const letter of letters) yield view(await this.#shelf.whole(letter))
   }
 
   async *#pages(which: readonly string[] | DeadLetterFilter): AsyncGenerator<DeadLetter[]> {
@@ -96,7 +100,7 @@ export class DeadLetterDesk {
   }
 
   /** A message of the group's private topic: a new id for the transport, the message's own inside. */
-  #outgoing(letter: DeadLetter): Outgoing {
+  async #outgoing(letter: DeadLetter): Promise<Outgoing> {
     const storage = privateTopic(this.#storage, this.#group)
     const now = Date.now()
     const headers = {
@@ -107,7 +111,12 @@ export class DeadLetterDesk {
       [wire.replays]: String(letter.replays + 1),
     }
     const message = { storage, name: storage, id: newId(now), key: letter.key, headers, body: letter.bytes, at: now, deliverAt: undefined }
-    return this.#engine.capabilities.headers ? message : { ...message, body: wrap(message, letter.bytes) }
+    // The letter's copy goes with the letter: the message takes one along.
+    const ready =
+      letter.headers[wire.blob] === undefined
+        ? message
+        : await checkIn({ ...message, body: (await this.#shelf.whole(letter)).bytes }, this.#blobs)
+    return seal(ready, this.#engine.capabilities)
   }
 }
 

@@ -54,6 +54,8 @@ export class Consumer implements DeliverySink {
   #engine: EngineSubscription | undefined
   #intake: Promise<void> | undefined
   #running = 0
+  /** Jobs that wait for the ledger before they are settled. */
+  #writing = 0
   #pumping = false
   #phase: 'open' | 'draining' | 'closed' = 'open'
   #paused = false
@@ -153,7 +155,8 @@ export class Consumer implements DeliverySink {
 
   async #lookUp(jobs: readonly Job[]): Promise<void> {
     const again = jobs.filter((job) => this.#mayHaveState(job))
-    while (again.length > 0) {
+    // A drain does not wait for a ledger that is away: what could not be looked up is given back as it came.
+    while (again.length > 0 && this.#phase === 'open') {
       try {
         const states = await this.#book.read(again)
         for (const [i, job] of again.entries()) {
@@ -274,9 +277,9 @@ export class Consumer implements DeliverySink {
       const spent = state.failures >= attempts && job.headers?.[wire.replays] === undefined
       if (spent || state.crashes >= crashes) {
         jobs = jobs.filter((other) => other !== job)
-        job.state = 'settling'
+        job.state = 'writing'
         this.#acquit(job)
-        void this.#giveUp(job, new Error(spent ? state.error : `the process died ${state.crashes} times while it was handled`))
+        this.#write(this.#giveUp(job, new Error(spent ? state.error : `the process died ${state.crashes} times while it was handled`)))
         continue
       }
       state.started = true
@@ -315,13 +318,13 @@ export class Consumer implements DeliverySink {
   #free = (): void => {
     this.#running--
     this.#pump()
-    if (this.#running === 0) for (const resolve of this.#onIdle.splice(0)) resolve()
+    if (this.#onIdle.length > 0) this.#tellIdle()
   }
 
   /** A run ended: `error` undefined = acknowledged. A run that was overtaken (timeout, lost lease) is ignored. */
   #finished = (job: Job, run: number, failed: boolean, error: unknown): void => {
     if (job.run !== run || job.state !== 'running') return
-    job.state = 'settling'
+    job.state = 'writing'
     this.#acquit(job)
     const { events, group } = this.#parts
     if (!failed) {
@@ -335,7 +338,7 @@ export class Consumer implements DeliverySink {
     events.failed(job, group, error)
     if (error instanceof Undecodable || error instanceof Reject) {
       this.#breaker.succeeded()
-      void this.#giveUp(job, error)
+      this.#write(this.#giveUp(job, error))
       return
     }
     const now = Date.now()
@@ -348,7 +351,7 @@ export class Consumer implements DeliverySink {
     state.lastFailureAt = now
     if (counts) state.failures++
     if (state.failures >= this.#parts.policy.attempts) {
-      void this.#giveUp(job, error)
+      this.#write(this.#giveUp(job, error))
       return
     }
     const afterMs = !counts
@@ -358,14 +361,26 @@ export class Consumer implements DeliverySink {
         : backoffMs(this.#parts.policy.backoff, state.failures)
     state.notBefore = now + afterMs
     job.rearm()
-    void this.#retry(job, afterMs)
+    this.#write(this.#retry(job, afterMs))
+  }
+
+  #write(writing: Promise<void>): void {
+    this.#writing++
+    void writing.finally(() => {
+      this.#writing--
+      this.#tellIdle()
+    })
+  }
+
+  #tellIdle(): void {
+    if (this.#running === 0 && this.#writing === 0) for (const resolve of this.#onIdle.splice(0)) resolve()
   }
 
   async #retry(job: Job, afterMs: number): Promise<void> {
     const begun = Date.now()
     // Written before the retry may start: otherwise a crash meanwhile would forget the attempt.
     await this.#writeState(job)
-    if (job.state === 'gone') return
+    if (!this.#holds(job)) return
     if (this.#phase !== 'open') this.#release(job)
     else if (job.lane) this.#delay(job, Math.max(0, afterMs - (Date.now() - begun)))
     else {
@@ -374,8 +389,13 @@ export class Consumer implements DeliverySink {
     }
   }
 
+  /** Whether a late write still serves: the message is ours, and the subscription not closed. */
+  #holds(job: Job): boolean {
+    return job.state !== 'gone' && this.#phase !== 'closed'
+  }
+
   async #writeState(job: Job, remove = false): Promise<void> {
-    for (let waitMs = 50; job.state !== 'gone'; waitMs = Math.min(2000, waitMs * 2)) {
+    for (let waitMs = 50; this.#holds(job); waitMs = Math.min(2000, waitMs * 2)) {
       try {
         await this.#book.write(job.storage, job.id, remove ? undefined : job.attempts)
         if (remove) this.#known.get(job.storage)?.delete(job.id)
@@ -391,7 +411,7 @@ export class Consumer implements DeliverySink {
   async #giveUp(job: Job, error: unknown): Promise<void> {
     const { ledger, group, policy, events } = this.#parts
     const now = Date.now()
-    for (let waitMs = 50; policy.deadLetter && job.state !== 'gone'; waitMs = Math.min(2000, waitMs * 2)) {
+    for (let waitMs = 50; policy.deadLetter && this.#holds(job); waitMs = Math.min(2000, waitMs * 2)) {
       try {
         await new DeadLetters(ledger, job.storage, group).add({
           topic: job.name,
@@ -413,7 +433,7 @@ export class Consumer implements DeliverySink {
         await new Promise((resolve) => setTimeout(resolve, waitMs))
       }
     }
-    if (job.state === 'gone') return
+    if (!this.#holds(job)) return
     this.counts.deadLettered++
     events.deadLettered(job, group, error)
     this.#acknowledge(job)
@@ -422,6 +442,7 @@ export class Consumer implements DeliverySink {
   // ── settling ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
   #acknowledge(job: Job): void {
+    job.state = 'settling'
     this.#settler.push(job, { kind: 'ack', delivery: job.delivery })
     this.#advance(job)
   }
@@ -532,7 +553,7 @@ export class Consumer implements DeliverySink {
     await this.#intake
     this.#ready.length = 0
     for (const job of this.#hand.all()) if (job.state === 'queued' || job.state === 'parked' || job.state === 'delayed') this.#release(job)
-    if (this.#running > 0) {
+    if (this.#running > 0 || this.#writing > 0) {
       let timer: NodeJS.Timeout | undefined
       const deadline = new Promise<void>((resolve) => {
         timer = setTimeout(resolve, deadlineMs)

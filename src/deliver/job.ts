@@ -20,7 +20,8 @@ export class Job {
   place = -1
   /** When the lease was last given or extended, ms. */
   leasedAt: number
-  state: 'queued' | 'parked' | 'running' | 'delayed' | 'settling' | 'gone' = 'queued'
+  /** `writing`: handled, and waiting for the ledger; `settling`: the engine has been told. */
+  state: 'queued' | 'parked' | 'running' | 'delayed' | 'writing' | 'settling' | 'gone' = 'queued'
   lane: Lane | undefined
   attempts: AttemptState | undefined
   message: Message | undefined

@@ -10,6 +10,9 @@ import type { Message } from './message.ts'
 /** A live subscription's handler; what it throws is told on the warning channel and goes no further. */
 export type LiveHandler<Body = any, P = Record<string, string>> = (message: Message<Body, P>) => unknown
 
+/** At most once allows to skip; memory without bound is not allowed. */
+const mostRunning = 1000
+
 /** No group: every process, from now on, at most once. @throws BusError `unsupported` where the engine has no such thing */
 export async function subscribeLive(
   engine: Engine,
@@ -24,8 +27,17 @@ export async function subscribeLive(
     )
   const pattern = choice.filter ?? choice.storage!
   const fits = matcher(pattern)
+  let running = 0
   return engine.live.subscribe(pattern, (batch) => {
-    for (const stored of batch) if (fits(stored.name)) void hand(engine, stored, choice.definition, handler, events)
+    for (const stored of batch) {
+      if (!fits(stored.name)) continue
+      if (running >= mostRunning) {
+        events.warn(`a live subscription to ${stored.name} skipped a message: ${mostRunning} handlers are running`, undefined)
+        continue
+      }
+      running++
+      void hand(engine, stored, choice.definition, handler, events).finally(() => running--)
+    }
   })
 }
 

@@ -181,6 +181,7 @@ export interface TopicInfo {
   readonly storage: StorageName
   readonly messages: number
   readonly bytes: number
+  /** When the oldest one there was stored, ms. */
   readonly firstAt: number | undefined
   readonly lastAt: number | undefined
   readonly scheduled: number

@@ -48,16 +48,26 @@ export class AttemptBook {
     ])
   }
 
+  /** Forgets all of a storage. */
+  async clear(storage: string): Promise<void> {
+    const prefix = attemptKey(storage, this.#group, '')
+    for (;;) {
+      const keys = await this.#ledger.keys('attempts', prefix, { limit: 1000 })
+      if (keys.length > 0) await this.#ledger.write(keys.map((key) => ({ space: 'attempts', key, value: undefined })))
+      if (keys.length < 1000) return
+    }
+  }
+
   /** The ids of this storage that have a state at all, for engines that cannot tell a redelivery. */
   async known(storage: string): Promise<Set<string>> {
     const ids = new Set<string>()
     const prefix = attemptKey(storage, this.#group, '')
     let after: string | undefined
     for (;;) {
-      const page = await this.#ledger.list('attempts', prefix, { after, limit: 1000 })
-      for (const { key } of page) ids.add(key.slice(prefix.length))
+      const page = await this.#ledger.keys('attempts', prefix, { after, limit: 1000 })
+      for (const key of page) ids.add(key.slice(prefix.length))
       if (page.length < 1000) return ids
-      after = page.at(-1)!.key
+      after = page.at(-1)!
     }
   }
 }

@@ -1,7 +1,9 @@
 import { createHash } from 'node:crypto'
 import { BusError } from '../errors.ts'
 import type { Headers } from '../message/headers.ts'
-import type { Ledger } from './ledger.ts'
+import { wire } from '../message/wire.ts'
+import { letterBlobKey } from './blobs.ts'
+import type { Ledger, LedgerRecord } from './ledger.ts'
 
 /** A message a group gave up on, as it was, with the reason. */
 export interface DeadLetter {
@@ -57,12 +59,23 @@ export class DeadLetters {
     this.#prefix = `${storage}/${group}/`
   }
 
-  add(letter: Omit<DeadLetter, 'id' | 'storage' | 'group'>): Promise<void> {
+  /** A body that was stored aside is kept with the letter, whatever becomes of the message's own. */
+  async add(letter: Omit<DeadLetter, 'id' | 'storage' | 'group'>): Promise<void> {
+    const id = deadLetterId(this.#storage, this.#group, letter.messageId)
+    const records: LedgerRecord[] = []
+    let { headers } = letter
+    const aside = headers[wire.blob]
+    const [body] = aside === undefined ? [] : await this.#ledger.read('blobs', [aside])
+    if (body) {
+      const key = letterBlobKey(this.#storage, this.#group, id)
+      records.push({ space: 'blobs', key, value: body })
+      headers = { ...headers, [wire.blob]: key }
+    }
     const meta: Meta = {
       topic: letter.topic,
       messageId: letter.messageId,
       key: letter.key,
-      headers: letter.headers,
+      headers,
       at: letter.publishedAt.getTime(),
       attempts: letter.attempts,
       crashes: letter.crashes,
@@ -74,23 +87,26 @@ export class DeadLetters {
     const text = Buffer.from(JSON.stringify(meta))
     const length = Buffer.alloc(4)
     length.writeUInt32BE(text.length)
-    return this.#ledger.write([
-      {
-        space: 'dead-letters',
-        key: this.#prefix + deadLetterId(this.#storage, this.#group, letter.messageId),
-        value: Buffer.concat([length, text, letter.bytes]),
-      },
-    ])
+    records.push({ space: 'dead-letters', key: this.#prefix + id, value: Buffer.concat([length, text, letter.bytes]) })
+    await this.#ledger.write(records)
   }
 
-  /** @throws BusError `not_found` */
+  /** With its whole body. @throws BusError `not_found` */
   async get(id: string): Promise<DeadLetter> {
     const [value] = await this.#ledger.read('dead-letters', [this.#prefix + id])
     if (!value) throw new BusError('not_found', `no dead letter '${id}' in topic '${this.#storage}', group '${this.#group}'`)
-    return this.#parse(id, value)
+    return this.whole(this.#parse(id, value))
   }
 
-  /** In the order of ids; the next page begins after the last one's id. */
+  /** The letter with the body that was stored aside, where one was. */
+  async whole(letter: DeadLetter): Promise<DeadLetter> {
+    const aside = letter.headers[wire.blob]
+    if (aside === undefined) return letter
+    const [bytes] = await this.#ledger.read('blobs', [aside])
+    return bytes ? { ...letter, bytes } : letter
+  }
+
+  /** In the order of ids; the next page begins after the last one's id. A body that was stored aside is not read: {@link get} does. */
   async list(page: { limit?: number; after?: string } = {}): Promise<DeadLetter[]> {
     const entries = await this.#ledger.list('dead-letters', this.#prefix, {
       limit: page.limit ?? 100,
@@ -109,9 +125,18 @@ export class DeadLetters {
       'dead-letters',
       ids.map((id) => this.#prefix + id),
     )
-    const there = ids.filter((_, i) => found[i] !== undefined)
-    if (there.length > 0) await this.#ledger.write(there.map((id) => ({ space: 'dead-letters', key: this.#prefix + id, value: undefined })))
-    return there.length
+    const records: LedgerRecord[] = []
+    let count = 0
+    for (const [i, id] of ids.entries()) {
+      const value = found[i]
+      if (!value) continue
+      count++
+      records.push({ space: 'dead-letters', key: this.#prefix + id, value: undefined })
+      const aside = this.#parse(id, value).headers[wire.blob]
+      if (aside !== undefined) records.push({ space: 'blobs', key: aside, value: undefined })
+    }
+    if (records.length > 0) await this.#ledger.write(records)
+    return count
   }
 
   #parse(id: string, value: Uint8Array): DeadLetter {

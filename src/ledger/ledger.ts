@@ -11,6 +11,8 @@ export interface Ledger {
   read(space: LedgerSpace, keys: readonly string[]): Promise<(Uint8Array | undefined)[]>
   /** In key order, keys that begin with the prefix, those after `after` only. */
   list(space: LedgerSpace, prefix: string, page: { after?: string | undefined; limit: number }): Promise<LedgerEntry[]>
+  /** The same without the values: what a list of large bodies costs. */
+  keys(space: LedgerSpace, prefix: string, page: { after?: string | undefined; limit: number }): Promise<string[]>
   count(space: LedgerSpace, prefix: string): Promise<number>
   /** Calls with each key that changes from now on. Returns the way to stop. */
   watch(space: LedgerSpace, prefix: string, listener: (key: string) => void): () => void

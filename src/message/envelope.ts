@@ -15,7 +15,8 @@ export interface Envelope {
 const magic = Buffer.from('CZB1')
 
 export function wrap(envelope: Envelope, body: Uint8Array): Uint8Array {
-  const text = Buffer.from(JSON.stringify(envelope))
+  const { name, id, key, headers, at } = envelope
+  const text = Buffer.from(JSON.stringify({ name, id, key, headers, at }))
   const length = Buffer.alloc(4)
   length.writeUInt32BE(text.length)
   return Buffer.concat([magic, length, text, body])

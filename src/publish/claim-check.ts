@@ -1,25 +1,40 @@
-import type { Outgoing } from '../engines/engine.ts'
+import type { Engine, Outgoing } from '../engines/engine.ts'
 import { BusError } from '../errors.ts'
-import type { Ledger } from '../ledger/ledger.ts'
+import { type Blobs, blobKey } from '../ledger/blobs.ts'
 import { wire } from '../message/wire.ts'
 
-/** Stores a body aside and sends its place instead. Blobs are keyed by storage and id, so that a repeat stores it once. */
-export async function checkIn(message: Outgoing, ledger: Ledger): Promise<Outgoing> {
-  const key = `${message.storage}/${message.id}`
-  await ledger.write([{ space: 'blobs', key, value: message.body }])
+/** Stores a body aside and sends its place instead. Keyed by storage, time and id, so that a repeat stores it once. */
+export async function checkIn(message: Outgoing, blobs: Blobs): Promise<Outgoing> {
+  const key = blobKey(message.storage, Math.max(message.at, message.deliverAt ?? 0), message.id)
+  await blobs.put(key, message.body)
   return { ...message, body: new Uint8Array(0), headers: { ...message.headers, [wire.blob]: key } }
 }
 
-/** @throws BusError `not_found` when the body is gone */
-export async function checkOut(key: string, ledger: Ledger): Promise<Uint8Array> {
-  const [bytes] = await ledger.read('blobs', [key])
-  if (!bytes) throw new BusError('not_found', `the body that was stored aside as '${key}' is gone`)
-  return bytes
+/** @throws BusError `message_too_large` */
+export function refuseTooLarge(message: Outgoing, bytes: number, limit: number): never {
+  throw new BusError(
+    'message_too_large',
+    `topic '${message.name}': the body has ${bytes} bytes and the engine takes ${limit}; make it smaller, or connect with claimCheck: true`,
+  )
 }
 
-export function tooLarge(message: Outgoing, limit: number): BusError {
-  return new BusError(
-    'message_too_large',
-    `topic '${message.name}': the body has ${message.body.byteLength} bytes and the engine takes ${limit}; make it smaller, or connect with claimCheck: true`,
-  )
+/** Clocks of publishers and brokers differ, and a body is stored before its message. */
+const marginMs = 3600_000
+/** How long bodies are kept on engines that cannot tell what they still hold. */
+const keepMs = 7 * 24 * 3600_000
+
+/** Deletes the bodies whose messages are gone. Returns how many. Those of dead letters go with these. */
+export async function sweepBlobs(engine: Engine, blobs: Blobs, now: number): Promise<number> {
+  const oldest = new Map<string, number>()
+  const { history } = engine.capabilities
+  if (history)
+    for (const { storage, messages, firstAt, scheduled } of await engine.admin.topics())
+      oldest.set(storage, messages === 0 && scheduled === 0 ? now : (firstAt ?? 0))
+  let deleted = 0
+  for await (const page of blobs.ofMessages()) {
+    const gone = page.filter(({ storage, at }) => at < (history ? Math.min(now, oldest.get(storage) ?? now) - marginMs : now - keepMs))
+    await blobs.delete(gone.map(({ key }) => key))
+    deleted += gone.length
+  }
+  return deleted
 }

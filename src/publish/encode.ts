@@ -28,21 +28,15 @@ const idText = /^[\x21-\x7e]{1,128}$/
 const bytesHeaders: Headers = Object.freeze({ 'content-type': 'application/octet-stream' })
 
 /**
- * The message as the engine gets it; a promise only where the schema is asynchronous.
+ * The message with its bytes; a promise only where the schema is asynchronous.
  * @throws BusError `invalid_message`, `invalid_argument`
  */
-export function encode(
-  target: Target,
-  body: unknown,
-  options: PublishOptions,
-  now: number,
-  capabilities: Capabilities,
-): Outgoing | Promise<Outgoing> {
+export function encode(target: Target, body: unknown, options: PublishOptions, now: number): Outgoing | Promise<Outgoing> {
   const schema = target.definition?.schema
-  if (!schema) return build(target, body, body, options, now, capabilities)
+  if (!schema) return build(target, body, body, options, now)
   const result = schema['~standard'].validate(body)
-  if (result instanceof Promise) return result.then((done) => build(target, body, checked(target, done), options, now, capabilities))
-  return build(target, body, checked(target, result), options, now, capabilities)
+  if (result instanceof Promise) return result.then((done) => build(target, body, checked(target, done), options, now))
+  return build(target, body, checked(target, result), options, now)
 }
 
 function checked(
@@ -57,7 +51,7 @@ function checked(
   return result.value
 }
 
-function build(target: Target, body: unknown, output: unknown, options: PublishOptions, now: number, capabilities: Capabilities): Outgoing {
+function build(target: Target, body: unknown, output: unknown, options: PublishOptions, now: number): Outgoing {
   const { definition } = target
   const codec = definition?.codec ?? jsonCodec
   let { headers } = options
@@ -89,9 +83,12 @@ function build(target: Target, body: unknown, output: unknown, options: PublishO
       'invalid_message',
       `the id ${JSON.stringify(id).slice(0, 80)} must be 1 to 128 printable ASCII characters without spaces`,
     )
-  const message = { storage: target.storage, name: target.name, id, key, headers, body: bytes, at: now, deliverAt: due(options, now) }
-  if (capabilities.headers) return message
-  return { ...message, body: wrap({ name: target.name, id, key, headers, at: now }, bytes) }
+  return { storage: target.storage, name: target.name, id, key, headers, body: bytes, at: now, deliverAt: due(options, now) }
+}
+
+/** As the engine gets it: where it carries no headers, everything goes into the body. */
+export function seal(message: Outgoing, capabilities: Capabilities): Outgoing {
+  return capabilities.headers ? message : { ...message, body: wrap(message, message.body) }
 }
 
 function due(options: PublishOptions, now: number): number | undefined {

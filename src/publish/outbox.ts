@@ -14,9 +14,11 @@ const firstRetryMs = 20
 const lastRetryMs = 1000
 const batchMost = 1000
 const batchBytes = 4 * 1024 * 1024
+/** Bytes of bodies unconfirmed at once; a single larger one goes alone. */
+const windowBytes = 64 * 1024 * 1024
 
 /**
- * The way out: at most `window` messages unconfirmed, one batch a tick, one unconfirmed message a key where the engine
+ * The way out: at most `window` messages and 64 MiB unconfirmed, one batch a tick, one unconfirmed message a key where the engine
  * does not keep the order of several, and a retry with the same id for as long as the caller's time lasts.
  */
 export class Outbox {
@@ -27,10 +29,10 @@ export class Outbox {
   #queue: Parcel[] = []
   #head = 0
   #unconfirmed = 0
+  #unconfirmedBytes = 0
   #scheduled = false
   /** Keys with an unconfirmed message, and those that wait behind it. */
   readonly #keys = new Map<string, Parcel[]>()
-  #closed = false
   #idle: (() => void)[] = []
 
   constructor(engine: Engine, window: number, events: Events) {
@@ -45,16 +47,12 @@ export class Outbox {
   }
 
   push(parcel: Parcel): void {
-    if (this.#closed) {
-      parcel.done({ ok: false, error: new BusError('closed', 'the bus is closed; connect again to publish') })
-      return
-    }
     this.#queue.push(parcel)
     this.#schedule()
   }
 
   #schedule(): void {
-    if (this.#scheduled || this.#unconfirmed >= this.#window) return
+    if (this.#scheduled || this.#isFull()) return
     this.#scheduled = true
     setImmediate(this.#flush)
   }
@@ -63,7 +61,7 @@ export class Outbox {
     this.#scheduled = false
     let batch: Parcel[] = []
     let bytes = 0
-    while (this.#head < this.#queue.length && this.#unconfirmed < this.#window) {
+    while (this.#head < this.#queue.length && !this.#isFull()) {
       const parcel = this.#queue[this.#head]!
       this.#queue[this.#head++] = undefined as unknown as Parcel
       if (parcel.signal?.aborted) {
@@ -74,6 +72,7 @@ export class Outbox {
         continue
       }
       this.#unconfirmed++
+      this.#unconfirmedBytes += parcel.message.body.byteLength
       if (this.#mustWait(parcel)) continue
       bytes += parcel.message.body.byteLength
       batch.push(parcel)
@@ -91,6 +90,10 @@ export class Outbox {
       this.#head = 0
     }
     if (batch.length > 0) void this.#send(batch)
+  }
+
+  #isFull(): boolean {
+    return this.#unconfirmed >= this.#window || this.#unconfirmedBytes >= windowBytes
   }
 
   /** Whether an earlier message of the key is unconfirmed on an engine that might let this one pass it. */
@@ -134,6 +137,7 @@ export class Outbox {
 
   #confirm(parcel: Parcel, outcome: PublishOutcome): void {
     this.#unconfirmed--
+    this.#unconfirmedBytes -= parcel.message.body.byteLength
     const { key, storage } = parcel.message
     if (key !== undefined && !this.#engine.capabilities.orderedPipelining) {
       const lane = `${storage}/${key}`
@@ -147,9 +151,8 @@ export class Outbox {
     if (this.pending === 0 && this.#idle.length > 0) for (const resolve of this.#idle.splice(0)) resolve()
   }
 
-  /** Resolves once everything handed in is confirmed or refused; nothing more is taken. */
+  /** Resolves once everything handed in is confirmed or refused. */
   drain(): Promise<void> {
-    this.#closed = true
     if (this.pending === 0) return Promise.resolve()
     return new Promise((resolve) => this.#idle.push(resolve))
   }

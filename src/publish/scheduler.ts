@@ -10,6 +10,7 @@ import type { Events } from '../observe/events.ts'
 const pollMs = 100
 /** How long others wait for the process that took a message in. */
 const graceMs = 5000
+const batchMost = 100
 
 export class Scheduler {
   readonly #engine: Engine
@@ -49,17 +50,33 @@ export class Scheduler {
 
   async #run(): Promise<void> {
     try {
-      const now = Date.now()
-      const due = (await this.#ledger.list('schedules', '', { limit: 100 })).filter(
-        ({ key }) => Number(key.slice(0, 16)) + (this.#own.has(key) ? 0 : graceMs) <= now,
-      )
+      const due = await this.#due(Date.now())
       if (due.length === 0) return
-      const outcomes = await this.#engine.publish(due.map(({ value }) => parse(value)))
-      const sent = due.filter((_, i) => outcomes[i]!.ok)
-      await this.#ledger.write(sent.map(({ key }) => ({ space: 'schedules', key, value: undefined })))
-      for (const { key } of sent) this.#own.delete(key)
+      const values = await this.#ledger.read('schedules', due)
+      const keys = due.filter((_, i) => values[i] !== undefined)
+      const outcomes = await this.#engine.publish(values.filter((value) => value !== undefined).map(parse))
+      const sent = keys.filter((_, i) => outcomes[i]!.ok)
+      await this.#ledger.write(sent.map((key) => ({ space: 'schedules', key, value: undefined })))
+      for (const key of sent) this.#own.delete(key)
     } catch (error) {
       this.#events.warn('scheduled messages could not be published; trying again', error)
+    }
+  }
+
+  /** Keys begin with their time: those that are due come first, own ones and others' mixed. */
+  async #due(now: number): Promise<string[]> {
+    const due: string[] = []
+    let after: string | undefined
+    for (;;) {
+      const page = await this.#ledger.keys('schedules', '', { after, limit: 500 })
+      for (const key of page) {
+        const at = Number(key.slice(0, 16))
+        if (at > now) return due
+        if (this.#own.has(key) || at + graceMs <= now) due.push(key)
+        if (due.length === batchMost) return due
+      }
+      if (page.length < 500) return due
+      after = page.at(-1)!
     }
   }
 

@@ -30,6 +30,10 @@ export class EmbeddedLedger implements Ledger {
     return this.#link.call('ledgerList', space, prefix, page.after, page.limit)
   }
 
+  keys(space: LedgerSpace, prefix: string, page: { after?: string | undefined; limit: number }): Promise<string[]> {
+    return this.#link.call('ledgerKeys', space, prefix, page.after, page.limit)
+  }
+
   count(space: LedgerSpace, prefix: string): Promise<number> {
     return this.#link.call('ledgerCount', space, prefix)
   }

@@ -92,6 +92,7 @@ export interface Calls {
   ledgerWrite(records: readonly LedgerRecord[]): void
   ledgerRead(space: LedgerSpace, keys: readonly string[]): (Uint8Array | undefined)[]
   ledgerList(space: LedgerSpace, prefix: string, after: string | undefined, limit: number): LedgerEntry[]
+  ledgerKeys(space: LedgerSpace, prefix: string, after: string | undefined, limit: number): string[]
   ledgerCount(space: LedgerSpace, prefix: string): number
   ledgerWatch(on: boolean): void
   kvOpen(bucket: string, options: KvOptions): number

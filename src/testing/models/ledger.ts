@@ -53,6 +53,12 @@ export function memoryLedger(): Ledger {
         .sort()
       return page.slice(0, limit).map((key) => ({ key, value: new Uint8Array(entries(space).get(key)!) }))
     },
+    async keys(space, prefix, { after, limit }) {
+      return keys(space, prefix)
+        .filter((key) => after === undefined || key > after)
+        .sort()
+        .slice(0, limit)
+    },
     async count(space, prefix) {
       return keys(space, prefix).length
     },

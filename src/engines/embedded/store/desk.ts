@@ -36,7 +36,7 @@ export class Desk {
     this.#page = db.rows('SELECT seq, id, at, name, key, headers, body FROM message WHERE topic=? AND seq>? ORDER BY seq LIMIT ?')
     this.#made = db.rows('SELECT id, name FROM topic WHERE id>? ORDER BY id')
     this.#edges = db.rows(
-      'SELECT (SELECT at FROM message WHERE topic=?1 ORDER BY seq LIMIT 1), (SELECT at FROM message WHERE topic=?1 ORDER BY seq DESC LIMIT 1), (SELECT count(*) FROM scheduled WHERE topic=?1)',
+      'SELECT (SELECT coalesce(stored_at, at) FROM message WHERE topic=?1 ORDER BY seq LIMIT 1), (SELECT coalesce(stored_at, at) FROM message WHERE topic=?1 ORDER BY seq DESC LIMIT 1), (SELECT count(*) FROM scheduled WHERE topic=?1)',
     )
   }
 

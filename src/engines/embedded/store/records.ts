@@ -15,6 +15,7 @@ export class Records {
   readonly #delete: StatementSync
   readonly #get: StatementSync
   readonly #list: StatementSync
+  readonly #keys: StatementSync
   readonly #count: StatementSync
   readonly #change: StatementSync
   readonly #changesAfter: StatementSync
@@ -31,6 +32,7 @@ export class Records {
     this.#delete = db.prepare('DELETE FROM record WHERE space=? AND key=?')
     this.#get = db.rows('SELECT value FROM record WHERE space=? AND key=?')
     this.#list = db.rows('SELECT key, value FROM record WHERE space=? AND key>? AND key>=? AND key<? ORDER BY key LIMIT ?')
+    this.#keys = db.rows('SELECT key FROM record WHERE space=? AND key>? AND key>=? AND key<? ORDER BY key LIMIT ?')
     this.#count = db.rows('SELECT count(*) FROM record WHERE space=? AND key>=? AND key<?')
     this.#change = db.prepare('INSERT INTO record_change(space, key, at) VALUES(?, ?, ?)')
     this.#changesAfter = db.rows('SELECT n, space, key FROM record_change WHERE n>? ORDER BY n LIMIT 1000')
@@ -53,6 +55,10 @@ export class Records {
   list(space: LedgerSpace, prefix: string, after: string | undefined, limit: number): LedgerEntry[] {
     const rows = this.#list.all(space, after ?? '', prefix, prefix + last, limit) as unknown as [string, Uint8Array][]
     return rows.map(([key, value]) => ({ key, value }))
+  }
+
+  keys(space: LedgerSpace, prefix: string, after: string | undefined, limit: number): string[] {
+    return (this.#keys.all(space, after ?? '', prefix, prefix + last, limit) as unknown as [string][]).map(([key]) => key)
   }
 
   count(space: LedgerSpace, prefix: string): number {

@@ -110,6 +110,7 @@ export class Store {
       ledgerWrite: { mode: 'durable', run: ([list], now) => records.write(list as readonly LedgerRecord[], now) },
       ledgerRead: { mode: 'read', run: ([space, keys]) => records.read(space as LedgerSpace, keys) },
       ledgerList: { mode: 'read', run: ([space, prefix, after, limit]) => records.list(space, prefix, after, limit) },
+      ledgerKeys: { mode: 'read', run: ([space, prefix, after, limit]) => records.keys(space, prefix, after, limit) },
       ledgerCount: { mode: 'read', run: ([space, prefix]) => records.count(space, prefix) },
       ledgerWatch: { mode: 'read', run: ([on]) => records.watch(on) },
       kvOpen: { mode: 'durable', run: ([bucket, options]) => keyValues.open(bucket, options) },

@@ -130,7 +130,7 @@ export class Turns {
       // One of them may be at fault, or the store itself: each gets a turn of its own, which tells.
       if (batch.length === 0) this.#trouble(error, now)
       else if (batch.length === 1 && (resting || error instanceof BusError)) this.#fail(batch[0]!, error)
-      else for (const operation of batch) this.#single(operation, now)
+      else this.#oneByOne(batch, now)
       out.send()
       return
     }
@@ -148,12 +148,26 @@ export class Turns {
     return true
   }
 
-  /** A turn of one operation and nothing else. */
+  /** A turn for each. Where another process takes the lock in between, the rest goes back to the front: order is kept. */
+  #oneByOne(batch: readonly Operation[], now: number): void {
+    for (const [i, operation] of batch.entries()) {
+      try {
+        if (!this.#begin(operation.mode !== 'light', now)) {
+          this.#queue.unshift(...batch.slice(i))
+          return
+        }
+      } catch (error) {
+        this.#fail(operation, error)
+        continue
+      }
+      this.#single(operation, now)
+    }
+  }
+
+  /** A turn of one operation and nothing else; it has begun. */
   #single(operation: Operation, now: number): void {
     const { db, out, topics, publishing, subscriptions } = this.#store
     try {
-      if (!db.begin(operation.mode !== 'light'))
-        throw new BusError('engine_unavailable', `${db.where}: another process is writing; try again`)
       this.#attempt(operation, now)
       topics.flush()
       db.commit()

@@ -1,0 +1,143 @@
+import type { Engine, Outgoing, PublishOutcome } from '../engines/engine.ts'
+import { BusError, toBusError } from '../errors.ts'
+import { Blobs } from '../ledger/blobs.ts'
+import type { Ledger } from '../ledger/ledger.ts'
+import { toMs } from '../message/duration.ts'
+import type { Events } from '../observe/events.ts'
+import type { AnyDefinition } from '../topic/definition.ts'
+import { type PublishTopic, resolveTarget, type Target } from '../topic/resolve.ts'
+import { checkIn, refuseTooLarge, sweepBlobs } from './claim-check.ts'
+import { encode, type PublishOptions, seal } from './encode.ts'
+import { Outbox, type Parcel } from './outbox.ts'
+import { Scheduler } from './scheduler.ts'
+
+/** Called once, whatever becomes of the message. */
+export type Done = (id: string, target: Target, outcome: PublishOutcome) => void
+
+const settled = Promise.resolve()
+const sweepEveryMs = 10 * 60_000
+
+/** From a body to the way out: what is ready goes into the outbox at once; what needs a moment does so in its turn. */
+export class Publisher {
+  readonly #engine: Engine
+  readonly #blobs: Blobs
+  readonly #claimCheck: boolean
+  readonly #outbox: Outbox
+  readonly #scheduler: Scheduler
+  readonly #declared = new Map<AnyDefinition, Promise<void>>()
+  /** By storage: the last message that is still being made ready. */
+  readonly #preparing = new Map<string, Promise<void>>()
+  readonly #sweeping: NodeJS.Timeout | undefined
+  #closed = false
+
+  constructor(engine: Engine, ledger: Ledger, window: number, claimCheck: boolean, events: Events) {
+    this.#engine = engine
+    this.#blobs = new Blobs(ledger)
+    this.#claimCheck = claimCheck
+    this.#outbox = new Outbox(engine, window, events)
+    this.#scheduler = new Scheduler(engine, ledger, events)
+    if (engine.capabilities.delayMaxMs === 0) this.#scheduler.start()
+    if (claimCheck) this.#sweeping = setInterval(() => this.#sweep(events), sweepEveryMs).unref()
+  }
+
+  /** Messages handed in and not yet confirmed. */
+  get pending(): number {
+    return this.#outbox.pending
+  }
+
+  /** Nothing is thrown: a refusal is an outcome. */
+  send(topic: PublishTopic, body: unknown, options: PublishOptions, done: Done): void {
+    const now = Date.now()
+    let target: Target = { name: typeof topic === 'string' ? topic : '', storage: '', definition: undefined }
+    try {
+      if (this.#closed) throw new BusError('closed', 'the bus is closed; connect again to publish')
+      target = resolveTarget(topic)
+      const parcel = { signal: options.signal, deadline: now + toMs(options.timeout ?? 30_000, 'timeout') }
+      const message = encode(target, body, options, now)
+      const declared = this.#declare(target.definition)
+      if (message instanceof Promise || declared || message.deliverAt !== undefined || this.#preparing.has(target.storage)) {
+        this.#inTurn(target.storage, this.#prepare(message, declared), parcel, options.id, target, done)
+        return
+      }
+      const sealed = seal(message, this.#engine.capabilities)
+      if (sealed.body.byteLength > this.#engine.capabilities.maxMessageBytes)
+        this.#inTurn(target.storage, this.#prepare(message, undefined), parcel, message.id, target, done)
+      else this.#outbox.push({ ...parcel, message: sealed, done: (outcome) => done(sealed.id, target, outcome) })
+    } catch (thrown) {
+      done(options.id ?? '', target, { ok: false, error: toBusError(thrown) })
+    }
+  }
+
+  /** What takes a while to get ready (an asynchronous schema, a body stored aside) is not passed by what was published after it. */
+  #inTurn(
+    storage: string,
+    preparing: Promise<Outgoing>,
+    parcel: Pick<Parcel, 'signal' | 'deadline'>,
+    id: string | undefined,
+    target: Target,
+    done: Done,
+  ): void {
+    const before = this.#preparing.get(storage) ?? settled
+    const ready = preparing.catch((thrown) => toBusError(thrown))
+    const turn: Promise<void> = before
+      .then(() => ready)
+      .then((message) => {
+        if (message instanceof BusError) done(id ?? '', target, { ok: false, error: message })
+        else this.#dispatch(message, parcel, (outcome) => done(message.id, target, outcome))
+        if (this.#preparing.get(storage) === turn) this.#preparing.delete(storage)
+      })
+    this.#preparing.set(storage, turn)
+  }
+
+  async #prepare(pending: Outgoing | Promise<Outgoing>, declared: Promise<void> | undefined): Promise<Outgoing> {
+    const message = await pending
+    await declared
+    const { capabilities } = this.#engine
+    const sealed = seal(message, capabilities)
+    const bytes = sealed.body.byteLength
+    if (bytes <= capabilities.maxMessageBytes) return sealed
+    if (!this.#claimCheck) refuseTooLarge(message, bytes, capabilities.maxMessageBytes)
+    return seal(await checkIn(message, this.#blobs), capabilities)
+  }
+
+  /** To the engine, or to the ledger where the engine cannot wait so long: the ledger's word is the confirmation then. */
+  #dispatch(message: Outgoing, parcel: Pick<Parcel, 'signal' | 'deadline'>, done: Parcel['done']): void {
+    if (message.deliverAt === undefined || message.deliverAt - message.at <= this.#engine.capabilities.delayMaxMs) {
+      this.#outbox.push({ ...parcel, message, done })
+      return
+    }
+    this.#scheduler.keep(message).then(
+      () => done({ ok: true, position: undefined, duplicate: false }),
+      (thrown) => done({ ok: false, error: toBusError(thrown, 'publish_unknown') }),
+    )
+  }
+
+  /** A definition's retention is told to the engine once; nothing to wait for without one. */
+  #declare(definition: AnyDefinition | undefined): Promise<void> | undefined {
+    if (!definition || (definition.retention === undefined && definition.parameters.length === 0)) return undefined
+    const known = this.#declared.get(definition)
+    if (known) return known === settled ? undefined : known
+    const declaring = this.#engine.admin.declare(definition.storage, definition.retention)
+    this.#declared.set(definition, declaring)
+    declaring.then(
+      () => this.#declared.set(definition, settled),
+      () => this.#declared.delete(definition),
+    )
+    return declaring
+  }
+
+  #sweep(events: Events): void {
+    sweepBlobs(this.#engine, this.#blobs, Date.now()).catch((error) =>
+      events.warn('bodies that were stored aside could not be swept; trying again later', error),
+    )
+  }
+
+  /** Resolves once everything handed in is confirmed or refused; nothing more is taken. */
+  async close(): Promise<void> {
+    this.#closed = true
+    clearInterval(this.#sweeping)
+    await Promise.all(this.#preparing.values())
+    await this.#outbox.drain()
+    await this.#scheduler.close()
+  }
+}
