@@ -2,6 +2,7 @@ import type { StatementSync } from 'node:sqlite'
 import { BusError } from '../../../errors.ts'
 import { matcher } from '../../../topic/pattern.ts'
 import type { KvEntry, KvOptions } from '../../engine.ts'
+import { blob } from './blob.ts'
 import type { Database } from './database.ts'
 import type { Outbox } from './outbox.ts'
 
@@ -96,7 +97,7 @@ export class KeyValues {
       }
     }
     const [revision] = this.#revise.get(bucket) as unknown as [number]
-    this.#put.run(bucket, key, revision, value ? 0 : 1, now, value ?? new Uint8Array(0))
+    this.#put.run(bucket, key, revision, value ? 0 : 1, now, blob(value ?? new Uint8Array(0)))
     return revision
   }
 

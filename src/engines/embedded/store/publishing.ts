@@ -1,6 +1,7 @@
 import type { StatementSync } from 'node:sqlite'
 import type { BusErrorCode } from '../../../errors.ts'
 import { bodyAt, type Columns } from '../columns.ts'
+import { blob } from './blob.ts'
 import type { Database } from './database.ts'
 import type { Retention } from './retention.ts'
 import type { Topic, Topics } from './topics.ts'
@@ -74,7 +75,7 @@ export class Publishing {
         positions[i] = (first as unknown as [number])[0]
         continue
       }
-      const body = bodyAt(columns, i)
+      const body = blob(bodyAt(columns, i))
       const size = body.byteLength
       if (
         topics.bytes + size > this.#maxBytes &&

@@ -2,6 +2,7 @@ import type { StatementSync } from 'node:sqlite'
 import { BusError } from '../../../errors.ts'
 import { matcher } from '../../../topic/pattern.ts'
 import type { ReplyMessage, RequestMessage } from '../../engine.ts'
+import { blob } from './blob.ts'
 import type { Database } from './database.ts'
 import type { Outbox } from './outbox.ts'
 import type { Presence } from './presence.ts'
@@ -65,7 +66,7 @@ export class Questions {
       throw new BusError('no_responders', `nobody answers '${message.name}'; start a responder for it, then ask again`)
     const headers = message.headers === undefined ? null : JSON.stringify(message.headers)
     const id = Number(
-      this.#ask.run(this.#presence.id, message.name, message.id, message.at, headers, message.body, now + timeoutMs).lastInsertRowid,
+      this.#ask.run(this.#presence.id, message.name, message.id, message.at, headers, blob(message.body), now + timeoutMs).lastInsertRowid,
     )
     this.#asked.set(id, id)
     this.#out.undo(() => this.#asked.delete(id))
@@ -93,7 +94,7 @@ export class Questions {
   answer(_responder: number, question: number, reply: ReplyMessage): void {
     // Nobody waits for it any more: a row would stay for ever.
     if (this.#exists.get(question) === undefined) return
-    this.#answer.run(question, reply.headers === undefined ? null : JSON.stringify(reply.headers), reply.body)
+    this.#answer.run(question, reply.headers === undefined ? null : JSON.stringify(reply.headers), blob(reply.body))
   }
 
   leave(): void {

@@ -1,5 +1,6 @@
 import type { StatementSync } from 'node:sqlite'
 import type { LedgerEntry, LedgerRecord, LedgerSpace } from '../../../ledger/ledger.ts'
+import { blob } from './blob.ts'
 import type { Database } from './database.ts'
 import type { Outbox } from './outbox.ts'
 
@@ -42,7 +43,7 @@ export class Records {
 
   write(records: readonly LedgerRecord[], now: number): void {
     for (const { space, key, value } of records) {
-      if (value) this.#set.run(space, key, value)
+      if (value) this.#set.run(space, key, blob(value))
       else if (this.#delete.run(space, key).changes === 0) continue
       this.#change.run(space, key, now)
     }
