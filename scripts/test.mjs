@@ -1,41 +1,80 @@
-// The one test command: types, lint, tests; then what was skipped and why, and a line that counts.
+// The one test command: types, lint, tests; then what ran, what was skipped and why, what failed, and a line that counts.
+// With arguments only the tests they name run: `npm test -- test/core`.
 import { spawnSync } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { join, relative, sep } from 'node:path'
+
+const only = process.argv.slice(2)
+const failures = []
+const say = (text) => process.stdout.write(`${text}\n`)
+
+function run(command, args) {
+  const { status, signal, error } = spawnSync(command, args, { stdio: 'inherit', shell: process.platform === 'win32' })
+  if (error) say(`${command} did not start: ${error.message}`)
+  if (signal) say(`${command} was killed by ${signal}`)
+  return status === 0
+}
+
+say(`cozebus tests on Node ${process.version}, ${process.platform} ${process.arch}`)
+if (only.length === 0) {
+  if (!run('tsc', ['--noEmit'])) failures.push('types (npx tsc --noEmit)')
+  if (!run('biome', ['check', '.'])) failures.push('lint (npm run fix mends most)')
+}
 
 const dir = mkdtempSync(join(tmpdir(), 'cozebus-test-'))
 const report = join(dir, 'report.json')
-const run = (command, args) => spawnSync(command, args, { stdio: 'inherit', shell: process.platform === 'win32' }).status === 0
-
-console.log(`cozebus tests on Node ${process.version}, ${process.platform} ${process.arch}`)
-const only = process.argv.slice(2)
-const checked = only.length > 0 || (run('tsc', ['--noEmit']) && run('biome', ['check', '.']))
 const tested = run('vitest', ['run', '--reporter=default', '--reporter=json', `--outputFile.json=${report}`, ...only])
-
-let passed = 0
-let failed = 0
-let skipped = 0
+let files = []
 try {
-  for (const file of JSON.parse(readFileSync(report, 'utf8')).testResults) {
-    for (const test of file.assertionResults) {
-      if (test.status === 'passed') passed++
-      else if (test.status === 'failed') failed++
-      else {
-        skipped++
-        console.log(`skipped: ${test.fullName}`)
-      }
-    }
-    if (file.status === 'failed' && file.assertionResults.length === 0) failed++
-  }
+  files = JSON.parse(readFileSync(report, 'utf8')).testResults
 } catch {
-  console.log('no report was written: the runner itself failed')
+  failures.push('the test runner: it wrote no report')
 }
 rmSync(dir, { recursive: true, force: true })
-if (!checked) {
-  console.log('types or lint failed, see above')
-  failed++
+
+const areas = new Map()
+const reasons = new Map()
+let passed = 0
+let skipped = 0
+for (const file of files) {
+  const path = relative(process.cwd(), file.name)
+  const [, folder, rest] = path.split(sep)
+  const area = rest === undefined ? 'frame' : folder
+  const counts = areas.get(area) ?? areas.set(area, { passed: 0, failed: 0, skipped: 0 }).get(area)
+  for (const { status, fullName } of file.assertionResults) {
+    const reason = /\(([^()]+)\)$/.exec(fullName)
+    if (status === 'passed') {
+      passed++
+      counts.passed++
+    } else if (status === 'failed' || !reason) {
+      // A test that is skipped and does not say why is as good as none.
+      failures.push(`${path}: ${fullName}${status === 'failed' ? '' : ` (${status}, and its name does not say why)`}`)
+      counts.failed++
+    } else {
+      skipped++
+      counts.skipped++
+      const names = reasons.get(reason[1]) ?? reasons.set(reason[1], []).get(reason[1])
+      names.push(fullName.slice(0, reason.index).trim())
+    }
+  }
+  if (file.status === 'failed' && file.assertionResults.length === 0) {
+    failures.push(`${path}: it could not be run`)
+    counts.failed++
+  }
 }
-if (!tested && failed === 0) failed++
-console.log(`${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ''}`)
-process.exit(failed > 0 || passed === 0 ? 1 : 0)
+if (!tested && failures.length === 0) failures.push('the test runner: errors outside of tests, see above')
+if (passed === 0) failures.push('no test passed')
+
+say('\nran:')
+for (const [area, counts] of [...areas].sort(([a], [b]) => (a < b ? -1 : 1)))
+  say(
+    `  ${area.padEnd(14)}${Object.entries(counts)
+      .flatMap(([name, n]) => (n > 0 ? `${n} ${name}` : []))
+      .join(', ')}`,
+  )
+if (skipped > 0) say(`skipped ${skipped}, and why:`)
+for (const [reason, names] of reasons) say(`  ${reason}:\n${names.map((name) => `    ${name}`).join('\n')}`)
+if (failures.length > 0) say(`failed:\n${failures.map((failure) => `  ${failure}`).join('\n')}`)
+say(`${passed} passed, ${failures.length} failed`)
+process.exit(failures.length > 0 ? 1 : 0)

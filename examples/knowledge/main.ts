@@ -74,11 +74,12 @@ async function search(store: string, words: string): Promise<void> {
 }
 
 async function deadLetters(store: string): Promise<void> {
-  await using bus = await openBus(store)
+  const bus = await openBus(store)
   for await (const { key, attempts, lastFailure, error } of bus.admin.deadLetters(documents, group).export())
     process.stdout.write(`${nearer(key ?? '-')}\n    ${error}; tried ${attempts} times, last ${lastFailure.toLocaleString()}\n`)
   process.stdout.write(`${await bus.admin.deadLetters(documents, group).count()} dead letters\n`)
   process.stdout.write(`the same, with cozebus: npm run cozebus -- dlq ls '${documents.storage}' ${group} --url '${busUrl(store)}'\n`)
+  await bus.close()
 }
 
 const { values, positionals } = options()
