@@ -28,6 +28,8 @@ export class Link {
   #holds = 0
   #alive = false
   #dead: BusError | undefined
+  /** The thread was asked to end: that it does is no failure, and its news may be here before the answer was seen. */
+  #ending = false
 
   private constructor(port: MessagePort, flag: Int32Array, worker: Worker, pushed: (reply: Pushed) => void) {
     this.#port = port
@@ -112,6 +114,7 @@ export class Link {
   }
 
   call<Name extends keyof Calls>(name: Name, ...args: Parameters<Calls[Name]>): Promise<ReturnType<Calls[Name]>> {
+    if (name === 'close') this.#ending = true
     return this.#ask((call) => ({ op: 'call', call, name, args }))
   }
 
@@ -185,18 +188,23 @@ export class Link {
 
   #die(why: string): void {
     if (this.#dead) return
-    this.#dead = new BusError('engine_unavailable', `the embedded store is gone: ${why}; what was confirmed is on disk, connect again`)
-    for (let call = 0; call < this.#waiting.length; call++) this.#settle(call)?.reject(this.#dead)
+    const gone = new BusError('engine_unavailable', `the embedded store is gone: ${why}; what was confirmed is on disk, connect again`)
+    this.#dead = this.#ending ? closed() : gone
+    for (let call = 0; call < this.#waiting.length; call++) this.#settle(call)?.reject(gone)
     this.#keepAlive()
     this.#port.close()
-    this.#pushed({ op: 'health', ok: false, detail: this.#dead.message })
+    if (!this.#ending) this.#pushed({ op: 'health', ok: false, detail: gone.message })
   }
 
   /** Once the thread has answered its last call. */
   async end(): Promise<void> {
-    this.#dead ??= new BusError('closed', 'the embedded store is closed; connect again')
+    this.#dead ??= closed()
     this.#port.close()
     this.#holds = 0
     await this.#worker.terminate()
   }
+}
+
+function closed(): BusError {
+  return new BusError('closed', 'the embedded store is closed; connect again')
 }
