@@ -41,7 +41,8 @@ test('counts what went through, and says how topics and groups stand', async () 
   const empty = await scrape()
   expect([empty('cozebus_up', { engine: 'embedded' }), empty('cozebus_published_total')]).toEqual([1, undefined])
   expect(empty('process_resident_memory_bytes')).toBeGreaterThan(1_000_000)
-  const work = await bus.subscribe('m.work', { group: 'g' }, ({ body }) => {
+  const work = await bus.subscribe('m.work', { group: 'g' }, async ({ body }) => {
+    await new Promise((resolve) => setTimeout(resolve, 5)) // so that there is a time to count
     if (body.bad) throw new Error('bad')
   })
   await bus.publishMany('m.work', [{}, {}, { bad: true }])
