@@ -53,6 +53,10 @@ export async function conformance(subject: Subject): Promise<SuiteTest[]> {
       const harness = new Harness(subject, one.name)
       try {
         await one.run(harness, seed)
+      } catch (error) {
+        // Whatever failed, the seed is what gives the same workload again.
+        if (error instanceof Error && !error.message.includes('(seed ')) error.message += `\n(seed ${seed})`
+        throw error
       } finally {
         await harness.end()
       }

@@ -6,3 +6,4 @@ import { modelSubject } from './subjects.ts'
 await certify('the log model', () => modelSubject('log', logModel()))
 // A cap on leases that is short enough to be reached.
 await certify('the queue model', () => modelSubject('queue', queueModel({ maxLeaseMs: 3000 })))
+await certify('the log model with idempotent producers', () => modelSubject('idempotent log', logModel({ dedupeWindowMs: 2000 })))

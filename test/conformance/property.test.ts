@@ -15,6 +15,7 @@ afterAll(() => memory.close())
 const subjects: readonly (() => Subject)[] = [
   () => ({ name: 'memory', open: async () => share(memory) }),
   () => modelSubject('log', logModel()),
+  () => modelSubject('log with idempotent producers', logModel({ dedupeWindowMs: 60_000 })),
   () => modelSubject('queue', queueModel()),
 ]
 

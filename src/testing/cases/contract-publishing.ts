@@ -108,6 +108,20 @@ export const contractPublishing: readonly Case[] = [
     },
   },
   {
+    rule: 'R2',
+    name: 'engine: an id is forgotten when its window is over',
+    skip: ({ dedupeWindowMs }) =>
+      dedupeWindowMs === 0 ? 'the engine does not dedupe' : dedupeWindowMs > 3000 ? `${dedupeWindowMs} ms is too long to wait` : undefined,
+    async run(h) {
+      const engine = await h.engine()
+      const id = newId()
+      await h.send(engine, ['x'], { id })
+      await h.quiet(engine.capabilities.dedupeWindowMs + 300)
+      const [again] = await h.send(engine, ['x'], { id })
+      equal(again, { ...again, ok: true, duplicate: false }, 'the same id after the window')
+    },
+  },
+  {
     rule: 'R1',
     name: 'engine: a delayed message is delivered when it is due and not before',
     skip: ({ delayMaxMs }) => (delayMaxMs > 0 ? undefined : 'the engine has no delay of its own'),

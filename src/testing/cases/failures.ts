@@ -158,7 +158,6 @@ export const failures: readonly Case[] = [
   {
     rule: 'R4',
     name: 'attempts survive a change of members',
-    skip: (capabilities) => (capabilities.history ? undefined : 'see the order of members in queue engines'),
     async run(h) {
       const first = await h.bus()
       const retry = { attempts: 3, initial: 400, jitter: 'none' as const }

@@ -10,18 +10,22 @@ import { innermost } from './wrapping.ts'
 /** The server side of the log model. */
 export class LogBroker implements ModelBroker {
   readonly partitions: number
+  readonly dedupeWindowMs: number
   readonly topics = new Map<StorageName, LogTopic>()
   readonly groups = new Map<string, LogGroup>()
   readonly engines = new Set<LogEngine>()
   readonly watch = new TopicWatch()
   readonly #make: (broker: LogBroker) => LogEngine
   readonly #tails = new Set<(record: LogRecord) => void>()
+  /** Where each id of the window lies, oldest first. */
+  readonly #ids = new Map<string, { readonly position: string; readonly until: number }>()
   readonly #everStored = new Map<StorageName, number>()
   #reachable = true
   #timer: NodeJS.Timeout | undefined
 
-  constructor(partitions: number, make: (broker: LogBroker) => LogEngine) {
+  constructor(partitions: number, dedupeWindowMs: number, make: (broker: LogBroker) => LogEngine) {
     this.partitions = partitions
+    this.dedupeWindowMs = dedupeWindowMs
     this.#make = make
   }
 
@@ -79,11 +83,23 @@ export class LogBroker implements ModelBroker {
       return { ok: false, error: new BusError('message_too_large', `${body.byteLength} bytes; log-model takes ${maxMessageBytes}`) }
     if (deliverAt !== undefined)
       return { ok: false, error: new BusError('unsupported', 'log-model keeps no delay; schedule through the ledger') }
+    const known = this.#known(message)
+    if (known !== undefined) return { ok: true, position: known, duplicate: true }
     const record = this.topic(storage).append(message)
+    const position = `${record.partition}:${record.offset}`
+    if (this.dedupeWindowMs > 0) this.#ids.set(`${storage}/${message.id}`, { position, until: Date.now() + this.dedupeWindowMs })
     this.#everStored.set(storage, this.stored(storage) + 1)
     for (const tail of this.#tails) tail(record)
     this.#wake(storage)
-    return { ok: true, position: `${record.partition}:${record.offset}`, duplicate: false }
+    return { ok: true, position, duplicate: false }
+  }
+
+  #known({ storage, id }: Outgoing): string | undefined {
+    for (const [key, { until }] of this.#ids) {
+      if (until > Date.now()) break
+      this.#ids.delete(key)
+    }
+    return this.#ids.get(`${storage}/${id}`)?.position
   }
 
   /** As brokers with topics made on first use do. */

@@ -23,11 +23,10 @@ import { LogMember } from './log-member.ts'
 import { stored } from './log-topic.ts'
 import { type ModelBroker, maxMessageBytes } from './model.ts'
 
-const capabilities: Capabilities = {
+const capabilities: Omit<Capabilities, 'dedupeWindowMs'> = {
   durability: 'memory',
   ordering: 'group',
   orderedPipelining: true,
-  dedupeWindowMs: 0,
   delayMaxMs: 0,
   lease: { maxMs: Infinity },
   settle: 'position',
@@ -39,14 +38,17 @@ const capabilities: Capabilities = {
   ledger: 'given',
 }
 
-/** A broker like Kafka: partitions, committed offsets, rebalances; no ack of a single message, no delay, no leases. */
-export function logModel({ partitions = 4 }: { partitions?: number } = {}): ModelBroker {
-  return new LogBroker(partitions, (broker) => new LogEngine(broker))
+/**
+ * A broker like Kafka: partitions, committed offsets, rebalances; no ack of a single message, no delay, no leases.
+ * `dedupeWindowMs`: the same id is stored once for so long, as with an idempotent producer that may restart.
+ */
+export function logModel({ partitions = 4, dedupeWindowMs = 0 }: { partitions?: number; dedupeWindowMs?: number } = {}): ModelBroker {
+  return new LogBroker(partitions, dedupeWindowMs, (broker) => new LogEngine(broker))
 }
 
 export class LogEngine implements Engine {
   readonly name = 'log-model'
-  readonly capabilities = capabilities
+  readonly capabilities: Capabilities
   readonly admin: EngineAdmin
   readonly live: Live
   readonly connection: Connection
@@ -56,6 +58,7 @@ export class LogEngine implements Engine {
 
   constructor(broker: LogBroker) {
     this.#broker = broker
+    this.capabilities = { ...capabilities, dedupeWindowMs: broker.dedupeWindowMs }
     this.connection = new Connection((message) => broker.store(message))
     this.admin = logAdmin(broker, this.connection)
     this.live = { subscribe: (pattern, listener) => this.#tail(pattern, listener) }
