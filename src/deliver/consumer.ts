@@ -1,9 +1,8 @@
 import type { Delivery, DeliverySink, Engine, EngineSubscription, Settlement, SettleResult, Source } from '../engines/engine.ts'
 import { BusError } from '../errors.ts'
-import { AttemptBook, newAttempts } from '../ledger/attempts.ts'
-import { DeadLetters } from '../ledger/dead-letters.ts'
+import { newAttempts } from '../ledger/attempts.ts'
 import type { Ledger } from '../ledger/ledger.ts'
-import { visibleHeaders, wire } from '../message/wire.ts'
+import { wire } from '../message/wire.ts'
 import type { Events } from '../observe/events.ts'
 import type { AnyDefinition } from '../topic/definition.ts'
 import { backoffMs } from './backoff.ts'
@@ -15,8 +14,13 @@ import type { Job } from './job.ts'
 import { Lanes } from './lanes.ts'
 import type { Policy } from './options.ts'
 import { errorText, Reject, Retry } from './outcome.ts'
+import { Records } from './records.ts'
 import type { Runner } from './runner.ts'
 import { Settler } from './settler.ts'
+import { Suspects } from './suspects.ts'
+
+/** How long a drain waits for the ledger to hear that aborted runs were handed back. */
+const lastWritesMs = 1000
 
 export interface ConsumerParts {
   readonly engine: Engine
@@ -42,20 +46,14 @@ export class Consumer implements DeliverySink {
   readonly #lanes = new Lanes()
   readonly #credit: Credit
   readonly #breaker: Breaker
-  readonly #book: AttemptBook
+  readonly #records: Records
   readonly #hand = new Hand()
   readonly #ready: Job[] = []
-  /** The one message in work whose process died of it or beside it, and others like it that wait: so a deadly one soon dies alone. */
-  #suspect: Job | undefined
-  readonly #suspects: Job[] = []
+  readonly #suspects = new Suspects()
   readonly #main = new Map<string, string>()
-  /** Ids with a state in the ledger, for engines that cannot tell a redelivery. */
-  readonly #known = new Map<string, Set<string>>()
   #engine: EngineSubscription | undefined
   #intake: Promise<void> | undefined
   #running = 0
-  /** Jobs that wait for the ledger before they are settled. */
-  #writing = 0
   #pumping = false
   #phase: 'open' | 'draining' | 'closed' = 'open'
   #paused = false
@@ -70,7 +68,7 @@ export class Consumer implements DeliverySink {
     this.#settler = new Settler(this.#settled)
     this.#credit = new Credit(policy.concurrency * parts.runner.size, policy.parked, policy.bytes)
     this.#breaker = new Breaker(policy.breaker)
-    this.#book = new AttemptBook(parts.ledger, parts.group)
+    this.#records = new Records(parts.ledger, parts.group, parts.events)
   }
 
   async start(sources: readonly Source[]): Promise<void> {
@@ -93,7 +91,7 @@ export class Consumer implements DeliverySink {
 
   async #remember(source: Source): Promise<void> {
     this.#main.set(source.storage, source.lanes)
-    if (!this.#parts.engine.capabilities.redelivered) this.#known.set(source.lanes, await this.#book.known(source.lanes))
+    if (!this.#parts.engine.capabilities.redelivered) await this.#records.learn(source.lanes)
   }
 
   pause(paused: boolean): void {
@@ -130,7 +128,7 @@ export class Consumer implements DeliverySink {
       const job = open(delivery, storage, headerless, now)
       jobs.push(job)
       this.#hand.add(job)
-      if (this.#mayHaveState(job) || this.#keyNeedsBody(job)) look = true
+      if (this.#records.mayHaveState(job) || this.#keyNeedsBody(job)) look = true
     }
     if (!look && !this.#intake) {
       for (const job of jobs) this.#admit(job)
@@ -145,26 +143,16 @@ export class Consumer implements DeliverySink {
     })
   }
 
-  #mayHaveState(job: Job): boolean {
-    return job.delivery.redelivered || (this.#known.get(job.storage)?.has(job.id) ?? false)
-  }
-
   #keyNeedsBody(job: Job): boolean {
     return job.key === undefined && this.#parts.policy.order === 'key' && this.#parts.definition?.key !== undefined
   }
 
   async #lookUp(jobs: readonly Job[]): Promise<void> {
-    const again = jobs.filter((job) => this.#mayHaveState(job))
+    const again = jobs.filter((job) => this.#records.mayHaveState(job))
     // A drain does not wait for a ledger that is away: what could not be looked up is given back as it came.
     while (again.length > 0 && this.#phase === 'open') {
       try {
-        const states = await this.#book.read(again)
-        for (const [i, job] of again.entries()) {
-          const state = states[i]
-          // A run that was on when nobody settled it: the process died of it, or with it.
-          job.attempts = state ?? newAttempts()
-          if (state?.started) state.crashes++
-        }
+        await this.#records.read(again)
         break
       } catch {
         await new Promise((resolve) => setTimeout(resolve, 200))
@@ -204,25 +192,14 @@ export class Consumer implements DeliverySink {
 
   #queue(job: Job): void {
     job.state = 'queued'
-    if (job.attempts !== undefined && job.attempts.crashes > 0) {
-      if (this.#suspect) {
-        this.#suspects.push(job)
-        return
-      }
-      this.#suspect = job
-    }
-    this.#ready.push(job)
+    if (this.#suspects.admit(job)) this.#ready.push(job)
   }
 
-  /** A suspect is out of work, for now or for good: the next one's turn. */
   #acquit(job: Job): void {
-    if (this.#suspect !== job) return
-    this.#suspect = undefined
-    while (!this.#suspect && this.#suspects.length > 0) {
-      const next = this.#suspects.shift()!
-      if (next.state === 'queued') this.#queue(next)
-    }
-    if (this.#suspect) this.#pump()
+    const next = this.#suspects.acquit(job)
+    if (!next) return
+    this.#queue(next)
+    this.#pump()
   }
 
   #delay(job: Job, waitMs: number): void {
@@ -279,11 +256,11 @@ export class Consumer implements DeliverySink {
         jobs = jobs.filter((other) => other !== job)
         job.state = 'writing'
         this.#acquit(job)
-        this.#write(this.#giveUp(job, new Error(spent ? state.error : `the process died ${state.crashes} times while it was handled`)))
+        void this.#giveUp(job, new Error(spent ? state.error : `the process died ${state.crashes} times while it was handled`))
         continue
       }
       state.started = true
-      await this.#writeState(job)
+      await this.#records.write(job)
     }
     // Meanwhile a drain may have given some back, or a lease may have been lost.
     jobs = jobs.filter((job) => job.state === 'queued')
@@ -318,7 +295,7 @@ export class Consumer implements DeliverySink {
   #free = (): void => {
     this.#running--
     this.#pump()
-    if (this.#onIdle.length > 0) this.#tellIdle()
+    if (this.#running === 0) for (const resolve of this.#onIdle.splice(0)) resolve()
   }
 
   /** A run ended: `error` undefined = acknowledged. A run that was overtaken (timeout, lost lease) is ignored. */
@@ -338,7 +315,7 @@ export class Consumer implements DeliverySink {
     events.failed(job, group, error)
     if (error instanceof Undecodable || error instanceof Reject) {
       this.#breaker.succeeded()
-      this.#write(this.#giveUp(job, error))
+      void this.#giveUp(job, error)
       return
     }
     const now = Date.now()
@@ -351,7 +328,7 @@ export class Consumer implements DeliverySink {
     state.lastFailureAt = now
     if (counts) state.failures++
     if (state.failures >= this.#parts.policy.attempts) {
-      this.#write(this.#giveUp(job, error))
+      void this.#giveUp(job, error)
       return
     }
     const afterMs = !counts
@@ -361,26 +338,14 @@ export class Consumer implements DeliverySink {
         : backoffMs(this.#parts.policy.backoff, state.failures)
     state.notBefore = now + afterMs
     job.rearm()
-    this.#write(this.#retry(job, afterMs))
-  }
-
-  #write(writing: Promise<void>): void {
-    this.#writing++
-    void writing.finally(() => {
-      this.#writing--
-      this.#tellIdle()
-    })
-  }
-
-  #tellIdle(): void {
-    if (this.#running === 0 && this.#writing === 0) for (const resolve of this.#onIdle.splice(0)) resolve()
+    void this.#retry(job, afterMs)
   }
 
   async #retry(job: Job, afterMs: number): Promise<void> {
     const begun = Date.now()
     // Written before the retry may start: otherwise a crash meanwhile would forget the attempt.
-    await this.#writeState(job)
-    if (!this.#holds(job)) return
+    await this.#records.write(job)
+    if (!this.#records.wants(job)) return
     if (this.#phase !== 'open') this.#release(job)
     else if (job.lane) this.#delay(job, Math.max(0, afterMs - (Date.now() - begun)))
     else {
@@ -389,51 +354,10 @@ export class Consumer implements DeliverySink {
     }
   }
 
-  /** Whether a late write still serves: the message is ours, and the subscription not closed. */
-  #holds(job: Job): boolean {
-    return job.state !== 'gone' && this.#phase !== 'closed'
-  }
-
-  async #writeState(job: Job, remove = false): Promise<void> {
-    for (let waitMs = 50; this.#holds(job); waitMs = Math.min(2000, waitMs * 2)) {
-      try {
-        await this.#book.write(job.storage, job.id, remove ? undefined : job.attempts)
-        if (remove) this.#known.get(job.storage)?.delete(job.id)
-        else this.#known.get(job.storage)?.add(job.id)
-        return
-      } catch (error) {
-        if (error instanceof BusError && error.code === 'closed') return
-        await new Promise((resolve) => setTimeout(resolve, waitMs))
-      }
-    }
-  }
-
   async #giveUp(job: Job, error: unknown): Promise<void> {
-    const { ledger, group, policy, events } = this.#parts
-    const now = Date.now()
-    for (let waitMs = 50; policy.deadLetter && this.#holds(job); waitMs = Math.min(2000, waitMs * 2)) {
-      try {
-        await new DeadLetters(ledger, job.storage, group).add({
-          topic: job.name,
-          messageId: job.id,
-          key: job.key ?? job.message?.key,
-          headers: keepable(job),
-          bytes: job.body,
-          publishedAt: new Date(job.at),
-          attempts: Math.max(1, job.attempts?.failures ?? 1),
-          crashes: job.attempts?.crashes ?? 0,
-          firstFailure: new Date(job.attempts?.firstFailureAt ?? now),
-          lastFailure: new Date(job.attempts?.lastFailureAt ?? now),
-          error: errorText(error),
-          replays: Number(job.headers?.[wire.replays] ?? 0),
-        })
-        break
-      } catch (thrown) {
-        events.warn('a dead letter could not be stored; trying again', thrown)
-        await new Promise((resolve) => setTimeout(resolve, waitMs))
-      }
-    }
-    if (!this.#holds(job)) return
+    const { group, policy, events } = this.#parts
+    if (policy.deadLetter) await this.#records.bury(job, error)
+    if (!this.#records.wants(job)) return
     this.counts.deadLettered++
     events.deadLettered(job, group, error)
     this.#acknowledge(job)
@@ -461,11 +385,14 @@ export class Consumer implements DeliverySink {
     job.timer = undefined
     job.state = 'settling'
     this.counts.released++
-    if (job.attempts?.started) {
-      job.attempts.started = false
-      void this.#writeState(job)
+    const giveBack = (): void => this.#settler.push(job, { kind: 'release', delivery: job.delivery, delayMs: 0 })
+    if (!job.attempts?.started) {
+      giveBack()
+      return
     }
-    this.#settler.push(job, { kind: 'release', delivery: job.delivery, delayMs: 0 })
+    // Before somebody else reads it: what was given back did not die.
+    job.attempts.started = false
+    void this.#records.write(job).then(giveBack)
   }
 
   #settled = (job: Job, kind: Settlement['kind'], result: SettleResult): void => {
@@ -475,7 +402,7 @@ export class Consumer implements DeliverySink {
     }
     if (result === 'lost') this.counts.lost++
     // Only now: a death before the acknowledgement was through would have given a message without a past.
-    else if (kind === 'ack' && job.attempts && (job.attempts.failures > 0 || job.attempts.started)) void this.#writeState(job, true)
+    else if (kind === 'ack' && job.attempts && (job.attempts.failures > 0 || job.attempts.started)) this.#records.remove(job)
     this.#forget(job)
   }
 
@@ -491,11 +418,7 @@ export class Consumer implements DeliverySink {
   }
 
   assigned(): void {
-    for (const storage of this.#known.keys())
-      void this.#book.known(storage).then(
-        (ids) => this.#known.set(storage, ids),
-        () => {},
-      )
+    this.#records.learnAgain().catch((error) => this.#parts.events.warn('attempts could not be looked up', error))
   }
 
   revoked(scope: string): void {
@@ -553,31 +476,37 @@ export class Consumer implements DeliverySink {
     await this.#intake
     this.#ready.length = 0
     for (const job of this.#hand.all()) if (job.state === 'queued' || job.state === 'parked' || job.state === 'delayed') this.#release(job)
-    if (this.#running > 0 || this.#writing > 0) {
-      let timer: NodeJS.Timeout | undefined
-      const deadline = new Promise<void>((resolve) => {
-        timer = setTimeout(resolve, deadlineMs)
-      })
-      await Promise.race([new Promise<void>((resolve) => this.#onIdle.push(resolve)), deadline])
-      clearTimeout(timer)
-    }
+    await within(deadlineMs, this.#finish())
     for (const job of this.#hand.all()) {
       if (job.state !== 'running') continue
       job.run++
       job.abort(new BusError('aborted', 'the bus is closing and the deadline for handlers has passed'))
       this.#release(job)
     }
+    await within(lastWritesMs, this.#records.idle())
     await this.#settler.idle()
     this.#settler.end()
     clearInterval(this.#extendTimer)
     this.#phase = 'closed'
+    this.#records.close()
     await this.#engine?.close()
+  }
+
+  /** Until no handler runs, and what they left is written. */
+  async #finish(): Promise<void> {
+    while (this.#running > 0 || this.#records.busy)
+      await (this.#running > 0 ? new Promise<void>((resolve) => this.#onIdle.push(resolve)) : this.#records.idle())
   }
 }
 
-/** The headers that a dead letter keeps: the message's own, and the claim check of its body. */
-function keepable(job: Job) {
-  const blob = job.headers?.[wire.blob]
-  const own = visibleHeaders(job.headers)
-  return blob === undefined ? own : { ...own, [wire.blob]: blob }
+/** Waits no longer than that. */
+async function within(ms: number, action: Promise<void>): Promise<void> {
+  let timer: NodeJS.Timeout | undefined
+  await Promise.race([
+    action,
+    new Promise((resolve) => {
+      timer = setTimeout(resolve, ms)
+    }),
+  ])
+  clearTimeout(timer)
 }
