@@ -71,10 +71,18 @@ export class DeadLetterDesk {
   }
 
   /** Deletes them. Resolves to how many there were. */
-  async discard(which: readonly string[] | DeadLetterFilter): Promise<number> {
+  async discard(which: readonly string[] | DeadLetterFilter, onProgress?: (done: number) => void): Promise<number> {
     let done = 0
-    for await (const letters of this.#pages(which)) done += await this.#shelf.discard(letters.map((letter) => letter.id))
+    for await (const letters of this.#pages(which)) {
+      done += await this.#shelf.discard(letters.map((letter) => letter.id))
+      onProgress?.(done)
+    }
     return done
+  }
+
+  /** Those that `replay` or `discard` would take, one by one; a body that is stored aside is not fetched. */
+  async *find(which: readonly string[] | DeadLetterFilter): AsyncGenerator<DeadLetterView> {
+    for await (const letters of this.#pages(which)) for (const letter of letters) yield view(letter)
   }
 
   /** All of them, one by one. */
@@ -84,8 +92,9 @@ export class DeadLetterDesk {
 
   async *#pages(which: readonly string[] | DeadLetterFilter): AsyncGenerator<DeadLetter[]> {
     if (Array.isArray(which)) {
-      for (let i = 0; i < which.length; i += pageSize)
-        yield await Promise.all(which.slice(i, i + pageSize).map((id) => this.#shelf.get(id)))
+      // An id that is given twice is one letter all the same.
+      const ids = [...new Set(which as readonly string[])]
+      for (let i = 0; i < ids.length; i += pageSize) yield await Promise.all(ids.slice(i, i + pageSize).map((id) => this.#shelf.get(id)))
       return
     }
     const fits = filterOf(which as DeadLetterFilter)

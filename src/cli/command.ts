@@ -1,6 +1,8 @@
 import type { Command } from 'commander'
-import { type Bus, connect } from '../bus.ts'
+import type { StoredTopics } from '../admin/stored-topics.ts'
+import type { Bus, ConnectOptions } from '../bus.ts'
 import { BusError } from '../errors.ts'
+import { mustExist } from './store-folder.ts'
 
 /** What every command is given besides its own options. */
 export interface Common {
@@ -21,13 +23,30 @@ export function optionsOf<T>(command: Command): T & Common {
   return command.optsWithGlobals() as T & Common
 }
 
-export async function withBus(options: Common, action: (bus: Bus) => Promise<void>): Promise<void> {
-  const bus = await connect(options.url)
+/** The bus is loaded only when a command needs it: help comes without. */
+export async function open(url: string, options: ConnectOptions = {}): Promise<Bus> {
+  const { connect } = await import('../bus.ts')
+  return connect(url, options)
+}
+
+export async function storedTopics(bus: Bus): Promise<StoredTopics> {
+  const { StoredTopics } = await import('../admin/stored-topics.ts')
+  return new StoredTopics(bus.admin)
+}
+
+export async function withBus(options: Common, action: (bus: Bus, stored: StoredTopics) => Promise<void>): Promise<void> {
+  const bus = await open(options.url)
   try {
-    await action(bus)
+    await action(bus, await storedTopics(bus))
   } finally {
     await bus.close()
   }
+}
+
+/** For commands that only look or tidy up: a mistyped folder must not become an empty store. @throws BusError `not_found` */
+export async function withStored(options: Common, action: (bus: Bus, stored: StoredTopics) => Promise<void>): Promise<void> {
+  mustExist(options.url)
+  await withBus(options, action)
 }
 
 /** @throws BusError `invalid_argument` */

@@ -1,13 +1,17 @@
 import type { Command } from 'commander'
 import type { DeadLetterDesk, DeadLetterFilter, DeadLetterView } from '../admin/dead-letter-desk.ts'
+import { placeOrTime } from '../admin/place.ts'
 import { BusError } from '../errors.ts'
-import { add, type Common, optionsOf, whole, withBus } from './command.ts'
+import { add, type Common, optionsOf, whole, withStored } from './command.ts'
 import { bodyView, done, progress, table } from './output.ts'
 
 interface Choice extends Common {
   readonly all?: boolean
   readonly key?: string
   readonly error?: string
+  readonly since?: string
+  readonly until?: string
+  readonly dryRun?: boolean
 }
 
 export function addDlq(program: Command): void {
@@ -30,7 +34,13 @@ function on(parent: Command, name: string, description: string, ends: readonly [
     .argument('<group>')
     .action((topic: string, group: string, ...rest: unknown[]) => {
       const options = optionsOf(rest.at(-1) as Command)
-      return withBus(options, (bus) => action(bus.admin.deadLetters(topic, group), rest.slice(0, -2), options))
+      return withStored(options, async (bus, stored) => {
+        const storage = await stored.storage(topic)
+        const desk = bus.admin.deadLetters(storage, group)
+        // A mistyped group must not pass for one without dead letters; those of a deleted group stay.
+        if ((await desk.count()) === 0) await bus.admin.group(storage, group)
+        await action(desk, rest.slice(0, -2), options)
+      })
     })
 }
 
@@ -40,23 +50,37 @@ function choosing(command: Command): Command {
     .option('--all', 'every one')
     .option('--key <key>', 'those with this key')
     .option('--error <text>', 'those whose error holds this text')
+    .option('--since <time>', 'those that failed last at or after it (ISO 8601)')
+    .option('--until <time>', 'those that failed last at or before it')
+    .option('--dry-run', 'only list them')
 }
 
 /** Nothing chosen is refused: a forgotten id must not mean all of them. */
-function chosen(ids: readonly string[], { all, key, error }: Choice): readonly string[] | DeadLetterFilter {
-  const filter = { ...(key === undefined ? {} : { key }), ...(error === undefined ? {} : { error }) }
+function chosen(ids: readonly string[], { all, key, error, since, until }: Choice): readonly string[] | DeadLetterFilter {
+  const given = { key, error, since: timeOf(since, '--since'), until: timeOf(until, '--until') }
+  const filter = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)) as DeadLetterFilter
   const filtered = Object.keys(filter).length > 0
-  if (ids.length > 0 && (filtered || all)) throw new BusError('invalid_argument', 'give ids, or --all, --key and --error, not both')
+  if (ids.length > 0 && (filtered || all)) throw new BusError('invalid_argument', 'give ids, or --all or a filter, not both')
   if (ids.length > 0) return ids
-  if (!filtered && !all) throw new BusError('invalid_argument', 'say which: ids, --key, --error, or --all')
+  if (!filtered && !all) throw new BusError('invalid_argument', 'say which: ids, --key, --error, --since, --until, or --all')
   return filter
+}
+
+function timeOf(text: string | undefined, name: string): Date | undefined {
+  if (text === undefined) return undefined
+  const time = placeOrTime(text, name)
+  if (time instanceof Date) return time
+  throw new BusError('invalid_argument', `${name} '${text}' is no time (ISO 8601)`)
 }
 
 const list: Action = async (desk, _rest, options: Common & { limit: string; after?: string }) => {
   const limit = whole(options.limit, '--limit', 1, 100_000)
   const letters = await desk.list({ limit, ...(options.after === undefined ? {} : { after: options.after }) })
-  const rows = letters.map(({ id, topic, key, attempts, lastFailure, error }) => ({ id, topic, key, attempts, lastFailure, error }))
-  table(rows, options.json)
+  table(letters.map(rowOf), options.json)
+}
+
+function rowOf({ id, topic, key, attempts, lastFailure, error }: DeadLetterView) {
+  return { id, topic, key, attempts, lastFailure, error }
 }
 
 const show: Action = async (desk, [id], options: Common) => {
@@ -64,18 +88,35 @@ const show: Action = async (desk, [id], options: Common) => {
 }
 
 const replay: Action = async (desk, [ids], options: Choice) => {
-  const replayed = await desk.replay(chosen(ids as string[], options), (count) => progress(`${count} replayed`))
+  const which = chosen(ids as string[], options)
+  if (options.dryRun) return preview(desk, which, 'replayed', options)
+  const replayed = await desk.replay(which, (count) => progress(`${count} replayed`))
   progress('')
   done({ replayed }, `${replayed} replayed`, options.json)
 }
 
 const discard: Action = async (desk, [ids], options: Choice) => {
-  const discarded = await desk.discard(chosen(ids as string[], options))
+  const which = chosen(ids as string[], options)
+  if (options.dryRun) return preview(desk, which, 'discarded', options)
+  const discarded = await desk.discard(which, (count) => progress(`${count} discarded`))
+  progress('')
   done({ discarded }, `${discarded} discarded`, options.json)
 }
 
+async function preview(desk: DeadLetterDesk, which: readonly string[] | DeadLetterFilter, what: string, options: Choice): Promise<void> {
+  const rows = []
+  for await (const letter of desk.find(which)) rows.push(rowOf(letter))
+  table(rows, options.json)
+  if (!options.json) process.stderr.write(`${rows.length} would be ${what}\n`)
+}
+
 const exportAll: Action = async (desk) => {
-  for await (const letter of desk.export()) process.stdout.write(`${JSON.stringify(view(letter))}\n`)
+  let count = 0
+  for await (const letter of desk.export()) {
+    process.stdout.write(`${JSON.stringify(view(letter))}\n`)
+    if (++count % 100 === 0) progress(`${count} exported`)
+  }
+  progress('')
 }
 
 function view({ bytes: _, ...letter }: DeadLetterView) {

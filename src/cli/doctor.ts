@@ -1,8 +1,8 @@
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 import type { Command } from 'commander'
-import { type Bus, connect } from '../bus.ts'
+import type { Bus } from '../bus.ts'
 import { newId } from '../message/id.ts'
-import { add, type Common, optionsOf } from './command.ts'
+import { add, type Common, open, optionsOf } from './command.ts'
 import { paint, table } from './output.ts'
 import { checkStore } from './store-check.ts'
 
@@ -39,7 +39,7 @@ async function doctor(options: Common): Promise<void> {
   await attempt('store', () => checkStore(options.url))
   let bus: Bus | undefined
   await attempt('connect', async () => {
-    bus = await connect(options.url)
+    bus = await open(options.url)
     const { engine, capabilities, ledger } = bus.status()
     return `${engine}, durability: ${capabilities.durability}, ledger: ${ledger}`
   })

@@ -34,7 +34,7 @@ for (const add of [addServe, addPub, addSub, addTopics, addGroups, addDlq, addDo
 // Whoever reads us may stop reading (`| head`): that is an end, not a failure.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code === 'EPIPE') process.exit(0)
-  throw error
+  fail(error)
 })
 
 try {

@@ -1,7 +1,7 @@
 import { styleText } from 'node:util'
 import { BusError, errorTable, toBusError } from '../errors.ts'
 
-/** Rows under their names: a table for people, a JSON array for programs. */
+/** Rows under their names: a table on a terminal, columns parted by tabs in a pipe, a JSON array with --json. */
 export function table(rows: readonly Record<string, unknown>[], json = false): void {
   if (json) {
     process.stdout.write(`${JSON.stringify(rows)}\n`)
@@ -13,6 +13,10 @@ export function table(rows: readonly Record<string, unknown>[], json = false): v
   }
   const names = Object.keys(rows[0]!)
   const cells = rows.map((row) => names.map((name) => show(row[name])))
+  if (!process.stdout.isTTY) {
+    process.stdout.write(`${[names, ...cells].map((row) => row.join('\t')).join('\n')}\n`)
+    return
+  }
   const widths = names.map((name, i) => Math.max(name.length, ...cells.map((row) => row[i]!.length)))
   const line = (row: readonly string[]): string =>
     row
@@ -52,12 +56,16 @@ export function fail(thrown: unknown): never {
   process.exit(errorTable[error.code].exit)
 }
 
+const echoMs = 250
+
 /** Calls back at the first Ctrl-C or SIGTERM; a second one ends the process at once. */
 export function onStop(stop: () => Promise<void>): void {
-  let stopping = false
+  let stoppedAt: number | undefined
   const handle = (): void => {
-    if (stopping) process.exit(130)
-    stopping = true
+    // One Ctrl-C may come twice: from the terminal, and from npm, which passes it on.
+    if (stoppedAt !== undefined && performance.now() - stoppedAt < echoMs) return
+    if (stoppedAt !== undefined) process.exit(130)
+    stoppedAt = performance.now()
     process.stderr.write('draining… (once more to quit at once)\n')
     stop().then(() => process.exit(0), fail)
   }

@@ -5,6 +5,8 @@ import { BusError } from '../errors.ts'
 import type { Duration } from '../message/duration.ts'
 import type { PublishOptions } from '../publish/encode.ts'
 import type { Receipt } from '../publish/receipt.ts'
+import { checkName } from '../topic/name.ts'
+import type { PublishTopic } from '../topic/resolve.ts'
 import { add, type Common, optionsOf, withBus } from './command.ts'
 import { parseJson, progress } from './output.ts'
 
@@ -52,14 +54,19 @@ async function pub(topic: string, body: string | undefined, options: PubOptions)
   if (body !== undefined && options.raw) throw new BusError('invalid_argument', '--raw reads standard input; give no body')
   const how = publishOptions(options)
   const parsed = body === undefined ? undefined : parseJson(body, 'the body')
-  await withBus(options, async (bus) => {
+  if (body === undefined && !options.raw && how.id !== undefined)
+    throw new BusError('invalid_argument', 'one --id cannot name many lines; give the body as an argument, or --raw')
+  // Before a store is made: a refusal leaves nothing behind.
+  checkName(topic)
+  await withBus(options, async (bus, stored) => {
+    const place = await stored.place(topic)
     const report = (receipt: Receipt): void => {
       if (options.json) process.stdout.write(`${JSON.stringify(receipt)}\n`)
     }
     let sent = 1
-    if (body !== undefined) report(await bus.publish(topic, parsed, how))
-    else if (options.raw) report(await bus.publish(topic, await readAll(), how))
-    else sent = await publishLines(bus, topic, how, report)
+    if (body !== undefined) report(await bus.publish(place, parsed, how))
+    else if (options.raw) report(await bus.publish(place, await readAll(), how))
+    else sent = await publishLines(bus, place, how, report)
     if (!options.json) process.stderr.write(`${sent} published to ${topic}\n`)
   })
 }
@@ -71,9 +78,7 @@ async function readAll(): Promise<Uint8Array> {
 }
 
 /** A batch at a time, so that any length of input passes through. Returns how many were stored. */
-async function publishLines(bus: Bus, topic: string, how: PublishOptions, report: (receipt: Receipt) => void): Promise<number> {
-  if (how.id !== undefined)
-    throw new BusError('invalid_argument', 'one --id cannot name many lines; give the body as an argument, or --raw')
+async function publishLines(bus: Bus, topic: PublishTopic, how: PublishOptions, report: (receipt: Receipt) => void): Promise<number> {
   if (process.stdin.isTTY) process.stderr.write('one JSON body a line; Ctrl-D ends\n')
   let sent = 0
   let line = 0

@@ -1,11 +1,10 @@
 import { readFileSync } from 'node:fs'
-import { resolve } from 'node:path'
 import { type Command, Option } from 'commander'
-import { connect } from '../bus.ts'
 import { BusError } from '../errors.ts'
 import { createLogger, withoutCredentials } from '../gateway/logger.ts'
-import { add, type Common, optionsOf, whole } from './command.ts'
+import { add, type Common, open, optionsOf, whole } from './command.ts'
 import { onStop, paint } from './output.ts'
+import { folderOf } from './store-folder.ts'
 
 interface ServeOptions extends Common {
   readonly port: string
@@ -14,6 +13,7 @@ interface ServeOptions extends Common {
   readonly logFormat: string
   readonly logFile?: string
   readonly maxBody: string
+  readonly allowOrigin?: readonly string[]
 }
 
 export function addServe(program: Command): void {
@@ -22,13 +22,20 @@ export function addServe(program: Command): void {
     .addOption(new Option('--host <host>', 'address to bind; beyond loopback a token is needed').env('COZEBUS_HOST').default('127.0.0.1'))
     .option('--log-level <level>', 'error, warn, info or debug (each request)', 'warn')
     .option('--log-format <format>', 'text or json', 'text')
-    .option('--log-file <file>', 'where logs go (appended); default standard error')
+    .option('--log-file <file>', 'where logs go (appended, opened again at SIGHUP); default standard error')
     .option('--max-body <bytes>', 'largest request', String(8 * 1024 * 1024))
+    .option('--allow-origin <origin>', 'pages of this origin may call, for example http://localhost:3000; may be repeated', collect)
     .addHelpText(
       'after',
       '\nCOZEBUS_TOKEN, or the file that COZEBUS_TOKEN_FILE names, holds the token that callers send as Authorization: Bearer.',
     )
     .action((_options, command: Command) => serve(optionsOf<ServeOptions>(command)))
+}
+
+function collect(origin: string, all: readonly string[] = []): string[] {
+  if (!URL.canParse(origin) || new URL(origin).origin !== origin)
+    throw new BusError('invalid_argument', `--allow-origin must be an origin like http://localhost:3000, not '${origin}'`)
+  return [...all, origin]
 }
 
 /** The token comes by the environment or a file only: arguments can be read by everybody on the machine. */
@@ -56,11 +63,15 @@ async function serve(options: ServeOptions): Promise<void> {
   // Before a store is made: a refusal leaves nothing behind.
   mustBeGuarded(options.host, token)
   const logger = createLogger({ level: options.logLevel, format: options.logFormat, file: options.logFile })
-  const bus = await connect(options.url, { publish: { onError: (error) => logger.log('error', error.message, { code: error.code }) } })
+  const bus = await open(options.url, { publish: { onError: (error) => logger.log('error', error.message, { code: error.code }) } })
   try {
-    const server = await startServer(bus, { port, host: options.host, token, maxBodyBytes, logger })
-    hello(server.url, options.url, token !== undefined)
+    const origins = options.allowOrigin ?? []
+    const server = await startServer(bus, { port, host: options.host, token, maxBodyBytes, logger, origins })
+    if (options.json)
+      process.stdout.write(`${JSON.stringify({ url: server.url, store: placeOf(options.url), token: token !== undefined })}\n`)
+    else hello(server.url, options.url, token !== undefined)
     logger.log('info', 'listening', { url: server.url, store: placeOf(options.url) })
+    if (options.logFile !== undefined) process.on('SIGHUP', () => logger.reopen())
     onStop(async () => {
       logger.log('info', 'draining')
       await server.close()
@@ -87,5 +98,5 @@ function hello(base: string, url: string, guarded: boolean): void {
 /** Where messages are kept, as a person would look for it. */
 function placeOf(url: string): string {
   if (url.startsWith('memory:')) return 'memory, gone when this ends'
-  return url.startsWith('file:') ? resolve(url.slice('file:'.length).replace(/^\/\/(?=\/)/, '')) : withoutCredentials(url)
+  return folderOf(url) ?? withoutCredentials(url)
 }

@@ -1,12 +1,13 @@
 import { access, constants, statfs } from 'node:fs/promises'
-import { dirname, resolve } from 'node:path'
+import { dirname } from 'node:path'
+import { folderOf } from './store-folder.ts'
 
 const leastFreeBytes = 100 * 1024 * 1024
 
 /** Whether the folder of an embedded store can be read and written, and has room; says so where there is none to check. */
 export async function checkStore(url: string): Promise<string> {
-  if (!url.startsWith('file:')) return 'not a folder; nothing to check'
-  const dir = resolve(url.slice('file:'.length).replace(/^\/\/(?=\/)/, ''))
+  const dir = folderOf(url)
+  if (dir === undefined) return 'not a folder; nothing to check'
   const there = await nearest(dir)
   try {
     await access(there, constants.R_OK | constants.W_OK | constants.X_OK)

@@ -1,16 +1,18 @@
-import { type Command, Option } from 'commander'
-import { connect } from '../bus.ts'
+import type { Command } from 'commander'
+import { placeOrTime } from '../admin/place.ts'
 import type { DeliveryContext, Message } from '../deliver/message.ts'
 import { BusError } from '../errors.ts'
-import { add, type Common, optionsOf, whole } from './command.ts'
+import { checkPattern } from '../topic/name.ts'
+import { add, type Common, open, optionsOf, storedTopics, whole } from './command.ts'
 import { execute } from './execute.ts'
-import { bodyView, onStop, paint } from './output.ts'
+import { onStop } from './output.ts'
+import { printMessage } from './print-message.ts'
 
 interface SubOptions extends Common {
   readonly group?: string
   readonly exec?: string
   readonly limit?: string
-  readonly from?: 'earliest' | 'new'
+  readonly from?: string
   readonly concurrency: string
 }
 
@@ -22,21 +24,19 @@ export function addSub(program: Command): void {
       '--exec <command>',
       "run a command a message, body on standard input; exit code 0 acknowledges, others retry (group 'cli' without --group)",
     )
-    .option('--limit <n>', 'end after n messages')
-    .addOption(new Option('--from <where>', 'where a new group begins; default earliest').choices(['earliest', 'new']))
+    .option('-n, --limit <n>', 'end after n messages')
+    .option('--from <where>', 'where a new group begins: earliest (default), new, or a time (ISO 8601)')
     .option('--concurrency <n>', 'messages at once in a group', '8')
     .addHelpText('after', '\nA command finds COZEBUS_ID, _TOPIC, _KEY, _ATTEMPT, _PUBLISHED_AT and _HEADERS (JSON) in its environment.')
     .action((topic: string, _options, command: Command) => sub(topic, optionsOf<SubOptions>(command)))
 }
 
-function print(message: Message, json: boolean): void {
-  const { id, topic, key, headers, publishedAt } = message
-  const body = bodyView(message.body)
-  process.stdout.write(
-    json
-      ? `${JSON.stringify({ id, topic, key, headers, publishedAt, body })}\n`
-      : `${paint('dim', `${publishedAt.toISOString()} ${topic}${key === undefined ? '' : ` [${key}]`}`)} ${JSON.stringify(body)}\n`,
-  )
+/** @throws BusError `invalid_argument` */
+function beginning(from: string | undefined): { from?: 'earliest' | 'new' | Date } {
+  if (from === undefined) return {}
+  const place = placeOrTime(from, '--from')
+  if (place === 'earliest' || place === 'new' || place instanceof Date) return { from: place }
+  throw new BusError('invalid_argument', `--from must be earliest, new or a time (ISO 8601), not '${from}'`)
 }
 
 /** Follows a topic live, or works for a group. Ends at the limit, or drains at Ctrl-C. */
@@ -46,18 +46,21 @@ async function sub(topic: string, options: SubOptions): Promise<void> {
   const group = options.group ?? (options.exec ? 'cli' : undefined)
   if (group === undefined && options.from !== undefined)
     throw new BusError('invalid_argument', '--from is for a group; without one only what comes from now on is shown')
+  const where = beginning(options.from)
+  checkPattern(topic)
   const { handle, ended } = counted(limit, async (message, delivery) => {
     if (options.exec) await execute(options.exec, message, delivery?.attempt ?? 1, delivery?.signal)
-    else print(message, options.json ?? false)
+    else printMessage(message, options.json ?? false)
   })
-  const bus = await connect(options.url)
+  const bus = await open(options.url)
+  const stored = await storedTopics(bus)
   // A live subscription holds nothing open by itself.
   const alive = setInterval(() => {}, 60_000)
   try {
     const work =
       group === undefined
         ? await bus.subscribe(topic, (message) => handle(message))
-        : await bus.subscribe(topic, { group, concurrency, ...(options.from ? { from: options.from } : {}) }, handle)
+        : await bus.subscribe(await stored.place(topic), { group, concurrency, ...where }, handle)
     onStop(() => bus.close())
     if (process.stderr.isTTY)
       process.stderr.write(`${group === undefined ? 'following' : `group ${group} works on`} ${topic}; Ctrl-C ends\n`)

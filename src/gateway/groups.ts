@@ -1,6 +1,7 @@
 import type { Context } from 'hono'
+import { placeOrTime } from '../admin/place.ts'
 import { BusError } from '../errors.ts'
-import { fields, groupOf, placeOrTime, textOr, topicOf } from './input.ts'
+import { fields, groupOf, textOr, topicOf } from './input.ts'
 import { ok, type Route, type Scope } from './route.ts'
 import { count, flag, list, object, text } from './schemas.ts'
 
@@ -81,7 +82,7 @@ export const groupRoutes: readonly Route[] = [
       const to = textOr((await fields(c))['to'], 'to', undefined)
       if (!to) throw new BusError('invalid_argument', "give { to: 'earliest' | 'new' | a position | a time }")
       const { storage, group } = await find(scope, c)
-      await scope.bus.admin.reset(storage, group, { to: placeOrTime(to) })
+      await scope.bus.admin.reset(storage, group, { to: placeOrTime(to, 'to') })
       return c.json({ reset: to })
     },
   },

@@ -9,14 +9,6 @@ export function groupOf(c: Context): string {
   return c.req.param('group')!
 }
 
-/** `earliest`, `new` or a position as they are; a time in ISO 8601 as a date. @throws BusError `invalid_argument` */
-export function placeOrTime(source: string): string | Date {
-  if (!/^\d{4}-\d\d/.test(source)) return source
-  const date = new Date(source)
-  if (Number.isNaN(date.getTime())) throw new BusError('invalid_argument', `'${source}' is no time (ISO 8601)`)
-  return date
-}
-
 /** @throws BusError `invalid_argument` */
 export function whole(value: unknown, name: string, least: number, most: number, otherwise: number): number {
   if (value === undefined) return otherwise

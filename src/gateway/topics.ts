@@ -1,4 +1,5 @@
-import { placeOrTime, topicOf, whole } from './input.ts'
+import { placeOrTime } from '../admin/place.ts'
+import { topicOf, whole } from './input.ts'
 import { ok, type Route } from './route.ts'
 import { count, list, messageFields, object, pageLimit, text } from './schemas.ts'
 import { messageView } from './views.ts'
@@ -35,7 +36,7 @@ export const topicRoutes: readonly Route[] = [
     replies: ok('A page; the next one begins at next', object({ messages: list(stored), next: text })),
     handle: async ({ bus, stored }, c) => {
       const limit = whole(c.req.query('limit'), 'limit', 1, 1000, 50)
-      const from = placeOrTime(c.req.query('from') ?? 'start')
+      const from = placeOrTime(c.req.query('from') ?? 'start', 'from')
       const topic = topicOf(c)
       const storage = await stored.storage(topic)
       const page = await bus.admin.browse(storage, { from, limit })
