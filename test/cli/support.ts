@@ -3,7 +3,7 @@ import { mkdtempSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterAll, expect } from 'vitest'
+import { afterAll, expect, vi } from 'vitest'
 
 export interface Ran {
   readonly code: number | null
@@ -34,6 +34,8 @@ const main = join(import.meta.dirname, '../../src/cli/main.ts')
 
 /** The CLI as a child process, in a folder of its own, which is gone after the file's tests with whatever still runs. */
 export function shell(): Shell {
+  // Each command is a process; a busy machine takes a second to start one.
+  vi.setConfig({ testTimeout: 120_000 })
   const dir = mkdtempSync(join(tmpdir(), 'cozebus-cli-'))
   const url = `file:${dir}/store`
   const alive = new Set<ChildProcess>()
