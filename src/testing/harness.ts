@@ -9,7 +9,7 @@ import type { Ledger } from '../ledger/ledger.ts'
 import { newId } from '../message/id.ts'
 import type { PublishTopic, ReadTopic } from '../topic/resolve.ts'
 import { digest, digestOf, History } from './history.ts'
-import { outgoing, Seat } from './seat.ts'
+import { outgoing, Seat, type SeatOptions } from './seat.ts'
 
 /** What is under test: how to connect to one broker, again and again. */
 export interface Subject {
@@ -75,7 +75,7 @@ export class Harness {
   }
 
   /** Joins a group by hand. */
-  async seat(engine: Engine, options: Parameters<typeof Seat.take>[2] = {}, storage = this.topic): Promise<Seat> {
+  async seat(engine: Engine, options: SeatOptions = {}, storage = this.topic): Promise<Seat> {
     const seat = await Seat.take(engine, storage, options)
     this.#seats.add(seat)
     return seat

@@ -11,6 +11,8 @@ import type {
 } from '../engines/engine.ts'
 import { newId } from '../message/id.ts'
 
+export type SeatOptions = Partial<SubscriptionSpec> & Partial<Pick<Source, 'filter' | 'from'>>
+
 /** A member of a group that a case drives by hand, without the core: it sees what the engine itself does. */
 export class Seat implements DeliverySink {
   readonly deliveries: Delivery[] = []
@@ -18,11 +20,7 @@ export class Seat implements DeliverySink {
   readonly lostOnes = new Set<Delivery>()
   #subscription!: EngineSubscription
 
-  static async take(
-    engine: Engine,
-    storage: string,
-    { group = 'g', filter, from = 'earliest', ...rest }: Partial<SubscriptionSpec> & Partial<Pick<Source, 'filter' | 'from'>> = {},
-  ): Promise<Seat> {
+  static async take(engine: Engine, storage: string, { group = 'g', filter, from = 'earliest', ...rest }: SeatOptions = {}): Promise<Seat> {
     const seat = new Seat()
     const spec: SubscriptionSpec = {
       group,
@@ -74,6 +72,10 @@ export class Seat implements DeliverySink {
 
   extend(delivery: Delivery, leaseMs: number): Promise<readonly SettleResult[]> {
     return this.settle([{ kind: 'extend', delivery, leaseMs }])
+  }
+
+  add(source: Source): Promise<void> {
+    return this.#subscription.add(source)
   }
 
   stop(): Promise<void> {

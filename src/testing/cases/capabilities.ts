@@ -96,6 +96,21 @@ export const capabilities: readonly Case[] = [
     },
   },
   {
+    rule: 'R8',
+    name: 'while the broker is away health says so, and says when it is back',
+    skip: (_capabilities, _engine, subject) => (subject.restart ? undefined : 'this broker cannot be restarted here'),
+    async run(h) {
+      const bus = await h.bus()
+      ok((await bus.health()).ok, 'it is not well to begin with')
+      const told: boolean[] = []
+      h.engineOf(bus).onHealth((health) => void told.push(health.ok))
+      await h.subject.restart!()
+      await h.until('loss and return are told', () => told.includes(false) && told.at(-1) === true)
+      ok((await bus.health()).ok, 'the bus does not know that it is back')
+      await bus.publish(h.topic, {})
+    },
+  },
+  {
     rule: 'R10',
     name: 'the ledger keeps records: in key order, in pages, with their bytes, and tells what changes',
     async run(h) {

@@ -147,6 +147,55 @@ export const contractDelivering: readonly Case[] = [
   },
   {
     rule: 'R6',
+    name: 'engine: storages that share lanes share their keys: one is with one member in all of them',
+    skip: ({ ordering }) => (ordering === 'group' ? undefined : 'the engine keeps no order across members'),
+    async run(h) {
+      const [a, b] = [await h.engine(), await h.engine()]
+      const storages = [`${h.topic}.one`, `${h.topic}.two`]
+      const sources = storages.map((storage) => ({ storage, filter: undefined, lanes: storages[0]!, from: 'earliest' as const }))
+      const seats = [await h.seat(a, { order: 'key', sources }), await h.seat(b, { order: 'key', sources })]
+      for (const seat of seats) seat.grant(1000)
+      for (let i = 0; i < 40; i++) await h.send(a, [`${i}`], { storage: storages[i % 2]!, name: storages[i % 2]!, key: `k${(i >> 1) % 5}` })
+      await h.until('all are delivered', () => new Set(seats.flatMap((seat) => seat.texts)).size === 40)
+      for (let key = 0; key < 5; key++) {
+        const hands = seats.filter((seat) => seat.deliveries.some((one) => one.key === `k${key}` && !seat.lostOnes.has(one)))
+        equal(hands.length, 1, `members that have the key k${key}`)
+      }
+    },
+  },
+  {
+    rule: 'R3',
+    name: 'engine: a group begins where it was told to, and a member takes in one more storage',
+    skip: ({ history }) => (history ? undefined : 'the engine keeps no history to begin in'),
+    async run(h) {
+      const engine = await h.engine()
+      await h.send(engine, ['old'])
+      await h.quiet(400)
+      const timeMs = Date.now() - 200
+      await h.send(engine, ['recent'])
+      const begun = {
+        earliest: await h.seat(engine, { group: 'earliest' }),
+        new: await h.seat(engine, { group: 'new', from: 'new' }),
+        time: await h.seat(engine, { group: 'time', from: { timeMs } }),
+      }
+      for (const seat of Object.values(begun)) seat.grant(100)
+      await h.send(engine, ['next'])
+      await h.until('each has the next one', () => Object.values(begun).every((seat) => seat.texts.includes('next')))
+      await h.quiet()
+      equal(
+        Object.values(begun).map((seat) => seat.texts.sort()),
+        [['next', 'old', 'recent'], ['next'], ['next', 'recent']],
+        'from the earliest, from now, from a time',
+      )
+      const more = `${h.topic}.more`
+      await h.send(engine, ['more'], { storage: more, name: more })
+      await begun.new.add({ storage: more, filter: undefined, lanes: more, from: 'earliest' })
+      await h.until('the storage that was added is read', () => begun.new.texts.includes('more'))
+      equal(begun.new.deliveries.find((delivery) => delivery.storage === more)?.name, more, 'name')
+    },
+  },
+  {
+    rule: 'R6',
     name: 'engine: an order across members that it does not keep is refused as unsupported',
     skip: ({ ordering }) => (ordering === 'group' ? 'the engine keeps order across members' : undefined),
     async run(h) {

@@ -15,7 +15,6 @@ export class Connection {
   #flights: Flight[] = []
   #listeners = new Set<(health: EngineHealth) => void>()
   #idle: (() => void)[] = []
-  #odd = false
   // Keeps the process running as a socket would; the timers of the broker do not, for they are not of this process.
   readonly #socket = setInterval(() => {}, 2 ** 30)
   readonly #store: Store
@@ -52,7 +51,7 @@ export class Connection {
     return this.#flights.length === 0 ? Promise.resolve() : new Promise((resolve) => this.#idle.push(resolve))
   }
 
-  /** The broker's answers are lost, and half of what was on its way. */
+  /** The broker's answers are lost, and the second half of what was on its way. */
   cut(detail: string): void {
     if (this.#state !== 'open') return
     this.#state = 'cut'
@@ -83,12 +82,14 @@ export class Connection {
     for (const resolve of this.#idle.splice(0)) resolve()
   }
 
+  // A connection carries messages in order: what was behind the place where it broke has not arrived.
   #loseFlights(): void {
-    for (const { batch, resolve } of this.#flights.splice(0)) {
+    const flights = this.#flights.splice(0)
+    let arrived = Math.ceil(flights.reduce((sum, { batch }) => sum + batch.length, 0) / 2)
+    for (const { batch, resolve } of flights) {
       resolve(
         batch.map((message) => {
-          this.#odd = !this.#odd
-          if (this.#odd) this.#store(message)
+          if (arrived-- > 0) this.#store(message)
           return { ok: false, error: new BusError('publish_unknown', 'the connection broke before the broker answered') }
         }),
       )

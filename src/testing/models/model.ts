@@ -5,8 +5,8 @@ import { newId } from '../../message/id.ts'
 export interface ModelBroker {
   connect(): Promise<Engine>
   /**
-   * Drops every connection. Members lose what they have in hand; publishes in flight get `publish_unknown`, every other
-   * of their messages being stored all the same. The engines come back by themselves.
+   * Drops every connection. Members lose what they have in hand; publishes in flight get `publish_unknown`, the first
+   * half of their messages being stored all the same. The engines come back by themselves.
    */
   restart(): void
   /** The engine's process is gone without a goodbye: the broker learns of it from leases and sessions that run out. */
