@@ -2,8 +2,9 @@ import type { Command } from 'commander'
 import type { DeadLetterDesk, DeadLetterFilter, DeadLetterView } from '../admin/dead-letter-desk.ts'
 import { placeOrTime } from '../admin/place.ts'
 import { BusError } from '../errors.ts'
+import { bodyView } from '../message/exact-json.ts'
 import { add, type Common, optionsOf, whole, withStored } from './command.ts'
-import { bodyView, done, progress, table } from './output.ts'
+import { done, progress, table } from './output.ts'
 
 interface Choice extends Common {
   readonly all?: boolean
@@ -119,6 +120,7 @@ const exportAll: Action = async (desk) => {
   progress('')
 }
 
-function view({ bytes: _, ...letter }: DeadLetterView) {
-  return { ...letter, body: bodyView(letter.body) }
+function view(letter: DeadLetterView) {
+  const { bytes: _, ...shown } = letter
+  return { ...shown, body: bodyView(letter) }
 }

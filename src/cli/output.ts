@@ -1,5 +1,6 @@
 import { styleText } from 'node:util'
 import { BusError, errorTable, toBusError } from '../errors.ts'
+import { parseExact } from '../message/exact-json.ts'
 
 /** Rows under their names: a table on a terminal, columns parted by tabs in a pipe, a JSON array with --json. */
 export function table(rows: readonly Record<string, unknown>[], json = false): void {
@@ -29,7 +30,12 @@ export function table(rows: readonly Record<string, unknown>[], json = false): v
 function show(value: unknown): string {
   if (value === undefined || value === null) return '-'
   if (value instanceof Date) return value.toISOString()
-  return typeof value === 'object' ? JSON.stringify(value) : String(value).replaceAll(/\s+/g, ' ')
+  return plain(typeof value === 'object' ? JSON.stringify(value) : String(value))
+}
+
+/** One line, and nothing that a terminal would obey: whoever publishes chooses keys and errors. */
+export function plain(text: string): string {
+  return text.replaceAll(/\s+/g, ' ').replaceAll(/\p{Cc}/gu, '')
 }
 
 /** One thing done: a line for people, an object for programs. */
@@ -75,13 +81,8 @@ export function onStop(stop: () => Promise<void>): void {
 
 export function parseJson(text: string, what: string): unknown {
   try {
-    return JSON.parse(text)
+    return parseExact(text)
   } catch (error) {
     throw new BusError('invalid_message', `${what} is no JSON: ${text.slice(0, 80)}`, { cause: error })
   }
-}
-
-/** Bytes that are no JSON cannot be printed as they are. */
-export function bodyView(body: unknown): unknown {
-  return body instanceof Uint8Array ? { base64: Buffer.from(body).toString('base64') } : body
 }

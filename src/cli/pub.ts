@@ -1,4 +1,3 @@
-import { createInterface } from 'node:readline'
 import type { Command } from 'commander'
 import type { Bus } from '../bus.ts'
 import { BusError } from '../errors.ts'
@@ -8,6 +7,7 @@ import type { Receipt } from '../publish/receipt.ts'
 import { checkName } from '../topic/name.ts'
 import type { PublishTopic } from '../topic/resolve.ts'
 import { add, type Common, optionsOf, withBus } from './command.ts'
+import { jsonLines } from './json-lines.ts'
 import { parseJson, progress } from './output.ts'
 
 interface PubOptions extends Common {
@@ -81,7 +81,6 @@ async function readAll(): Promise<Uint8Array> {
 async function publishLines(bus: Bus, topic: PublishTopic, how: PublishOptions, report: (receipt: Receipt) => void): Promise<number> {
   if (process.stdin.isTTY) process.stderr.write('one JSON body a line; Ctrl-D ends\n')
   let sent = 0
-  let line = 0
   let batch: unknown[] = []
   const flush = async (): Promise<void> => {
     const outcomes = await bus.publishMany(topic, batch, how)
@@ -96,16 +95,18 @@ async function publishLines(bus: Bus, topic: PublishTopic, how: PublishOptions, 
       throw new BusError(failed.error.code, `${failed.error.message} (${sent} were published)`, { cause: failed.error })
     progress(`${sent} published`)
   }
-  for await (const text of createInterface({ input: process.stdin })) {
-    line++
-    if (text.trim() === '') continue
+  const bodies = jsonLines(process.stdin)
+  for (;;) {
+    let next: IteratorResult<unknown>
     try {
-      batch.push(parseJson(text, `line ${line}`))
+      next = await bodies.next()
     } catch (error) {
       // The lines before it are good, and whoever mends this one must know where to go on.
       await flush()
-      throw new BusError('invalid_message', `${(error as Error).message} (${sent} before it were published)`)
+      throw new BusError('invalid_message', `${(error as Error).message} (${sent} before it were published)`, { cause: error })
     }
+    if (next.done) break
+    batch.push(next.value)
     if (batch.length === batchSize) await flush()
   }
   if (batch.length > 0) await flush()

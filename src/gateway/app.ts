@@ -16,6 +16,8 @@ export interface GatewayOptions extends GuardOptions {
   /** The largest request, bytes. Default 8 MiB. */
   readonly maxBodyBytes?: number
   readonly logger?: Logger
+  /** How often a quiet stream of events says that it is still there, ms. Default 15 000. */
+  readonly heartbeatMs?: number
 }
 
 export type Gateway = Hono & {
@@ -31,7 +33,14 @@ export function createGateway(bus: Bus, options: GatewayOptions = {}): Gateway {
   const stop = new AbortController()
   const stored = new StoredTopics(bus.admin)
   const counters = new Counters(logger)
-  const scope: Scope = { bus, stored, bridges: new Bridges(bus, stored), counters, stopping: stop.signal }
+  const scope: Scope = {
+    bus,
+    stored,
+    bridges: new Bridges(bus, stored),
+    counters,
+    heartbeatMs: options.heartbeatMs ?? 15_000,
+    stopping: stop.signal,
+  }
   const open = new Set(routes.filter((route) => route.open).map(({ path }) => path))
   app.use(async (c, next) => {
     const begun = performance.now()

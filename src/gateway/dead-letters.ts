@@ -1,10 +1,10 @@
 import type { Context } from 'hono'
 import type { DeadLetterDesk, DeadLetterFilter, DeadLetterView } from '../admin/dead-letter-desk.ts'
 import { BusError } from '../errors.ts'
+import { bodyView } from '../message/exact-json.ts'
 import { fields, groupOf, isObject, textOr, topicOf, whole } from './input.ts'
 import { ok, type Route, type Scope } from './route.ts'
 import { count, list, messageFields, object, pageLimit, text, time } from './schemas.ts'
-import { bodyView } from './views.ts'
 
 const letter = object({
   ...messageFields,
@@ -75,8 +75,9 @@ async function deskOf({ bus, stored }: Scope, c: Context): Promise<DeadLetterDes
   return bus.admin.deadLetters(await stored.storage(topicOf(c)), groupOf(c))
 }
 
-function letterView({ bytes: _, ...letter }: DeadLetterView) {
-  return { ...letter, body: bodyView(letter.body) }
+function letterView(letter: DeadLetterView) {
+  const { bytes: _, ...shown } = letter
+  return { ...shown, body: bodyView(letter) }
 }
 
 /** Nothing given is refused: all of them must be asked for by an empty filter. */

@@ -10,7 +10,6 @@ import type { Route, Scope } from './route.ts'
 import { text } from './schemas.ts'
 import { messageView } from './views.ts'
 
-const heartbeatMs = 15_000
 /** How long a reader that heard no ring waits at most: a ring is a hint, the stored messages are the truth. */
 const pollMs = 1000
 
@@ -33,7 +32,7 @@ export const followRoute: Route = {
 
 /** Pages from where the reader stands; a live subscription rings when there is more, so that nothing is missed and little is polled. */
 async function follow(scope: Scope, c: Context): Promise<Response> {
-  const { bus, stored, stopping } = scope
+  const { bus, stored, stopping, heartbeatMs } = scope
   const topic = topicOf(c)
   checkPattern(topic)
   if (stopping.aborted) throw new BusError('closed', 'the gateway is closing')

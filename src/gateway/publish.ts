@@ -3,7 +3,7 @@ import { BusError } from '../errors.ts'
 import type { Duration } from '../message/duration.ts'
 import type { PublishOptions } from '../publish/encode.ts'
 import type { Outcome } from '../publish/receipt.ts'
-import { isObject, parse, textOr, topicOf } from './input.ts'
+import { isObject, parse, textOf, textOr, topicOf } from './input.ts'
 import type { Route, Scope } from './route.ts'
 import { anything, duration, flag, headers, list, object, receipt, text } from './schemas.ts'
 
@@ -61,7 +61,7 @@ async function publish(scope: Scope, c: Context): Promise<Response> {
   // What curl sends without a header: stored as bytes it would surprise whoever reads it.
   if (type === 'application/x-www-form-urlencoded' || type === 'multipart/form-data')
     throw new BusError('invalid_argument', `${type} is no message; send the header content-type: application/json (curl -H)`)
-  const body = type === 'application/json' || type.endsWith('+json') ? parse(await c.req.text(), 'the body') : await bytes(c)
+  const body = type === 'application/json' || type.endsWith('+json') ? parse(await textOf(c), 'the body') : await bytes(c)
   const sent = await scope.bus.publish(await scope.stored.place(topicOf(c)), body, {
     ...shared(c),
     ...(c.req.header('cozebus-id') === undefined ? {} : { id: c.req.header('cozebus-id')! }),
@@ -97,7 +97,7 @@ function toDuration(value: unknown): Duration {
 async function lines(scope: Scope, c: Context): Promise<Response> {
   if (c.req.header('cozebus-id') !== undefined)
     throw new BusError('invalid_argument', `one Cozebus-Id cannot name many messages; send ${batchType} with an id each`)
-  const bodies = (await c.req.text())
+  const bodies = (await textOf(c))
     .split('\n')
     .map((line, i) => ({ line, number: i + 1 }))
     .filter(({ line }) => line.trim() !== '')
@@ -107,7 +107,7 @@ async function lines(scope: Scope, c: Context): Promise<Response> {
 }
 
 async function batch(scope: Scope, c: Context): Promise<Response> {
-  const items = parse(await c.req.text(), 'the batch')
+  const items = parse(await textOf(c), 'the batch')
   if (!Array.isArray(items)) throw new BusError('invalid_argument', 'a batch is a JSON array of { body, key, id, headers, delay }')
   const common = shared(c)
   const calls = items.map((item, i) => {

@@ -10,6 +10,7 @@ export interface Scope {
   readonly stored: StoredTopics
   readonly bridges: Bridges
   readonly counters: Counters
+  readonly heartbeatMs: number
   /** Aborts when the gateway closes: streams and long polls end then. */
   readonly stopping: AbortSignal
 }

@@ -1,3 +1,5 @@
+import { bodyView } from '../message/exact-json.ts'
+
 /** A message in any of the shapes that the bus shows one in. */
 export interface Shown {
   readonly id: string
@@ -5,15 +7,12 @@ export interface Shown {
   readonly key: string | undefined
   readonly headers: Readonly<Record<string, string>>
   readonly body: unknown
+  readonly bytes: Uint8Array
   readonly publishedAt: Date
 }
 
-/** Bytes that are no JSON cannot stand in JSON as they are. */
-export function bodyView(body: unknown): unknown {
-  return body instanceof Uint8Array ? { base64: Buffer.from(body).toString('base64') } : body
-}
-
 /** The fields that a message has on the wire, wherever it was read. */
-export function messageView({ id, topic, key, headers, body, publishedAt }: Shown) {
-  return { id, topic, key, headers, body: bodyView(body), publishedAt }
+export function messageView(message: Shown) {
+  const { id, topic, key, headers, publishedAt } = message
+  return { id, topic, key, headers, body: bodyView(message), publishedAt }
 }

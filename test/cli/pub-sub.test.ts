@@ -37,6 +37,17 @@ test('a line that is no JSON ends pub, and says how many before it are stored', 
   expect(await json(['topics', 'info', 'c.broken'])).toMatchObject({ messages: 2 })
 })
 
+test('64-bit numbers and every character arrive as they were; bytes that are no UTF-8 are refused', async () => {
+  const exact = '{"id":9223372036854775807,"text":"żółć 😀"}'
+  await run(['pub', 'c.exact'], `${exact}\n`)
+  await run(['pub', 'c.exact', exact])
+  const { out } = await run(['topics', 'browse', 'c.exact', '--json'])
+  expect(out.split(`"body":${exact}`).length).toBe(3)
+  expect((await taken('c.exact', 2)).out.split(`"body":${exact}`).length).toBe(3)
+  const bad = await run(['pub', 'c.exact'], new Uint8Array([0x31, 0x0a, 0x22, 0xff, 0x22]))
+  expect([bad.code, bad.err]).toEqual([2, expect.stringMatching(/no UTF-8.*\(\d before it were published\)/)])
+})
+
 test('a name inside a definition that a program declared reaches its group', async () => {
   await using bus = await connect(url)
   await bus.publish(topic('c.docs.{space}.{event}').with({ space: '1', event: 'added' }), 0)

@@ -69,6 +69,14 @@ test.each([
   expect(await call('GET', path)).toMatchObject({ status, body: { code } })
 })
 
+test('a quiet stream says that it is still there', async () => {
+  const { app } = await served({ heartbeatMs: 20 })
+  const reader = (await app.request('/v1/topics/f.quiet/events')).body!.pipeThrough(new TextDecoderStream()).getReader()
+  let text = ''
+  while (text.split(': still here\n\n').length <= 3) text += (await reader.read()).value
+  await reader.cancel()
+})
+
 test('asking for the headers alone opens no stream', async () => {
   const head = await app.request('/v1/topics/f.resume/events', { method: 'HEAD' })
   expect([head.status, head.headers.get('content-type'), head.body]).toEqual([200, 'text/event-stream', null])

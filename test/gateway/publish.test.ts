@@ -29,6 +29,27 @@ test('JSON of any kind is a body, and so are no fields at all', async () => {
   expect((await stored('p.kinds')).map(({ body }) => body)).toEqual([null, 0, '', [], false])
 })
 
+test('64-bit numbers arrive as they were, however they are sent and read', async () => {
+  const exact = '{"id":9223372036854775807,"ratio":0.12345678901234567890,"list":[1,12345678901234567890]}'
+  const path = '/v1/topics/p.exact/messages'
+  await call('POST', path, exact)
+  await call('POST', path, `${exact}\n`, { 'content-type': 'application/x-ndjson' })
+  await call('POST', path, `[{"body":${exact}}]`, { 'content-type': 'application/vnd.cozebus.batch+json' })
+  const text = async (response: Response | Promise<Response>): Promise<number> =>
+    (await (await response).text()).split(`"body":${exact}`).length - 1
+  expect(await text(app.request(path))).toBe(3)
+  expect(await text(app.request('/v1/topics/p.exact/groups/g/pull', { method: 'POST', body: '{"max":3,"waitMs":5000}' }))).toBe(3)
+  expect((await bus.admin.browse('p.exact')).messages.map(({ bytes }) => new TextDecoder().decode(bytes))).toEqual([exact, exact, exact])
+})
+
+test('bytes that are no UTF-8 are no JSON: refused, not mended', async () => {
+  for (const type of ['application/json', 'application/x-ndjson', 'application/vnd.cozebus.batch+json']) {
+    const body = new Uint8Array([0x22, 0xff, 0x22])
+    const refused = await app.request('/v1/topics/p.utf8/messages', { method: 'POST', body, headers: { 'content-type': type } })
+    expect([refused.status, ((await refused.json()) as { code: string }).code]).toEqual([422, 'invalid_message'])
+  }
+})
+
 test('any other type is bytes, untouched', async () => {
   const bytes = new Uint8Array([0, 255, 10, 13, 128])
   const types = ['application/octet-stream', 'text/plain', 'image/png']

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, test } from 'vitest'
+import { startServer } from '../../src/gateway/server.ts'
 import { served } from './support.ts'
 
 // A retry comes at once: these tests are about who has a message, not when.
@@ -69,6 +70,21 @@ test('pulls at once share the messages', async () => {
   const got = (await Promise.all(pulls)).flat()
   const rest = got.length < 10 ? await pull('l.share', { max: 10 - got.length }) : []
   expect([...got, ...rest].map(({ body }) => body).sort((a, b) => a - b)).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9])
+})
+
+test('a caller that goes away while it waits takes nothing along', async () => {
+  const server = await startServer(bus, { host: '127.0.0.1', port: 0 })
+  const gone = new AbortController()
+  const body = JSON.stringify({ waitMs: 30_000, leaseMs: 600_000 })
+  const waiting = fetch(`${server.url}${at('l.gone')}/pull`, { method: 'POST', body, signal: gone.signal }).catch(() => 'gone')
+  await expect.poll(async () => (await call('GET', at('l.gone'))).body.members).toBe(1)
+  gone.abort()
+  expect(await waiting).toBe('gone')
+  await sleep(100)
+  await bus.publish('l.gone', { n: 1 })
+  const next = await fetch(`${server.url}${at('l.gone')}/pull`, { method: 'POST', body })
+  expect(((await next.json()) as any).messages).toMatchObject([{ body: { n: 1 }, attempt: 1 }])
+  await server.close()
 })
 
 test('closing the gateway hands back what is held, as no attempt, and ends long polls', async () => {
