@@ -1,0 +1,74 @@
+import { spawnSync } from 'node:child_process'
+import { cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { delimiter, dirname, join } from 'node:path'
+import { expect, onTestFinished, test } from 'vitest'
+
+const root = join(import.meta.dirname, '..', '..')
+
+/** A small project with our test command and our configuration. */
+function project(files: Record<string, string>): string {
+  const dir = mkdtempSync(join(tmpdir(), 'cozebus-verdict-'))
+  onTestFinished(() => rmSync(dir, { recursive: true, force: true }))
+  for (const name of ['scripts/test.mjs', 'tsconfig.json', 'vitest.config.ts']) cpSync(join(root, name), join(dir, name))
+  symlinkSync(join(root, 'node_modules'), join(dir, 'node_modules'))
+  writeFileSync(join(dir, 'biome.json'), '{ "files": { "includes": ["test/**"] }, "formatter": { "enabled": false } }')
+  writeFileSync(join(dir, 'package.json'), '{ "type": "module" }')
+  mkdirSync(join(dir, 'test', 'area'), { recursive: true })
+  for (const [name, text] of Object.entries(files)) writeFileSync(join(dir, 'test', 'area', name), text)
+  return dir
+}
+
+function verdict(dir: string): { lines: string[]; code: number | null } {
+  const PATH = [dirname(process.execPath), join(root, 'node_modules', '.bin'), process.env['PATH']].join(delimiter)
+  // Vitest inside of Vitest must not take itself for a worker.
+  const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('VITEST') && name !== 'TEST'))
+  const { stdout, status } = spawnSync(process.execPath, ['scripts/test.mjs'], { cwd: dir, env: { ...env, PATH }, encoding: 'utf8' })
+  return { lines: stdout.trimEnd().split('\n'), code: status }
+}
+
+const good = `import { expect, test } from 'vitest'\n\ntest('adds', () => {\n  expect(1 + 1).toBe(2)\n})\n`
+
+test('all well: what ran, what was skipped and why, and exit code 0', () => {
+  const skipped = `import { test } from 'vitest'\n\ntest.skip('flies (no wings here)', () => {})\n`
+  const { lines, code } = verdict(project({ 'good.test.ts': good, 'skipped.test.ts': skipped }))
+  expect(lines.slice(lines.indexOf('ran:'))).toEqual([
+    'ran:',
+    '  area          1 passed, 1 skipped',
+    'skipped 1, and why:',
+    '  no wings here:',
+    '    flies',
+    '1 passed, 0 failed',
+  ])
+  expect(code).toBe(0)
+}, 60_000)
+
+test('a failing test, an unexplained skip, a file that cannot be run, a type error and a lint error each count, and exit code 1', () => {
+  const bad = `import { expect, test } from 'vitest'\n\ntest('subtracts', () => {\n  expect(1 - 1).toBe(1)\n})\n\ntest.skip('sings', () => {})\n`
+  const { lines, code } = verdict(
+    project({
+      'good.test.ts': good,
+      'bad.test.ts': bad,
+      'broken.test.ts': `import './not-there.ts'\n`,
+      'types.ts': `export const n: number = 'one'\n`,
+      'lint.ts': `export function f(a: unknown): boolean {\n  return a == 1\n}\n`,
+    }),
+  )
+  expect(lines.slice(lines.indexOf('failed:'))).toEqual([
+    'failed:',
+    '  types (npx tsc --noEmit)',
+    '  lint (npm run fix mends most)',
+    expect.stringContaining('test/area/'),
+    expect.stringContaining('test/area/'),
+    expect.stringContaining('test/area/'),
+    '1 passed, 5 failed',
+  ])
+  const text = lines.join('\n')
+  for (const part of [
+    'bad.test.ts: subtracts',
+    'bad.test.ts: sings (skipped, and its name does not say why)',
+    'broken.test.ts: it could not be run',
+  ])
+    expect(text).toContain(part)
+  expect(code).toBe(1)
+}, 60_000)
