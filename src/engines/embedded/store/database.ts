@@ -25,7 +25,8 @@ export class Database {
   #seenVersion: number
   #wrote = false
 
-  constructor(dir: string | undefined) {
+  /** `steps`: the migrations to apply; tests bring their own. */
+  constructor(dir: string | undefined, steps: readonly string[] = migrations) {
     this.#inMemory = dir === undefined
     this.where = dir === undefined ? 'store in memory' : `store '${dir}'`
     const file = dir === undefined ? ':memory:' : prepareLocation(dir)
@@ -34,7 +35,7 @@ export class Database {
       const unclean = dir !== undefined && (statSync(`${file}-wal`, { throwIfNoEntry: false })?.size ?? 0) > 0
       const size = dir === undefined ? 0 : (statSync(file, { throwIfNoEntry: false })?.size ?? 0)
       raw = new DatabaseSync(file, { timeout: openWaitMs })
-      migrate(raw, this.where, size > 0 && size < (unclean ? checkUncleanBytes : checkAlwaysBytes))
+      migrate(raw, this.where, size > 0 && size < (unclean ? checkUncleanBytes : checkAlwaysBytes), steps)
       // From here on a lock is never waited for inside SQLite: its waits are long and unfair (1.3 to 2.5 s with four writers).
       raw.exec('PRAGMA busy_timeout=0')
     } catch (error) {
@@ -123,7 +124,7 @@ export class Database {
   }
 }
 
-function migrate(raw: DatabaseSync, where: string, check: boolean): void {
+function migrate(raw: DatabaseSync, where: string, check: boolean, steps: readonly string[]): void {
   const pragma = (name: string): unknown => Object.values(raw.prepare(`PRAGMA ${name}`).get() ?? {})[0]
   const refuseForeign = (): void => {
     const id = pragma('application_id')
@@ -133,10 +134,10 @@ function migrate(raw: DatabaseSync, where: string, check: boolean): void {
     )
       throw new BusError('store_corrupt', `${where}: the file is another program's database; nothing was changed. Choose another folder`)
     const version = pragma('user_version') as number
-    if (version > migrations.length)
+    if (version > steps.length)
       throw new BusError(
         'store_newer',
-        `${where}: a newer cozebus wrote it (format ${version}, this one knows up to ${migrations.length}); nothing was changed. Update cozebus, or choose another folder`,
+        `${where}: a newer cozebus wrote it (format ${version}, this one knows up to ${steps.length}); nothing was changed. Update cozebus, or choose another folder`,
       )
   }
   refuseForeign()
@@ -148,10 +149,10 @@ function migrate(raw: DatabaseSync, where: string, check: boolean): void {
   raw.exec(
     'PRAGMA page_size=4096; PRAGMA journal_mode=WAL; PRAGMA cache_size=-8000; PRAGMA wal_autocheckpoint=4000; PRAGMA temp_store=MEMORY',
   )
-  if (pragma('user_version') === migrations.length) return
+  if (pragma('user_version') === steps.length) return
   raw.exec('BEGIN IMMEDIATE')
   // Another process may have done it while this one waited.
   refuseForeign()
-  for (let version = pragma('user_version') as number; version < migrations.length; version++) raw.exec(migrations[version]!)
-  raw.exec(`PRAGMA application_id=${applicationId}; PRAGMA user_version=${migrations.length}; COMMIT`)
+  for (let version = pragma('user_version') as number; version < steps.length; version++) raw.exec(steps[version]!)
+  raw.exec(`PRAGMA application_id=${applicationId}; PRAGMA user_version=${steps.length}; COMMIT`)
 }
