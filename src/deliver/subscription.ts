@@ -1,7 +1,8 @@
 import { randomBytes } from 'node:crypto'
 import type { Engine, Source } from '../engines/engine.ts'
-import { BusError } from '../errors.ts'
+import { BusError, toBusError } from '../errors.ts'
 import { Pauses } from '../ledger/pauses.ts'
+import type { Events } from '../observe/events.ts'
 import { isPrivate, privateTopic } from '../topic/name.ts'
 import { covers, overlaps } from '../topic/pattern.ts'
 import type { Choice } from '../topic/resolve.ts'
@@ -29,6 +30,7 @@ export class GroupSubscription implements Subscription {
   readonly #group: string
   readonly #from: Source['from']
   readonly #pauses: Pauses
+  readonly #events: Events
   readonly #storages = new Set<string>()
   readonly #paused = new Set<string>()
   readonly #stops: (() => void)[] = []
@@ -41,6 +43,7 @@ export class GroupSubscription implements Subscription {
     this.#engine = parts.engine
     this.#group = parts.group
     this.#from = parts.policy.from
+    this.#events = parts.events
     this.#onClose = onClose
     this.#pauses = new Pauses(parts.ledger)
     this.#consumer = new Consumer({ ...parts, member: `${process.pid}-${randomBytes(4).toString('hex')}` })
@@ -69,15 +72,31 @@ export class GroupSubscription implements Subscription {
     // Storages that exist come first, some engines tell them in a moment only: those are added like new ones.
     const beginning = [...first]
     started = true
-    await this.#consumer.start(beginning)
+    this.#adding = this.#consumer.start(beginning)
+    await this.#adding
   }
 
   #add(sources: readonly Source[]): void {
     this.#adding = this.#adding.then(async () => {
-      if (this.#closing) return
-      for (const source of sources) await this.#consumer.add(source)
+      for (const source of sources) await this.#join(source)
     })
     this.#adding.catch(() => {})
+  }
+
+  /** Until it is done: a topic left out would be one whose messages nobody gets. */
+  async #join(source: Source): Promise<void> {
+    for (let waitMs = 100; !this.#closing; waitMs = Math.min(5000, waitMs * 2)) {
+      try {
+        await this.#consumer.add(source)
+        return
+      } catch (error) {
+        if (!toBusError(error).retryable) {
+          this.#events.warn(`group '${this.#group}' could not join topic '${source.storage}'`, error)
+          return
+        }
+        await new Promise((resolve) => setTimeout(resolve, waitMs))
+      }
+    }
   }
 
   #sources(storage: string, filter: string | undefined): Source[] {

@@ -123,7 +123,9 @@ function attempts(lines: readonly Line[], rest: Rest): Violation[] {
   for (const { id } of rest.stored) {
     const kind = kindOf(id)
     const letter = dead.get(id)
-    if (kind === 'poison' && letter?.attempts !== limits.attempts)
+    const died = deaths.get(id) ?? 0
+    const bystander = letter?.crashes === limits.crashes && died >= limits.crashes - 1
+    if (kind === 'poison' && letter?.attempts !== limits.attempts && !bystander)
       found.push({
         rule: 'R4',
         text: `${id} fails always and ${letter ? `was given up after ${letter.attempts} failures` : 'is no dead letter'}`,
@@ -135,8 +137,7 @@ function attempts(lines: readonly Line[], rest: Rest): Violation[] {
       })
     // What takes longer than a lease is a bystander of many deaths here; nothing else may be. A death between the note that a
     // run starts and its first line counts, and is seen by nobody.
-    const died = deaths.get(id) ?? 0
-    if (kind !== 'poison' && kind !== 'killer' && letter && (letter.crashes < limits.crashes || died < limits.crashes - 1))
+    if (kind !== 'poison' && kind !== 'killer' && letter && !bystander)
       found.push({
         rule: 'R4',
         text: `${id} became a dead letter: ${letter.attempts} attempts, ${letter.crashes} crashes, ${letter.error}`,
@@ -149,12 +150,13 @@ function attempts(lines: readonly Line[], rest: Rest): Violation[] {
   return found
 }
 
-/** How many processes died while each message was being handled. */
+/** How often a run of each message ended in the death of its process, or in the loss of its lease, which looks the same to the next owner. */
 function deathsDuring(lines: readonly Line[]): Map<string, number> {
   const deaths = new Map<string, number>()
   const running = new Map<string, Set<string>>()
   for (const line of lines) {
     if (line.what === 'begin') {
+      for (const [who, ids] of running) if (who !== line.who && ids.delete(line.id)) deaths.set(line.id, (deaths.get(line.id) ?? 0) + 1)
       running.set(line.who, (running.get(line.who) ?? new Set()).add(line.id))
     } else if (line.what === 'done' || line.what === 'fail') running.get(line.who)?.delete(line.id)
     else if (line.what === 'gone') for (const id of running.get(line.who) ?? []) deaths.set(id, (deaths.get(id) ?? 0) + 1)
