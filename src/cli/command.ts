@@ -18,6 +18,9 @@ export function add(parent: Command, usage: string, description: string, example
     .addHelpText('after', `\nExamples:\n${examples.map((line) => `  $ cozebus ${line}`).join('\n')}`)
 }
 
+/** Says what a topic is where one that is stored is meant. */
+export const topicText = 'a name, as the command topics lists it or one inside a definition'
+
 /** The command's own options and the global ones, whichever side of the command they stood on. */
 export function optionsOf<T>(command: Command): T & Common {
   return command.optsWithGlobals() as T & Common

@@ -3,7 +3,7 @@ import type { DeadLetterDesk, DeadLetterFilter, DeadLetterView } from '../admin/
 import { placeOrTime } from '../admin/place.ts'
 import { BusError } from '../errors.ts'
 import { bodyView } from '../message/exact-json.ts'
-import { add, type Common, optionsOf, whole, withStored } from './command.ts'
+import { add, type Common, optionsOf, topicText, whole, withStored } from './command.ts'
 import { done, progress, table } from './output.ts'
 
 interface Choice extends Common {
@@ -20,7 +20,7 @@ export function addDlq(program: Command): void {
   on(dlq, 'ls', 'list them', ['', '--limit 20 --json'], list)
     .option('--limit <n>', 'at most', '100')
     .option('--after <id>', 'the last id of the page before')
-  on(dlq, 'show', 'one, whole', ['3f2a…', '3f2a… --json'], show).argument('<id>')
+  on(dlq, 'show', 'one, whole', ['3f2a…', '3f2a… --json'], show).argument('<id>', 'as dlq ls prints it')
   choosing(on(dlq, 'replay', 'give them to the group again', ['3f2a…', '--error timeout'], replay))
   choosing(on(dlq, 'discard', 'delete them', ['3f2a…', '--all'], discard))
   on(dlq, 'export', 'one JSON line each', ['> letters.jsonl', '| jq .error'], exportAll)
@@ -31,8 +31,8 @@ type Action = (desk: DeadLetterDesk, rest: readonly unknown[], options: any) => 
 function on(parent: Command, name: string, description: string, ends: readonly [string, string], action: Action): Command {
   const example = (end: string): string => `dlq ${name} docs.added indexer ${end}`.trim()
   return add(parent, name, description, [example(ends[0]), example(ends[1])])
-    .argument('<topic>')
-    .argument('<group>')
+    .argument('<topic>', topicText)
+    .argument('<group>', 'a group of it')
     .action((topic: string, group: string, ...rest: unknown[]) => {
       const options = optionsOf(rest.at(-1) as Command)
       return withStored(options, async (bus, stored) => {
@@ -47,7 +47,7 @@ function on(parent: Command, name: string, description: string, ends: readonly [
 
 function choosing(command: Command): Command {
   return command
-    .argument('[ids...]')
+    .argument('[ids...]', 'as dlq ls prints them')
     .option('--all', 'every one')
     .option('--key <key>', 'those with this key')
     .option('--error <text>', 'those whose error holds this text')

@@ -2,7 +2,7 @@ import type { Command } from 'commander'
 import type { GroupView } from '../admin/admin.ts'
 import { placeOrTime } from '../admin/place.ts'
 import type { Bus } from '../bus.ts'
-import { add, type Common, optionsOf, withStored } from './command.ts'
+import { add, type Common, optionsOf, topicText, withStored } from './command.ts'
 import { done, table } from './output.ts'
 
 interface ChangeOptions extends Common {
@@ -15,19 +15,19 @@ export function addGroups(program: Command): void {
     'groups docs.added',
     'groups pause docs.added indexer',
   ])
-  groups.argument('[topic]').action((topic: string | undefined, _options, command: Command) => {
+  groups.argument('[topic]', topicText).action((topic: string | undefined, _options, command: Command) => {
     if (topic === undefined) return command.help({ error: true })
     return list(topic, optionsOf(command))
   })
   add(groups, 'ls', 'list with lag (the same as groups <topic>)', ['groups ls docs.added', 'groups ls docs.added --json'])
-    .argument('<topic>')
+    .argument('<topic>', topicText)
     .action((topic: string, _options, command: Command) => list(topic, optionsOf(command)))
   add(groups, 'lag', 'print how many messages a group has not settled, a number alone', [
     'groups lag docs.added indexer',
     'groups lag docs.added indexer --json',
   ])
-    .argument('<topic>')
-    .argument('<group>')
+    .argument('<topic>', topicText)
+    .argument('<group>', 'a group of it')
     .action((topic: string, group: string, _options, command: Command) => lag(topic, group, optionsOf(command)))
   on(groups, 'pause', 'stop handing out messages', (bus, { storage, group }) => bus.admin.pause(storage, group), 'is paused')
   on(groups, 'resume', 'hand out messages again', (bus, { storage, group }) => bus.admin.resume(storage, group), 'is resumed')
@@ -44,8 +44,8 @@ type Change = (bus: Bus, group: GroupView, options: ChangeOptions) => Promise<un
 
 function on(parent: Command, name: string, description: string, change: Change, outcome: string): Command {
   return add(parent, name, description, [`groups ${name} docs.added indexer`, `groups ${name} docs.added indexer --url file:./data`])
-    .argument('<topic>')
-    .argument('<group>')
+    .argument('<topic>', topicText)
+    .argument('<group>', 'a group of it')
     .action((topic: string, group: string, _options, command: Command) => {
       const options = optionsOf<ChangeOptions>(command)
       return withStored(options, async (bus, stored) => {

@@ -25,7 +25,7 @@ export function addPub(program: Command): void {
     `pub docs.added '{"id":"d1"}' --key d1`,
     'pub docs.added < lines.jsonl',
   ])
-    .argument('<topic>')
+    .argument('<topic>', 'one exact name')
     .argument('[body]', 'JSON; without it standard input is read')
     .option('--key <key>', 'what order is kept by')
     .option('--id <id>', 'the same id is stored once')

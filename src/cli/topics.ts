@@ -1,7 +1,7 @@
 import type { Command } from 'commander'
 import { placeOrTime } from '../admin/place.ts'
 import { BusError } from '../errors.ts'
-import { add, type Common, optionsOf, whole, withStored } from './command.ts'
+import { add, type Common, optionsOf, topicText, whole, withStored } from './command.ts'
 import { done, table } from './output.ts'
 import { printMessage } from './print-message.ts'
 
@@ -12,13 +12,13 @@ export function addTopics(program: Command): void {
     list(optionsOf(command)),
   )
   add(topics, 'info', 'one topic with its groups', ['topics info docs.added', 'topics info docs.added --json'])
-    .argument('<topic>')
+    .argument('<topic>', topicText)
     .action((topic: string, _options, command: Command) => info(topic, optionsOf(command)))
   add(topics, 'browse', 'print stored messages, without a group', [
     'topics browse docs.added --limit 5',
     'topics browse docs.added --from 2026-01-31T08:00:00Z --json',
   ])
-    .argument('<topic>')
+    .argument('<topic>', topicText)
     .option('--from <where>', 'start, end, a position (messages after it), or a time (ISO 8601)', 'start')
     .option('--limit <n>', 'at most', '50')
     .action((topic: string, _options, command: Command) => browse(topic, optionsOf<BrowseOptions>(command)))
@@ -26,12 +26,12 @@ export function addTopics(program: Command): void {
     'topics purge docs.added --dry-run',
     'topics purge docs.added --before 1200',
   ])
-    .argument('<topic>')
+    .argument('<topic>', 'a name, as the command topics lists it')
     .option('--before <position>', 'only those before this position')
     .option('--dry-run', 'only say how many there are')
     .action((topic: string, _options, command: Command) => purge(topic, optionsOf<PurgeOptions>(command)))
   add(topics, 'rm', 'delete a topic that has no members', ['topics rm old.topic --dry-run', 'topics rm docs.added --url file:./data'])
-    .argument('<topic>')
+    .argument('<topic>', 'a name, as the command topics lists it')
     .option('--dry-run', 'only say what would go')
     .action((topic: string, _options, command: Command) => remove(topic, optionsOf<DryRun>(command)))
 }

@@ -1,3 +1,4 @@
+import { get } from 'node:http'
 import { expect, test } from 'vitest'
 import { startServer } from '../../src/gateway/server.ts'
 import { served } from './support.ts'
@@ -40,6 +41,19 @@ test.each(['evil.example', '127.0.0.1.evil.example', '10.0.0.1', 'localhost.evil
 
 test.each(['127.0.0.1', 'localhost', '[::1]', '127.8.9.10'])('%s is this machine', async (host) => {
   expect((await app.request(`http://${host}:4280/v1/topics`)).status).toBe(200)
+})
+
+test('the name in the Host header counts, over a real connection', async () => {
+  const server = await startServer(bus, { host: '127.0.0.1', port: 0 })
+  const status = (host: string): Promise<number | undefined> =>
+    new Promise((resolve, reject) => {
+      get({ host: '127.0.0.1', port: new URL(server.url).port, path: '/v1/topics', headers: { host } }, (response) => {
+        response.resume()
+        resolve(response.statusCode)
+      }).on('error', reject)
+    })
+  expect([await status('evil.example'), await status('evil.example:4280'), await status('localhost:4280')]).toEqual([403, 403, 200])
+  await server.close()
 })
 
 test('an allowed origin passes, with what a browser asks for first', async () => {

@@ -1,6 +1,7 @@
 import parse from 'parse-prometheus-text-format'
-import { expect, test } from 'vitest'
+import { expect, test, vi } from 'vitest'
 import { Exposition } from '../../src/gateway/prometheus.ts'
+import { BusError } from '../../src/index.ts'
 import { served } from './support.ts'
 
 const { app, bus } = await served({}, { defaults: { retry: { attempts: 1 } } })
@@ -69,4 +70,20 @@ test('labels may hold what they like', () => {
   out.add('x_total', 'counter', 'X', [[{ topic: nasty }, 1]])
   mustBeWellFormed(out.toString())
   expect(out.toString()).toBe('# HELP x_total X\n# TYPE x_total counter\nx_total{topic="a \\"quoted\\" \\\\ back\\nslash"} 1\n')
+})
+
+test('a scrape while the engine is away says so, instead of failing', async () => {
+  const health = vi
+    .spyOn(bus, 'health')
+    .mockResolvedValue({ ok: false, engine: 'embedded', detail: 'the store is gone', subscriptions: [] })
+  const topics = vi.spyOn(bus.admin, 'topics').mockRejectedValue(new BusError('engine_unavailable', 'the store is gone'))
+  expect((await scrape())('cozebus_up')).toBe(0)
+  const ready = await app.request('/readyz')
+  expect([ready.status, await ready.json()]).toEqual([503, { ok: false, engine: 'embedded', detail: 'the store is gone' }])
+  expect((await app.request('/healthz')).status).toBe(200)
+  const refused = await app.request('/v1/topics')
+  expect([refused.status, await refused.json()]).toMatchObject([503, { code: 'engine_unavailable', retryable: true }])
+  health.mockRestore()
+  topics.mockRestore()
+  expect((await app.request('/readyz')).status).toBe(200)
 })
