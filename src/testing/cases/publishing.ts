@@ -1,5 +1,7 @@
+import type { Engine } from '../../engines/engine.ts'
 import { newId } from '../../message/id.ts'
 import { nothingChanged, nothingLost, report } from '../checkers.ts'
+import { override } from '../models/wrapping.ts'
 import { type Case, codeOf, equal, ok } from './case.ts'
 
 export const publishing: readonly Case[] = [
@@ -139,9 +141,23 @@ export const publishing: readonly Case[] = [
     rule: 'R7',
     name: 'publishing past the window waits, and all of it is stored',
     async run(h) {
-      const bus = await h.bus({ publish: { window: 10 } })
+      let flying = 0
+      let most = 0
+      const counted = (engine: Engine): Engine =>
+        override(engine, {
+          async publish(batch, signal) {
+            flying += batch.length
+            most = Math.max(most, flying)
+            await h.quiet(1)
+            const outcomes = await engine.publish(batch, signal)
+            flying -= batch.length
+            return outcomes
+          },
+        })
+      const bus = await h.bus({ publish: { window: 10 } }, counted)
       await h.subscribe(bus, h.topic, { group: 'g' })
       await Promise.all(Array.from({ length: 500 }, (_, i) => h.publish(bus, h.topic, { i })))
+      ok(most > 1 && most <= 10, `${most} messages were unconfirmed at once for a window of 10`)
       await h.until('all are handled', () => h.history.acknowledged('g').size === 500)
       report(nothingLost(h.history, ['g']))
     },
