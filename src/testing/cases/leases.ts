@@ -1,4 +1,6 @@
+import { BusError } from '../../errors.ts'
 import { nothingLost, report } from '../checkers.ts'
+import { between, override } from '../models/wrapping.ts'
 import { type Case, equal, ok } from './case.ts'
 
 export const leases: readonly Case[] = [
@@ -103,6 +105,31 @@ export const leases: readonly Case[] = [
       } finally {
         gate.resolve()
       }
+    },
+  },
+  {
+    rule: 'R8',
+    name: 'a settlement that did not get through is sent until it does',
+    async run(h) {
+      let refused = 0
+      const bus = await h.bus({}, (engine) =>
+        override(
+          engine,
+          between(engine, () => ({
+            subscribed: (subscription) => ({
+              async settle(batch) {
+                if (batch.some(({ kind }) => kind === 'ack') && refused++ < 2) throw new BusError('engine_unavailable', 'not now')
+                return subscription.settle(batch)
+              },
+            }),
+          })),
+        ),
+      )
+      await h.subscribe(bus, h.topic, { group: 'g' })
+      await h.publish(bus, h.topic, {})
+      await h.until('it is handled', () => h.history.acknowledged('g').size === 1)
+      await h.until('the acknowledgement got through', async () => (await bus.admin.lag(h.topic, 'g')) === 0)
+      equal(h.history.count('deliver'), 1, 'runs')
     },
   },
   {

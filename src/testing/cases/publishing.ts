@@ -1,4 +1,5 @@
 import type { Engine } from '../../engines/engine.ts'
+import { BusError } from '../../errors.ts'
 import { newId } from '../../message/id.ts'
 import { nothingChanged, nothingLost, report } from '../checkers.ts'
 import { override } from '../models/wrapping.ts'
@@ -35,6 +36,36 @@ export const publishing: readonly Case[] = [
       await Promise.all(flying)
       equal(h.history.count('ok'), 300, 'confirmed')
       equal(await codeOf(() => bus.publish(h.topic, {})), 'closed', 'publishing after close')
+    },
+  },
+  {
+    rule: 'R1',
+    name: 'what the engine refuses is rejected; what it cannot take now is sent again under the same id',
+    async run(h) {
+      const answers: ('publish_rejected' | 'publish_unknown' | 'engine_unavailable' | undefined)[] = []
+      const ids: string[] = []
+      const bus = await h.bus({}, (engine) =>
+        override(engine, {
+          async publish(batch, signal) {
+            ids.push(...batch.map(({ id }) => id))
+            const code = answers.shift()
+            if (code === 'engine_unavailable') throw new BusError(code, 'not now')
+            if (code) return batch.map(() => ({ ok: false, error: new BusError(code, 'no') }))
+            return engine.publish(batch, signal)
+          },
+        }),
+      )
+      await h.subscribe(bus, h.topic, { group: 'g' })
+      answers.push('publish_rejected')
+      equal(await codeOf(() => bus.publish(h.topic, 1, { id: 'refused' })), 'publish_rejected', 'refused')
+      answers.push('engine_unavailable', 'engine_unavailable')
+      equal((await bus.publish(h.topic, 2, { id: 'later' })).id, 'later', 'taken at the third attempt')
+      answers.push('publish_unknown')
+      // Sent again only where that cannot store it twice.
+      const dedupes = h.engineOf(bus).capabilities.dedupeWindowMs > 0
+      equal(await codeOf(() => bus.publish(h.topic, 3, { id: 'unknown' })), dedupes ? 'no error' : 'publish_unknown', 'unknown')
+      equal(ids, ['refused', 'later', 'later', 'later', 'unknown', ...(dedupes ? ['unknown'] : [])], 'ids sent')
+      await h.until('what was stored is handled', () => h.history.acknowledged('g').size === (dedupes ? 2 : 1))
     },
   },
   {
