@@ -25,7 +25,7 @@ export class Breaker {
     return this.#trials > 0
   }
 
-  /** When the next trial may start, ms since the epoch; 0 while closed. */
+  /** When the next trial may start, by `performance.now()`, which no clock that is set back delays; 0 while closed. */
   get nextTrialAt(): number {
     return this.#openUntil
   }

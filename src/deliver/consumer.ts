@@ -233,7 +233,7 @@ export class Consumer implements DeliverySink {
   }
 
   #trialIsDue(): boolean {
-    const waitMs = this.#breaker.nextTrialAt - Date.now()
+    const waitMs = this.#breaker.nextTrialAt - performance.now()
     if (waitMs <= 0) return true
     if (!this.#breakerTimer) {
       this.#breakerTimer = setTimeout(() => {
@@ -319,7 +319,7 @@ export class Consumer implements DeliverySink {
       return
     }
     const now = Date.now()
-    const counts = this.#breaker.failed(job.id, now)
+    const counts = this.#breaker.failed(job.id, performance.now())
     job.attempts ??= newAttempts()
     const state = job.attempts
     state.started = false
@@ -332,7 +332,7 @@ export class Consumer implements DeliverySink {
       return
     }
     const afterMs = !counts
-      ? Math.max(0, this.#breaker.nextTrialAt - now)
+      ? Math.max(0, this.#breaker.nextTrialAt - performance.now())
       : error instanceof Retry && error.afterMs !== undefined
         ? error.afterMs
         : backoffMs(this.#parts.policy.backoff, state.failures)
@@ -342,12 +342,12 @@ export class Consumer implements DeliverySink {
   }
 
   async #retry(job: Job, afterMs: number): Promise<void> {
-    const begun = Date.now()
+    const begun = performance.now()
     // Written before the retry may start: otherwise a crash meanwhile would forget the attempt.
     await this.#records.write(job)
     if (!this.#records.wants(job)) return
     if (this.#phase !== 'open') this.#release(job)
-    else if (job.lane) this.#delay(job, Math.max(0, afterMs - (Date.now() - begun)))
+    else if (job.lane) this.#delay(job, Math.max(0, afterMs - (performance.now() - begun)))
     else {
       this.counts.released++
       this.#settler.push(job, { kind: 'release', delivery: job.delivery, delayMs: afterMs })

@@ -68,6 +68,11 @@ export class Presence {
     return alive
   }
 
+  /** What was believed until a time of the old clock. */
+  clockSetBack(): void {
+    this.#alive.clear()
+  }
+
   /** Listed and dead. */
   dead(now: number): number[] {
     if (this.#dir === undefined) return []

@@ -129,6 +129,15 @@ export class Subscriptions {
     }
   }
 
+  /** Times of the old clock would be waited for as long as it was set back. */
+  clockSetBack(): void {
+    for (const member of this.#members) {
+      member.expiryAt = 0
+      member.dueAt = 0
+    }
+    this.wakeAll()
+  }
+
   /** Leases were given back by somebody who is no member. */
   wakeAll(): void {
     for (const member of this.#members) {

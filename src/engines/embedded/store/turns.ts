@@ -32,6 +32,7 @@ export class Turns {
   #restUntil = 0
   #busySince = 0
   #troubled = false
+  #steppedAt = 0
   /** When another process last wrote. */
   foreignAt = 0
 
@@ -82,6 +83,8 @@ export class Turns {
   /** Does what there is to do. `busy`: another process holds the lock. */
   step(now: number): 'worked' | 'idle' | 'busy' {
     const store = this.#store
+    if (now < this.#steppedAt) this.#clockSetBack(now)
+    this.#steppedAt = now
     try {
       const foreign = store.db.changedElsewhere()
       if (foreign) this.#changedElsewhere(now)
@@ -248,6 +251,16 @@ export class Turns {
       if (operation.mode === 'alone') break
     }
     return batch
+  }
+
+  #clockSetBack(now: number): void {
+    const { subscriptions, undertaker } = this.#store
+    this.#sweepAt = Math.min(this.#sweepAt, now + sweepEveryMs)
+    this.#restUntil = Math.min(this.#restUntil, now + restMs)
+    if (this.#busySince > 0) this.#busySince = now
+    this.foreignAt = 0
+    undertaker.clockSetBack()
+    subscriptions.clockSetBack()
   }
 
   #changedElsewhere(now: number): void {

@@ -18,6 +18,11 @@ export class Undertaker {
     this.#out = out
   }
 
+  clockSetBack(): void {
+    this.#lookedAt = 0
+    this.#presence.clockSetBack()
+  }
+
   /** Looks, at most once a second. Returns whether there is somebody to bury. */
   look(now: number): boolean {
     if (now - this.#lookedAt >= lookEveryMs) {
