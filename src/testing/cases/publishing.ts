@@ -132,16 +132,25 @@ export const publishing: readonly Case[] = [
   },
   {
     rule: 'R11',
-    name: 'a body above the limit is refused with the limit in the error',
+    name: 'a body above the limit is refused before it is sent, with the limit in the error',
     skip: (capabilities) => (capabilities.maxMessageBytes > 32 * 1024 * 1024 ? 'the limit is too large to try' : undefined),
     async run(h) {
-      const bus = await h.bus()
+      let sent = 0
+      const bus = await h.bus({}, (engine) =>
+        override(engine, {
+          publish(batch, signal) {
+            sent += batch.length
+            return engine.publish(batch, signal)
+          },
+        }),
+      )
       const limit = h.engineOf(bus).capabilities.maxMessageBytes
       try {
         await bus.publish(h.topic, new Uint8Array(limit + 1))
       } catch (error) {
         equal((error as { code?: string }).code, 'message_too_large', 'code')
         ok(String(error).includes(String(limit)), 'the error does not name the limit')
+        equal(sent, 0, 'messages sent')
         return
       }
       throw new Error('it was accepted')
