@@ -24,10 +24,13 @@ if (only.length === 0) {
 
 const dir = mkdtempSync(join(tmpdir(), 'cozebus-test-'))
 const report = join(dir, 'report.json')
-const tested = run('vitest', ['run', '--reporter=default', '--reporter=json', `--outputFile.json=${report}`, ...only])
+process.env.COZEBUS_TEST_REPORT = report
+const tested = run('vitest', ['run', '--reporter=default', `--reporter=${join(import.meta.dirname, 'report.mjs')}`, ...only])
 let files = []
 try {
-  files = JSON.parse(readFileSync(report, 'utf8')).testResults
+  const written = JSON.parse(readFileSync(report, 'utf8'))
+  files = written.files
+  if (written.unhandled > 0) failures.push(`${written.unhandled} errors outside of tests, see above`)
 } catch {
   failures.push('the test runner: it wrote no report')
 }
@@ -37,35 +40,34 @@ const areas = new Map()
 const reasons = new Map()
 let passed = 0
 let skipped = 0
-for (const file of files) {
-  const path = relative(process.cwd(), file.name)
+for (const { name: file, broken, tests } of files) {
+  const path = relative(process.cwd(), file)
   const [, folder, rest] = path.split(sep)
-  const area = rest === undefined ? 'frame' : folder
+  const area = rest === undefined ? 'test' : folder
   const counts = areas.get(area) ?? areas.set(area, { passed: 0, failed: 0, skipped: 0 }).get(area)
-  if (file.status === 'failed' && !file.assertionResults.some(({ status }) => status === 'failed')) {
-    // Its tests are called skipped then; what failed stands above.
-    failures.push(`${path}: it could not be run`)
+  const fail = (what) => {
+    failures.push(`${path}: ${what}`)
     counts.failed++
-    continue
   }
-  for (const { status, fullName } of file.assertionResults) {
-    const reason = /\(([^()]+)\)$/.exec(fullName)
-    if (status === 'passed') {
+  // A file that could not be set up calls its tests skipped.
+  if (broken) fail('it could not be run')
+  for (const { name, state, note } of tests) {
+    // The reason is given to skip(), or stands at the end of the name.
+    const [, short, reason] = /^(.*?)(?: \(([^()]+)\))?$/s.exec(name)
+    const why = note ?? reason
+    if (state === 'passed') {
       passed++
       counts.passed++
-    } else if (status === 'failed' || !reason) {
-      // A test that is skipped and does not say why is as good as none.
-      failures.push(`${path}: ${fullName}${status === 'failed' ? '' : ` (${status}, and its name does not say why)`}`)
-      counts.failed++
-    } else {
+    } else if (state === 'failed') fail(name)
+    else if (why !== undefined) {
       skipped++
       counts.skipped++
-      const names = reasons.get(reason[1]) ?? reasons.set(reason[1], []).get(reason[1])
-      names.push(fullName.slice(0, reason.index).trim())
-    }
+      const names = reasons.get(why) ?? reasons.set(why, []).get(why)
+      names.push(note === undefined ? short : name)
+    } else if (!broken) fail(`${name} (skipped, and nothing says why)`)
   }
 }
-if (!tested && failures.length === 0) failures.push('the test runner: errors outside of tests, see above')
+if (!tested && failures.length === 0) failures.push('the test runner: it ended with an error, see above')
 if (passed === 0) failures.push('no test passed')
 
 say('\nran:')

@@ -10,7 +10,8 @@ const root = join(import.meta.dirname, '..', '..')
 function project(files: Record<string, string>): string {
   const dir = mkdtempSync(join(tmpdir(), 'cozebus-verdict-'))
   onTestFinished(() => rmSync(dir, { recursive: true, force: true }))
-  for (const name of ['scripts/test.mjs', 'tsconfig.json', 'vitest.config.ts']) cpSync(join(root, name), join(dir, name))
+  for (const name of ['scripts/test.mjs', 'scripts/report.mjs', 'tsconfig.json', 'vitest.config.ts'])
+    cpSync(join(root, name), join(dir, name))
   symlinkSync(join(root, 'node_modules'), join(dir, 'node_modules'))
   writeFileSync(join(dir, 'biome.json'), '{ "files": { "includes": ["test/**"] }, "formatter": { "enabled": false } }')
   writeFileSync(join(dir, 'package.json'), '{ "type": "module" }')
@@ -30,14 +31,16 @@ function verdict(dir: string): { lines: string[]; code: number | null } {
 const good = `import { expect, test } from 'vitest'\n\ntest('adds', () => {\n  expect(1 + 1).toBe(2)\n})\n`
 
 test('all well: what ran, what was skipped and why, and exit code 0', () => {
-  const skipped = `import { test } from 'vitest'\n\ntest.skip('flies (no wings here)', () => {})\n`
+  const skipped = `import { test } from 'vitest'\n\ntest.skip('flies (no wings here)', () => {})\n\ntest('swims', ({ skip }) => {\n  skip('no water')\n})\n`
   const { lines, code } = verdict(project({ 'good.test.ts': good, 'skipped.test.ts': skipped }))
   expect(lines.slice(lines.indexOf('ran:'))).toEqual([
     'ran:',
-    '  area          1 passed, 1 skipped',
-    'skipped 1, and why:',
+    '  area          1 passed, 2 skipped',
+    'skipped 2, and why:',
     '  no wings here:',
     '    flies',
+    '  no water:',
+    '    swims',
     '1 passed, 0 failed',
   ])
   expect(code).toBe(0)
@@ -66,7 +69,7 @@ test('a failing test, an unexplained skip, a file that cannot be run, a type err
   const text = lines.join('\n')
   for (const part of [
     'bad.test.ts: subtracts',
-    'bad.test.ts: sings (skipped, and its name does not say why)',
+    'bad.test.ts: sings (skipped, and nothing says why)',
     'broken.test.ts: it could not be run',
   ])
     expect(text).toContain(part)

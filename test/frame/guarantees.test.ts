@@ -1,0 +1,80 @@
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, describe, expect, test } from 'vitest'
+import { openEngine } from '../../src/engines/registry.ts'
+import { conformance } from '../../src/testing/suite.ts'
+
+const root = join(import.meta.dirname, '..', '..')
+const page = readFileSync(join(root, 'docs', 'guarantees.md'), 'utf8')
+const dir = mkdtempSync(join(tmpdir(), 'cozebus-guarantees-'))
+afterAll(() => rmSync(dir, { recursive: true, force: true }))
+
+/** The engines of the page's table, in its order. */
+const urls = { 'file:': `file:${dir}`, 'memory:': 'memory:' }
+
+const sections = new Map(
+  page
+    .split(/^## /m)
+    .slice(1)
+    .map((section) => [/^R\d+/.exec(section)?.[0], section]),
+)
+const bullets = [...page.matchAll(/^- (?:`(test\/[^`]+)`: )?`([^`]+)`$/gm)].map(([, file, name]) => ({ file, name: name! }))
+
+test('every rule has a section and a test that proves it', () => {
+  const rules = Array.from({ length: 12 }, (_, i) => `R${i + 1}`)
+  expect([...sections.keys()]).toEqual(rules)
+  for (const section of sections.values()) expect(section).toMatch(/^- `/m)
+  // Each line of a list is one that the other tests of this file look at.
+  expect(bullets.length).toBe([...page.matchAll(/^- /gm)].length)
+})
+
+test('tests that are named with a file stand in it', () => {
+  const missing = bullets.filter(({ file, name }) => {
+    if (file === undefined) return false
+    const path = join(root, file)
+    return !existsSync(path) || !['test(', 'test.skipIf('].some((call) => declares(readFileSync(path, 'utf8'), call, name))
+  })
+  expect(missing).toEqual([])
+})
+
+function declares(source: string, call: string, name: string): boolean {
+  return ["'", '"', '`'].some((quote) => source.includes(`${call}${quote}${name.replaceAll("'", quote === "'" ? "\\'" : "'")}${quote}`))
+}
+
+describe.each(Object.entries(urls))('%s', (engine, url) => {
+  test('the tests of the suite that are named apply to it', async () => {
+    const tests = await conformance({
+      name: engine,
+      open: () => openEngine(url, {}),
+    })
+    const applying = tests.filter(({ skip }) => skip === undefined).map(({ name }) => name)
+    expect(bullets.filter(({ file, name }) => file === undefined && !applying.includes(name)).map(({ name }) => name)).toEqual([])
+  })
+
+  test('its column says what it declares', async () => {
+    const opened = await openEngine(url, {})
+    const { capabilities } = opened
+    await opened.close()
+    const [header, , ...rows] = page.split('\n').filter((line) => line.startsWith('|'))
+    const column = cells(header!).indexOf(`\`${engine}\``)
+    let compared = 0
+    for (const row of rows) {
+      const name = /\(`(\w+)`\)/.exec(row)?.[1]
+      if (name === undefined) continue
+      const value =
+        name === 'lease'
+          ? capabilities.lease.maxMs === Number.POSITIVE_INFINITY
+            ? 'any time'
+            : capabilities.lease.maxMs
+          : capabilities[name as 'ledger']
+      expect([name, cells(row)[column]]).toEqual([name, String(value)])
+      compared++
+    }
+    expect(compared).toBe(8)
+  })
+})
+
+function cells(row: string): string[] {
+  return row.split('|').map((cell) => cell.trim())
+}
