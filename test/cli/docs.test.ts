@@ -5,6 +5,8 @@ import { expect, test } from 'vitest'
 import { errorTable } from '../../src/errors.ts'
 import { shell } from './support.ts'
 
+const server = shell()
+const cli = shell()
 const root = join(import.meta.dirname, '../..')
 const page = (name: string): string => readFileSync(join(root, 'docs', name), 'utf8')
 
@@ -41,15 +43,14 @@ async function play(dir: string, all: ReturnType<typeof steps>, env: Record<stri
 }
 
 test('docs/http.md runs as it stands there', async () => {
-  const { dir, serve } = shell()
-  const { base } = await serve()
+  const { base } = await server.serve()
   const all = steps(page('http.md').replaceAll('http://127.0.0.1:4280', base))
   expect(all.length).toBeGreaterThan(10)
-  await play(dir, all, process.env)
+  await play(server.dir, all, process.env)
 })
 
 test('docs/cli.md runs as it stands there', async () => {
-  const { dir, url } = shell()
+  const { dir, url } = cli
   writeFileSync(join(dir, 'picture.png'), new Uint8Array([137, 80, 78, 71, 0, 255]))
   const all = steps(page('cli.md'))
   expect(all.length).toBeGreaterThan(20)

@@ -6,7 +6,7 @@ import { expect, test } from 'vitest'
 import { messages, readEvents } from '../gateway/support.ts'
 import { lines, shell } from './support.ts'
 
-const { dir, run, json, serve } = shell()
+const { dir, run, json, serve, start } = shell()
 const publish = (base: string, name: string, body: unknown, headers: Record<string, string> = {}): Promise<Response> =>
   fetch(`${base}/v1/topics/${name}/messages`, {
     method: 'POST',
@@ -222,7 +222,6 @@ test('logs: JSON lines in a file, opened again at SIGHUP, with no body and no se
 })
 
 test('--json prints one object for programs', async () => {
-  const { start } = shell()
   const running = start(['serve', '--port', '0', '--json', '--url', 'memory:'])
   await expect.poll(running.out, { timeout: 20_000 }).toContain('\n')
   const said = JSON.parse(running.out())
