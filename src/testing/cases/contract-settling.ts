@@ -94,16 +94,16 @@ export const contractSettling: readonly Case[] = [
           : undefined,
     async run(h) {
       const [a, b] = [await h.engine(), await h.engine()]
-      const seat = await h.seat(a, { leaseMs: 400 })
+      const seat = await h.seat(a, { leaseMs: 1500 })
       seat.grant(2)
       await h.send(a, ['kept', 'dropped'])
       await h.until('both are delivered', () => seat.deliveries.length === 2)
       const kept = seat.deliveries.find((delivery) => textOf(delivery) === 'kept')!
       equal(await seat.extend(kept, 60_000), ['confirmed'], 'extension')
-      const other = await h.seat(b, { leaseMs: 400 })
+      const other = await h.seat(b)
       other.grant(2)
       await h.until('the other one goes to another member', () => other.texts.includes('dropped'))
-      await h.quiet(600)
+      await h.quiet(300)
       ok(!other.texts.includes('kept'), 'the lease that was extended ran out')
       ok((await seat.ack(kept))[0] !== 'lost', 'the extended delivery is lost')
     },
