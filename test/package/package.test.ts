@@ -40,11 +40,14 @@ beforeAll(async () => {
 
 test('the package holds what a user needs, and nothing else', async () => {
   const files = (await run(dir, 'tar', '-tzf', tarball)).trim().split('\n')
-  const ours = /^package\/(package\.json|README\.md|CHANGELOG\.md|LICENSE|dist\/.+\.(js|d\.ts))$/
+  const ours = /^package\/(package\.json|README\.md|CHANGELOG\.md|LICENSE|docs\/\w+\.md|dist\/.+\.(js|d\.ts))$/
   expect(files.filter((file) => !ours.test(file))).toEqual([])
   // The engines that are broken on purpose, to test the suite itself, are ours alone.
   expect(files.filter((file) => /models\/(broken|queue)|\.test\./.test(file))).toEqual([])
-  for (const needed of ['README.md', 'LICENSE', 'CHANGELOG.md', 'dist/index.js', 'dist/index.d.ts', 'dist/cli/main.js'])
+  // Whoever reads the README where it is installed finds the pages that it leads to.
+  const pages = [...readFileSync(join(root, 'README.md'), 'utf8').matchAll(/\]\((docs\/[^)#]+)/g)].map(([, page]) => page!)
+  expect(pages.length).toBeGreaterThan(2)
+  for (const needed of [...pages, 'README.md', 'LICENSE', 'CHANGELOG.md', 'dist/index.js', 'dist/index.d.ts', 'dist/cli/main.js'])
     expect(files).toContain(`package/${needed}`)
 })
 
