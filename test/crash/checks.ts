@@ -159,7 +159,10 @@ function deathsDuring(lines: readonly Line[]): Map<string, number> {
       for (const [who, ids] of running) if (who !== line.who && ids.delete(line.id)) deaths.set(line.id, (deaths.get(line.id) ?? 0) + 1)
       running.set(line.who, (running.get(line.who) ?? new Set()).add(line.id))
     } else if (line.what === 'done' || line.what === 'fail') running.get(line.who)?.delete(line.id)
-    else if (line.what === 'gone') for (const id of running.get(line.who) ?? []) deaths.set(id, (deaths.get(id) ?? 0) + 1)
+    else if (line.what === 'gone') {
+      for (const id of running.get(line.who) ?? []) deaths.set(id, (deaths.get(id) ?? 0) + 1)
+      running.delete(line.who)
+    }
   }
   return deaths
 }

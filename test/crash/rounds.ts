@@ -9,6 +9,8 @@ import { Journal } from './journal.ts'
 import { group, leaseMs, topic } from './work.ts'
 
 export interface Outcome extends Verdict {
+  /** Kept where a rule was broken. */
+  readonly journal: string | undefined
   readonly rounds: number
   readonly seed: number
   readonly kills: number
@@ -87,12 +89,13 @@ class Arena {
     }
   }
 
-  async end(): Promise<void> {
+  /** `keep`: the journal is wanted, to see how a rule was broken. */
+  async end(keep: boolean): Promise<void> {
     this.#ending = true
     for (const child of this.#live.values()) child.kill('SIGKILL')
     while (this.#live.size > 0) await sleep(10)
     this.journal.close()
-    rmSync(this.dir, { recursive: true, force: true })
+    rmSync(keep ? join(this.dir, 'store') : this.dir, { recursive: true, force: true })
   }
 }
 
@@ -101,6 +104,7 @@ export async function crashRounds(rounds: number, seed: number, onRound: (done: 
   const begun = performance.now()
   const random = new Random(seed)
   const arena = new Arena(random)
+  let broken = true
   try {
     for (let i = 0; i < workers; i++) arena.start('work')
     for (let round = 0; round < rounds; round++) {
@@ -116,9 +120,17 @@ export async function crashRounds(rounds: number, seed: number, onRound: (done: 
     }
     const rest = await settle(arena.url)
     const verdict = judge(arena.journal.read(), rest)
-    return { rounds, seed, ...arena.count, ...verdict, seconds: Math.round((performance.now() - begun) / 1000) }
+    broken = verdict.violations.length > 0
+    return {
+      journal: broken ? join(arena.dir, 'journal') : undefined,
+      rounds,
+      seed,
+      ...arena.count,
+      ...verdict,
+      seconds: Math.round((performance.now() - begun) / 1000),
+    }
   } finally {
-    await arena.end()
+    await arena.end(broken)
   }
 }
 

@@ -65,6 +65,7 @@ if (terminal) process.stderr.write('\r\x1b[K')
 const text = table(outcome)
 console.log(values.json ? JSON.stringify(outcome) : text)
 for (const { rule, text } of outcome.violations) console.error(`${rule}: ${text}`)
+if (outcome.journal) console.error(`what happened, line by line: ${outcome.journal}`)
 if (values.save) {
   const machine = `Node ${process.version}, ${cpus().length} × ${cpus()[0]?.model.trim()}, ${process.platform}`
   const page = `# Soak
