@@ -60,16 +60,16 @@ export class GroupSubscription implements Subscription {
     const pattern = filter!
     const first: Source[] = []
     let started = false
-    this.#stops.push(
-      this.#engine.admin.watchTopics((name) => {
-        if (isPrivate(name) || this.#storages.has(name) || !overlaps(pattern, name)) return
-        const sources = this.#sources(name, covers(pattern, name) ? undefined : pattern)
-        this.#watchPause(name)
-        if (!started) first.push(...sources)
-        else this.#add(sources)
-      }),
-    )
-    // Storages that exist come first, some engines tell them in a moment only: those are added like new ones.
+    const found = (name: string): void => {
+      if (isPrivate(name) || this.#storages.has(name) || !overlaps(pattern, name)) return
+      const sources = this.#sources(name, covers(pattern, name) ? undefined : pattern)
+      this.#watchPause(name)
+      if (!started) first.push(...sources)
+      else this.#add(sources)
+    }
+    // Topics that exist are joined all at once: one by one, ten thousand take a minute.
+    for (const { storage: name } of await this.#engine.admin.topics()) found(name)
+    this.#stops.push(this.#engine.admin.watchTopics(found))
     const beginning = [...first]
     started = true
     this.#adding = this.#consumer.start(beginning)
