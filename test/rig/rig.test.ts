@@ -17,7 +17,8 @@ await describeNats('one server', (version) => {
   test('keeps what was published over kill -9 and a restart, at the same address', async () => {
     await using server = await startNats({ version, syncInterval: 'always' })
     const before = await server.connect()
-    expect(before.info!.version).toBe(version)
+    // The wheel that stands in where Go is missing may be another patch.
+    expect(before.info!.version.split('.').slice(0, 2)).toEqual(version.split('.').slice(0, 2))
     await (await jetstreamManager(before)).streams.add({ name: 'KEPT', subjects: ['kept'] })
     await jetstream(before).publish('kept', 'hello')
     await before.close()

@@ -1,0 +1,5 @@
+// Before the tests: installs the servers they need, so that no compiler runs beside a test that watches the clock.
+import { natsServer, natsVersions } from './nats-server.ts'
+
+for (const version of natsVersions)
+  await natsServer(version).catch((error: Error) => process.stderr.write(`no nats-server ${version}: ${error.message}\n`))
