@@ -5,6 +5,7 @@ import type { Ledger } from '../ledger/ledger.ts'
 import { wire } from '../message/wire.ts'
 import type { Events } from '../observe/events.ts'
 import type { AnyDefinition } from '../topic/definition.ts'
+import { matcher } from '../topic/pattern.ts'
 import { backoffMs } from './backoff.ts'
 import { Breaker } from './breaker.ts'
 import { Credit } from './credit.ts'
@@ -51,6 +52,8 @@ export class Consumer implements DeliverySink {
   readonly #ready: Job[] = []
   readonly #suspects = new Suspects()
   readonly #main = new Map<string, string>()
+  /** What the group wants of a storage, where the engine hands out all of it. */
+  readonly #filters = new Map<string, (name: string) => boolean>()
   #engine: EngineSubscription | undefined
   #intake: Promise<void> | undefined
   #running = 0
@@ -91,6 +94,8 @@ export class Consumer implements DeliverySink {
 
   async #remember(source: Source): Promise<void> {
     this.#main.set(source.storage, source.lanes)
+    if (source.filter !== undefined && this.#parts.engine.capabilities.filter === 'client')
+      this.#filters.set(source.storage, matcher(source.filter))
     if (!this.#parts.engine.capabilities.redelivered) await this.#records.learn(source.lanes)
   }
 
@@ -126,8 +131,13 @@ export class Consumer implements DeliverySink {
     for (const delivery of batch) {
       const storage = this.#main.get(delivery.storage) ?? delivery.storage
       const job = open(delivery, storage, headerless, now)
-      jobs.push(job)
       this.#hand.add(job)
+      if (this.#filters.get(delivery.storage)?.(job.name) === false) {
+        job.state = 'settling'
+        this.#settler.push(job, { kind: 'ack', delivery })
+        continue
+      }
+      jobs.push(job)
       if (this.#records.mayHaveState(job) || this.#keyNeedsBody(job)) look = true
     }
     if (!look && !this.#intake) {

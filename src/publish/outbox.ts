@@ -33,6 +33,9 @@ export class Outbox {
   #scheduled = false
   /** Keys with an unconfirmed message, and those that wait behind it. */
   readonly #keys = new Map<string, Parcel[]>()
+  /** On an engine that pipelines: what is being sent again, and how many of each lane. */
+  readonly #repeating = new Set<Parcel>()
+  readonly #held = new Map<string, number>()
   #idle: (() => void)[] = []
 
   constructor(engine: Engine, window: number, events: Events) {
@@ -99,9 +102,13 @@ export class Outbox {
   /** Whether an earlier message of the key is unconfirmed on an engine that might let this one pass it. */
   #mustWait(parcel: Parcel): boolean {
     const { key, storage } = parcel.message
-    if (key === undefined || this.#engine.capabilities.orderedPipelining) return false
+    if (key === undefined || (this.#engine.capabilities.orderedPipelining && this.#keys.size === 0)) return false
     const lane = `${storage}/${key}`
     const waiting = this.#keys.get(lane)
+    if (this.#engine.capabilities.orderedPipelining) {
+      waiting?.push(parcel) // one before it is being sent again
+      return waiting !== undefined
+    }
     if (waiting) waiting.push(parcel)
     else this.#keys.set(lane, [])
     return waiting !== undefined
@@ -124,9 +131,34 @@ export class Outbox {
         if (!outcome.ok && this.#mayRepeat(outcome.error) && !parcel.signal?.aborted && now + waitMs < parcel.deadline) again.push(parcel)
         else this.#confirm(parcel, outcome)
       }
+      for (const parcel of again) this.#hold(parcel)
       left = again
       if (left.length > 0) await new Promise((resolve) => setTimeout(resolve, waitMs))
     }
+  }
+
+  /** What is sent again is behind everything that was sent since: on an engine that pipelines, later ones of its key wait for it. */
+  #hold(parcel: Parcel): void {
+    const { key, storage } = parcel.message
+    if (key === undefined || !this.#engine.capabilities.orderedPipelining || this.#repeating.has(parcel)) return
+    const lane = `${storage}/${key}`
+    this.#repeating.add(parcel)
+    this.#held.set(lane, (this.#held.get(lane) ?? 0) + 1)
+    if (!this.#keys.has(lane)) this.#keys.set(lane, [])
+  }
+
+  #letGo(parcel: Parcel): void {
+    if (!this.#repeating.delete(parcel)) return
+    const lane = `${parcel.message.storage}/${parcel.message.key}`
+    const left = this.#held.get(lane)! - 1
+    if (left > 0) {
+      this.#held.set(lane, left)
+      return
+    }
+    const waiting = this.#keys.get(lane)!
+    this.#held.delete(lane)
+    this.#keys.delete(lane)
+    if (waiting.length > 0) void this.#send(waiting)
   }
 
   #mayRepeat(error: BusError): boolean {
@@ -145,6 +177,7 @@ export class Outbox {
       if (next) void this.#send([next])
       else this.#keys.delete(lane)
     }
+    this.#letGo(parcel)
     if (outcome.ok) this.#events.published(storage, 1)
     parcel.done(outcome)
     if (this.#head < this.#queue.length) this.#schedule()

@@ -63,7 +63,6 @@ export const groups: readonly Case[] = [
   {
     rule: 'R3',
     name: 'a definition is one storage; parameters filter and come back typed',
-    skip: (capabilities) => (capabilities.filter === 'broker' ? undefined : 'the core does not filter yet for an engine that cannot'),
     async run(h) {
       const bus = await h.bus()
       const { topic } = await import('../../topic/definition.ts')
