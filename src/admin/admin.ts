@@ -4,7 +4,7 @@ import { AttemptBook } from '../ledger/attempts.ts'
 import { DeadLetters } from '../ledger/dead-letters.ts'
 import type { Ledger } from '../ledger/ledger.ts'
 import { Pauses } from '../ledger/pauses.ts'
-import { jsonCodec } from '../message/codec.ts'
+import { jsonCodec, saysJson } from '../message/codec.ts'
 import type { Headers } from '../message/headers.ts'
 import { visibleHeaders } from '../message/wire.ts'
 import { checkGroup, isPrivate, privateTopic } from '../topic/name.ts'
@@ -158,7 +158,7 @@ function storageOf(topic: ReadTopic): string {
 
 function view(stored: Stored): StoredView {
   let body: unknown = stored.body
-  if (stored.headers?.['content-type'] !== 'application/octet-stream') {
+  if (saysJson(stored.headers)) {
     try {
       body = jsonCodec.decode(stored.body)
     } catch {

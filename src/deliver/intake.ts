@@ -1,5 +1,5 @@
 import type { Delivery } from '../engines/engine.ts'
-import { jsonCodec } from '../message/codec.ts'
+import { jsonCodec, saysJson } from '../message/codec.ts'
 import { unwrap } from '../message/envelope.ts'
 import { issuesText } from '../message/schema.ts'
 import { visibleHeaders, wire } from '../message/wire.ts'
@@ -35,7 +35,7 @@ export class Undecodable extends Error {
 export function decode(job: Job, definition: AnyDefinition | undefined): Message | Promise<Message> {
   let body: unknown
   const codec = definition?.codec ?? jsonCodec
-  if (codec === jsonCodec && job.headers?.['content-type'] === 'application/octet-stream') body = job.body
+  if (codec === jsonCodec && !saysJson(job.headers)) body = job.body
   else {
     try {
       body = codec.decode(job.body)

@@ -1,4 +1,5 @@
 import { BusError } from '../errors.ts'
+import type { Headers } from './headers.ts'
 
 /** Turns bodies into bytes and back. */
 export interface Codec {
@@ -26,6 +27,14 @@ export const jsonCodec: Codec = {
   decode(bytes) {
     return JSON.parse(strict.decode(bytes))
   },
+}
+
+/** Whether headers say that a body is JSON, or say nothing: a foreign producer's text or picture is bytes. */
+export function saysJson(headers: Headers | undefined): boolean {
+  const type = headers?.['content-type']
+  if (type === undefined) return true
+  const media = type.split(';', 1)[0]!.trim().toLowerCase()
+  return media === 'application/json' || media.endsWith('+json')
 }
 
 /** Bytes as they are, both ways. */

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { topic } from '../../src/index.ts'
+import { connect, topic } from '../../src/index.ts'
 import { toMs } from '../../src/message/duration.ts'
 import { unwrap, wrap } from '../../src/message/envelope.ts'
 import { newId } from '../../src/message/id.ts'
@@ -75,4 +75,30 @@ test('durations', () => {
   ])
   for (const bad of ['5', 's', '-1s', Number.NaN, -1])
     expect(() => toMs(bad as number)).toThrow(expect.objectContaining({ code: 'invalid_argument' }))
+})
+
+test('a plain name inside a stored definition is that definition: published, subscribed, browsed', async () => {
+  await using bus = await connect('memory:')
+  const docs = topic('docs.{space}.{event}')
+  const seen: string[] = []
+  await bus.subscribe(docs, { group: 'all' }, (message) => void seen.push(`${message.params.space} ${message.params.event}`))
+  const one: unknown[] = []
+  await bus.subscribe('docs.8.added', { group: 'one' }, (message) => void one.push(message.body))
+  await bus.publish('docs.8.added', 1)
+  await bus.publish(docs.with({ space: '9', event: 'removed' }), 2)
+  await bus.publish(docs.with({ space: '8', event: 'added' }), 3)
+  await expect.poll(() => seen).toEqual(['8 added', '9 removed', '8 added'])
+  await expect.poll(() => one).toEqual([1, 3])
+  expect((await bus.admin.browse('docs.8.added')).messages.map(({ body }) => body)).toEqual([1, 3])
+  expect((await bus.admin.topics()).map(({ storage }) => storage)).toEqual(['docs.*.*'])
+})
+
+test('a body that says it is no JSON is bytes, and no dead letter', async () => {
+  await using bus = await connect('memory:')
+  const got: unknown[] = []
+  await bus.subscribe('notes', { group: 'g' }, (message) => void got.push(message.body))
+  await bus.publish('notes', Buffer.from('plain words'), { headers: { 'content-type': 'text/plain; charset=utf-8' } })
+  await bus.publish('notes', Buffer.from('{"a":1}'), { headers: { 'content-type': 'application/cloudevents+json' } })
+  await expect.poll(() => got.length).toBe(2)
+  expect([Buffer.from(got[0] as Uint8Array).toString(), got[1]]).toEqual(['plain words', { a: 1 }])
 })

@@ -49,8 +49,10 @@ export class Desk {
       const most = Math.min(limit - rows.length, topic.biggest * 100 > pageBytes ? 10 : 500)
       const page = this.#page.all(topic.id, place, most) as unknown as MessageRow[]
       for (const row of page) {
-        rows.push(row)
         place = row[0]
+        // One name of a definition: the others are not asked for.
+        if (topic.name !== storage && row[3] !== storage) continue
+        rows.push(row)
         bytes += row[6].byteLength
         if (bytes >= pageBytes) break
       }
@@ -60,8 +62,8 @@ export class Desk {
   }
 
   declare(storage: string, retention: Retention | undefined, now: number): void {
-    const topic = this.#topics.ensure(storage, now)
-    if (!retention) return
+    const topic = this.#topics.place(storage, now)
+    if (!retention || topic.name !== storage) return
     this.#run(
       'UPDATE topic SET age_ms=?, most_messages=?, most_bytes=? WHERE id=?',
       retention.ageMs ?? null,
@@ -212,7 +214,7 @@ export class Desk {
   }
 
   #topic(storage: string): Topic {
-    const topic = this.#topics.find(storage)
+    const topic = this.#topics.holding(storage)
     if (!topic) throw notFound(storage)
     return topic
   }

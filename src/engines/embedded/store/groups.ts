@@ -40,17 +40,18 @@ export class Groups {
 
   /** @throws BusError `filter_conflict` */
   join(source: Source, name: string, now: number): { topic: Topic; group: Group } {
-    const topic = this.#topics.ensure(source.storage, now)
+    const topic = this.#topics.place(source.storage, now)
+    const filter = source.filter ?? (topic.name === source.storage ? undefined : source.storage)
     const found = this.find(topic.id, name)
     if (found) {
-      if (found.filter !== source.filter) throw filterConflict(source, name, found.filter)
+      if (found.filter !== filter) throw filterConflict(topic.name, filter, name, found.filter)
       return { topic, group: found }
     }
     const cursor = source.from === 'earliest' ? 0 : source.from === 'new' ? topic.lastSeq : this.placeOf(topic, source.from)
     const lanes = this.#laneId(`${source.lanes}\n${name}`)
     // The fence begins at the time: a group that was deleted and comes again does not begin below what it gave out before.
-    const id = Number(this.#insert.run(topic.id, name, source.filter ?? null, lanes, cursor, now, now).lastInsertRowid)
-    return { topic, group: { id, lanes, filter: source.filter } }
+    const id = Number(this.#insert.run(topic.id, name, filter ?? null, lanes, cursor, now, now).lastInsertRowid)
+    return { topic, group: { id, lanes, filter } }
   }
 
   /** `owner` undefined: the first source of a subscription. Returns the owner. */
@@ -91,10 +92,10 @@ export class Groups {
   }
 }
 
-function filterConflict(source: Source, group: string, has: string | undefined): BusError {
+function filterConflict(storage: string, wanted: string | undefined, group: string, has: string | undefined): BusError {
   const say = (filter: string | undefined): string => (filter === undefined ? 'no filter' : `the filter '${filter}'`)
   return new BusError(
     'filter_conflict',
-    `group '${group}' of topic '${source.storage}' has ${say(has)}, this member came with ${say(source.filter)}; a group has one filter: use another group's name, the same filter, or delete the group first`,
+    `group '${group}' of topic '${storage}' has ${say(has)}, this member came with ${say(wanted)}; a group has one filter: use another group's name, the same filter, or delete the group first`,
   )
 }

@@ -59,7 +59,7 @@ export class Member {
     this.group = group
     this.topicId = topic.id
     this.topicName = topic.name
-    this.matches = source.filter === undefined ? undefined : matcher(source.filter)
+    this.matches = group.filter === undefined ? undefined : matcher(group.filter)
     const { order, orderScope } = subscription.spec
     this.laned = order !== 'none' && orderScope === 'group'
     this.oneLane = order === 'topic'

@@ -62,11 +62,15 @@ export class Publishing {
     const errors: PublishResult['errors'] = []
     const looksBack = this.#anyRecent.get() !== undefined
     let looksAhead = this.#anyScheduled.get() !== undefined
-    let topic: Topic | undefined
+    let asked: string | undefined
+    let topic!: Topic
     let full: string | undefined
     for (let i = 0; i < count; i++) {
       const storage = typeof storages === 'string' ? storages : storages[i]!
-      if (topic?.name !== storage) topic = topics.ensure(storage, now)
+      if (asked !== storage) {
+        asked = storage
+        topic = topics.place(storage, now)
+      }
       const id = ids[i]!
       const first =
         (looksBack ? this.#recent.get(topic.id, id) : undefined) ?? (looksAhead ? this.#isScheduled.get(topic.id, id) : undefined)
@@ -85,7 +89,7 @@ export class Publishing {
         errors.push({ index: i, code: 'store_full', message: full })
         continue
       }
-      const name = names?.[i] ?? null
+      const name = names?.[i] ?? (topic.name === storage ? null : storage)
       const key = keys?.[i] ?? null
       if (due !== undefined && due[i]! > now) {
         const stored = this.#sequenceOf.get(topic.id, id) as unknown as [number] | undefined

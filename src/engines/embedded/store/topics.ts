@@ -1,4 +1,6 @@
 import type { StatementSync } from 'node:sqlite'
+import { isPrivate } from '../../../topic/name.ts'
+import { covers, isPattern } from '../../../topic/pattern.ts'
 import type { Retention } from '../../engine.ts'
 import type { Database } from './database.ts'
 
@@ -36,6 +38,7 @@ export class Topics {
   readonly #counter: StatementSync
   readonly #setCounter: StatementSync
   readonly #names: StatementSync
+  readonly #patterns: StatementSync
 
   constructor(db: Database) {
     const columns = 'id, name, last_seq, messages, bytes, biggest, age_ms, most_messages, most_bytes'
@@ -45,6 +48,7 @@ export class Topics {
     this.#update = db.prepare('UPDATE topic SET last_seq=?, messages=?, bytes=?, biggest=? WHERE id=?')
     this.#counter = db.rows('SELECT value FROM store WHERE name=?')
     this.#setCounter = db.prepare('INSERT INTO store(name, value) VALUES(?, ?) ON CONFLICT(name) DO UPDATE SET value=excluded.value')
+    this.#patterns = db.rows("SELECT name FROM topic WHERE instr(name, '*') > 0 ORDER BY id")
     this.#names = db.rows('SELECT name FROM topic ORDER BY id')
   }
 
@@ -62,6 +66,20 @@ export class Topics {
     if (found) return found
     this.#insert.run(name, now)
     return this.find(name)!
+  }
+
+  /** Where messages of the name are: in a storage of that name, else in that of a definition that holds it. */
+  holding(name: string): Topic | undefined {
+    const found = this.find(name)
+    if (found || isPattern(name) || isPrivate(name)) return found
+    const patterns = this.#patterns.all() as unknown as [string][]
+    const pattern = patterns.find(([one]) => covers(one, name))
+    return pattern && this.find(pattern[0])
+  }
+
+  /** The same, made where there is none. Only in a transaction that writes. */
+  place(name: string, now: number): Topic {
+    return this.holding(name) ?? this.ensure(name, now)
   }
 
   names(): string[] {
