@@ -16,6 +16,9 @@ function project(files: Record<string, string>): string {
   writeFileSync(join(dir, 'biome.json'), '{ "files": { "includes": ["test/**"] }, "formatter": { "enabled": false } }')
   writeFileSync(join(dir, 'package.json'), '{ "type": "module" }')
   mkdirSync(join(dir, 'test', 'area'), { recursive: true })
+  mkdirSync(join(dir, 'test', 'rig'))
+  // This project needs no servers.
+  writeFileSync(join(dir, 'test', 'rig', 'prepare.ts'), '')
   for (const [name, text] of Object.entries(files)) writeFileSync(join(dir, 'test', 'area', name), text)
   return dir
 }
