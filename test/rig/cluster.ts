@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { type JetStreamManager, jetstreamManager } from '@nats-io/jetstream'
+import { type JetStreamManager, jetstreamManager, StorageType } from '@nats-io/jetstream'
 import type { NatsConnection } from '@nats-io/transport-node'
 import { lastLines, NatsNode, type NatsOptions, newIdentity } from './nats.ts'
 import { natsVersions } from './nats-server.ts'
@@ -9,7 +9,7 @@ export interface ClusterOptions extends Omit<NatsOptions, 'port' | 'dir'> {
   nodes?: number
 }
 
-/** Servers that have found each other, when this resolves: a stream with a copy on each of three can be made. */
+/** Servers that have found each other, when this resolves: a stream with a copy on each can be made. */
 export const startCluster = (options: ClusterOptions = {}): Promise<NatsCluster> => retryTaken(() => NatsCluster.start(options))
 
 export class NatsCluster implements AsyncDisposable {
@@ -49,21 +49,18 @@ export class NatsCluster implements AsyncDisposable {
     return this.#nodes.map((node) => node.url).join(',')
   }
 
-  /** Resolves when all running nodes are current and streams with as many copies as there are nodes, three at most, can be made. */
+  /** Resolves when all running nodes are current and streams with as many copies as there are nodes, the most being five, can be made. */
   async ready(): Promise<void> {
     const size = this.running.length
     if (this.#options.jetstream === false)
       return this.#until('all have met', async (client) => (client.info!.connect_urls?.length ?? 0) >= size)
     await this.#until('a stream can be made', async (client) => {
       const jsm = await manager(client)
-      const name = `RIG_READY_${crypto.randomUUID()}`
-      try {
-        await jsm.streams.add({ name, subjects: [name], storage: 'memory' as never, num_replicas: Math.min(size, 3) })
-        return true
-      } finally {
-        // Also after a timeout: it may have been made.
-        await jsm.streams.delete(name).catch(() => {})
-      }
+      const copies = Math.min(size, 5)
+      const name = `RIG_READY_${copies}`
+      // The same one again after a timeout: it may have been made.
+      await jsm.streams.add({ name, subjects: [name], storage: StorageType.Memory, num_replicas: copies })
+      return jsm.streams.delete(name)
     })
     await this.#until('all are current', async () => (await this.#peers()).filter(({ current }) => current).length >= size)
   }
@@ -103,9 +100,12 @@ export class NatsCluster implements AsyncDisposable {
 
   /** Ends it and takes it out of the cluster for good: what it held is copied to others, and it no longer counts for a majority. */
   async removeNode(node: NatsNode): Promise<void> {
+    const known = this.#options.jetstream !== false
+    // Only the system account may do it: an access without one fails here, not at the end of our patience.
+    if (known) node.clientOptions(true)
     await node.stop()
     this.#nodes.splice(this.#nodes.indexOf(node), 1)
-    if (this.#options.jetstream === false) return
+    if (!known) return
     await this.#until(`${node.name} is out`, async () => {
       if (!(await this.#peers()).some(({ name }) => name === node.name)) return true
       await this.#as(true, (client) => client.request('$JS.API.SERVER.REMOVE', JSON.stringify({ peer: node.name }), { timeout: 1000 }))

@@ -126,7 +126,7 @@ export class NatsNode implements AsyncDisposable {
     this.#child?.kill(signal)
   }
 
-  /** Resolves when the process has ended; its data stays. */
+  /** Resolves when the process has ended, by force after 10 s; its data stays. For a signal that does not end it, `signal`. */
   async kill(signal: NodeJS.Signals = 'SIGKILL'): Promise<void> {
     this.signal(signal)
     const late = new AbortController()

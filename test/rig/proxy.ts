@@ -129,12 +129,10 @@ export class Connection {
   #carry(direction: Direction, from: Socket, to: Socket): void {
     const queue: { chunk: Buffer | undefined; due: number }[] = []
     let held = 0
-    let last = 0
     let carrying = false
     const put = (chunk: Buffer | undefined): void => {
       if (to.destroyed) return
-      last = Math.max(last, performance.now() + this.#faults.delayMs + Math.random() * this.#faults.jitterMs)
-      queue.push({ chunk, due: last })
+      queue.push({ chunk, due: performance.now() + this.#faults.delayMs + Math.random() * this.#faults.jitterMs })
       held += chunk?.length ?? 0
       if (held > heldBytes) from.pause()
       if (!carrying) void carry()

@@ -12,9 +12,10 @@ import { startCluster } from './cluster.ts'
 import { startNats } from './nats.ts'
 import { natsVersions } from './nats-server.ts'
 import { describeNats } from './needs.ts'
+import { startProxy } from './proxy.ts'
 
-await describeNats('one server', (version) => {
-  test('keeps what was published over kill -9 and a restart, at the same address', async () => {
+await describeNats('the servers', (version) => {
+  test('one keeps what was published over kill -9 and a restart, at the same address', async () => {
     await using server = await startNats({ version, syncInterval: 'always' })
     const before = await server.connect()
     // The wheel that stands in where Go is missing may be another patch.
@@ -36,6 +37,25 @@ await describeNats('one server', (version) => {
     await after.close()
   })
 
+  test('a client comes back through a proxy that was cut', async () => {
+    await using server = await startNats({ version, jetstream: false })
+    await using proxy = await startProxy(server.port)
+    const client = await server.connect({ servers: `127.0.0.1:${proxy.port}`, ignoreClusterUpdates: true, reconnectTimeWait: 20 })
+    const back = (async () => {
+      for await (const { type } of client.status()) if (type === 'reconnect') return
+    })()
+    proxy.cut()
+    await back
+    await client.flush()
+    await client.close()
+  })
+
+  test('one that cannot start says why', async () => {
+    await using server = await startNats({ version, jetstream: false })
+    await expect(startNats({ version, port: server.port })).rejects.toThrow('address already in use')
+    await expect(startNats({ version, config: 'no_such_thing: 1' })).rejects.toThrow('no_such_thing')
+  })
+
   test('a cluster of three makes a stream of three copies; nodes come and go', async () => {
     await using cluster = await startCluster({ version })
     const client = await cluster.nodes[0]!.connect({ servers: cluster.url.split(',') })
@@ -44,11 +64,28 @@ await describeNats('one server', (version) => {
     const leader = await cluster.leaderOf('WIDE')
     expect(await cluster.stepDown('WIDE')).not.toBe(leader)
 
-    const added = await cluster.addNode()
-    expect(cluster.running).toHaveLength(4)
-    await cluster.removeNode(added)
+    const added = [await cluster.addNode(), await cluster.addNode()]
+    await jsm.streams.update('WIDE', { num_replicas: 5 })
+    for (const node of added) await cluster.removeNode(node)
     expect(cluster.nodes).toHaveLength(3)
+    expect(cluster.running).toHaveLength(3)
     await jetstream(client).publish('wide', 'hello')
+    await client.close()
+  }, 90_000)
+
+  test('a lame duck sends its clients to the others, ends, and comes back', async () => {
+    await using cluster = await startCluster({ version })
+    const [duck] = cluster.nodes
+    const client = await duck!.connect({ reconnectTimeWait: 50 })
+    const moved = (async () => {
+      for await (const { type } of client.status()) if (type === 'reconnect') return
+    })()
+    await duck!.lameDuck()
+    await moved
+    expect(client.info!.server_name).not.toBe(duck!.name)
+    await duck!.restart()
+    await cluster.ready()
+    expect(cluster.running).toHaveLength(3)
     await client.close()
   }, 90_000)
 })
