@@ -78,3 +78,20 @@ test('a purge takes what it is told, from groups too', async () => {
   expect(await bus.admin.purge('a')).toBe(1500)
   await expect(bus.admin.purge('b')).rejects.toMatchObject({ code: 'not_found' })
 })
+
+test('an id is remembered for its window after its message is gone, and no longer', async () => {
+  const dir = temporary()
+  const bus = await engine({ dir })
+  const first = message('a', 'x', { id: 'same' })
+  const again = async (): Promise<unknown> => {
+    const [outcome] = await bus.publish([first])
+    return outcome!.ok && outcome!.duplicate
+  }
+  expect(await again()).toBe(false)
+  await bus.admin.purge('a')
+  sweep(dir, Date.now() + 9 * 60_000)
+  expect(await again()).toBe(true)
+  sweep(dir, Date.now() + 11 * 60_000)
+  expect(await again()).toBe(false)
+  expect(await again()).toBe(true)
+})
