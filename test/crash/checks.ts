@@ -13,6 +13,8 @@ export interface Rest {
 
 /** A repeat of finished work or an overlap is somebody's death or pause at most this long before: an acknowledgement on its way takes that long. */
 const blameMs = 10_000
+/** The outcome of a run is on disk after this at the latest. */
+const recordMs = 500
 
 type Begin = Line & { what: 'begin' }
 
@@ -154,13 +156,18 @@ function attempts(lines: readonly Line[], rest: Rest): Violation[] {
 function deathsDuring(lines: readonly Line[]): Map<string, number> {
   const deaths = new Map<string, number>()
   const running = new Map<string, Set<string>>()
+  const ended = new Map<string, { id: string; at: number }[]>()
   for (const line of lines) {
     if (line.what === 'begin') {
       for (const [who, ids] of running) if (who !== line.who && ids.delete(line.id)) deaths.set(line.id, (deaths.get(line.id) ?? 0) + 1)
       running.set(line.who, (running.get(line.who) ?? new Set()).add(line.id))
-    } else if (line.what === 'done' || line.what === 'fail') running.get(line.who)?.delete(line.id)
-    else if (line.what === 'gone') {
-      for (const id of running.get(line.who) ?? []) deaths.set(id, (deaths.get(id) ?? 0) + 1)
+    } else if (line.what === 'done' || line.what === 'fail') {
+      running.get(line.who)?.delete(line.id)
+      ended.set(line.who, [...(ended.get(line.who) ?? []).filter(({ at }) => line.at - at < recordMs), line])
+    } else if (line.what === 'gone') {
+      // What ended just before may not have been written down yet: it counts as on, too.
+      const late = (ended.get(line.who) ?? []).filter(({ at }) => line.at - at < recordMs).map(({ id }) => id)
+      for (const id of new Set([...(running.get(line.who) ?? []), ...late])) deaths.set(id, (deaths.get(id) ?? 0) + 1)
       running.delete(line.who)
     }
   }
