@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process'
-import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { expect, onTestFinished, test } from 'vitest'
@@ -25,6 +25,20 @@ test('another program’s database is refused and left as it is', async () => {
   const before = readFileSync(join(dir, 'bus.db'))
   await expect(openEmbedded({ dir })).rejects.toMatchObject({ code: 'store_corrupt', message: expect.stringContaining('another program') })
   expect(readFileSync(join(dir, 'bus.db')).equals(before)).toBe(true)
+})
+
+test.skipIf(!existsSync('/proc/locks'))('opening a store twice in a process keeps the locks of the first connection', async () => {
+  const dir = temporary()
+  const locks = (): number => {
+    const { ino } = statSync(join(dir, 'bus.db'))
+    return readFileSync('/proc/locks', 'utf8')
+      .split('\n')
+      .filter((line) => line.includes(`:${ino} `)).length
+  }
+  await engine({ dir })
+  expect(locks()).toBe(1)
+  await engine({ dir })
+  expect(locks()).toBe(1)
 })
 
 test('damaged pages are found at open', async () => {

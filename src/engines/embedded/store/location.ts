@@ -1,4 +1,4 @@
-import { accessSync, closeSync, constants, mkdirSync, openSync, readSync, statfsSync, statSync } from 'node:fs'
+import { accessSync, constants, mkdirSync, statfsSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { BusError } from '../../../errors.ts'
 
@@ -12,9 +12,10 @@ const networkTypes = new Map([
   [0xfe534d42, 'SMB2'],
 ])
 
-const magic = 'SQLite format 3\0'
-
-/** Makes the folder, and refuses what can be seen to fail before SQLite touches it. Returns the file's path. */
+/**
+ * Makes the folder, and refuses what can be seen to fail before SQLite touches it. Returns the file's path. The file itself is
+ * opened by SQLite alone: to close it here would end the locks of another connection of this process (POSIX).
+ */
 export function prepareLocation(dir: string): string {
   try {
     mkdirSync(dir, { recursive: true })
@@ -31,30 +32,11 @@ export function prepareLocation(dir: string): string {
   const file = join(dir, fileName)
   try {
     accessSync(dir, constants.W_OK | constants.X_OK)
-    const size = statSync(file, { throwIfNoEntry: false })?.size ?? 0
-    if (size > 0) {
-      accessSync(file, constants.R_OK | constants.W_OK)
-      checkHeader(file)
-    }
+    if ((statSync(file, { throwIfNoEntry: false })?.size ?? 0) > 0) accessSync(file, constants.R_OK | constants.W_OK)
   } catch (error) {
     throw locationError(dir, error)
   }
   return file
-}
-
-function checkHeader(file: string): void {
-  const fd = openSync(file, 'r')
-  try {
-    const head = Buffer.alloc(16)
-    const read = readSync(fd, head, 0, 16, 0)
-    if (read < 16 || head.toString('latin1') !== magic)
-      throw new BusError(
-        'store_corrupt',
-        `store '${file}': it is not a database of the bus; nothing was overwritten. Move the file aside, or choose another folder`,
-      )
-  } finally {
-    closeSync(fd)
-  }
 }
 
 function locationError(dir: string, thrown: unknown): BusError {
