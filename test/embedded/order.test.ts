@@ -24,6 +24,25 @@ test('a key is in one member’s hands at a time, and later messages of it wait'
   expect(two.texts[2]).toBe('x2')
 })
 
+test('thousands of topics that share lanes: a claim and an acknowledgement cost as much as with one', async () => {
+  const bus = await engine()
+  const names = Array.from({ length: 2000 }, (_, i) => `a.${i}`)
+  await bus.publish(names.map((name, i) => message(name, name, { key: `k${i % 100}` })))
+  const hand = await joinGroup(
+    bus,
+    'g',
+    names.map((name) => source(name, { lanes: 'a' })),
+    keyed,
+    0,
+  )
+  hand.onDeliver = (batch) => {
+    void hand.settle('ack', batch).then(() => hand.subscription.grant(batch.length, 1e6))
+  }
+  hand.subscription.grant(64, 1e8)
+  // 0.1 s; 20 s when each of them woke all of them.
+  await hand.until(names.length, 5000)
+})
+
 test('a released message comes back before the later ones of its key, even after a delay', async () => {
   const bus = await engine()
   await bus.publish([message('a', 'x1', { key: 'x' }), message('a', 'x2', { key: 'x' }), message('a', 'y1', { key: 'y' })])

@@ -27,6 +27,7 @@ export interface Claim {
  */
 export class Claiming {
   readonly #topics: Topics
+  readonly #cursor: StatementSync
   readonly #state: StatementSync
   readonly #setState: StatementSync
   readonly #waitingDue: StatementSync
@@ -45,6 +46,7 @@ export class Claiming {
 
   constructor(db: Database, topics: Topics) {
     this.#topics = topics
+    this.#cursor = db.rows('SELECT cursor FROM grp WHERE id=?')
     this.#state = db.rows('SELECT cursor, (SELECT max(fence) FROM grp g WHERE g.lanes=grp.lanes) FROM grp WHERE id=?')
     this.#setState = db.prepare('UPDATE grp SET cursor=?, fence=? WHERE id=?')
     this.#waitingDue = db.rows('SELECT due, seq, redelivered, key FROM waiting WHERE grp=? AND due<=? ORDER BY due, seq LIMIT ?')
@@ -67,7 +69,7 @@ export class Claiming {
 
   /** Whether a claim could find something; looks only. */
   peek(member: Member, now: number): boolean {
-    const state = this.#state.get(member.group.id) as unknown as [number, number] | undefined
+    const state = this.#cursor.get(member.group.id) as unknown as [number] | undefined
     const topic = this.#topics.byId(member.topicId)
     if (!state || !topic || topic.lastSeq > state[0]) return true
     if (this.#waitingDue.get(member.group.id, now, 1) !== undefined) return true

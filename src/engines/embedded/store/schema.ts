@@ -116,4 +116,11 @@ CREATE TABLE question(id INTEGER PRIMARY KEY AUTOINCREMENT, process INTEGER NOT 
 CREATE TABLE question_taken(question INTEGER NOT NULL, grp TEXT NOT NULL, responder INTEGER NOT NULL, PRIMARY KEY(question, grp)) WITHOUT ROWID;
 CREATE TABLE reply(question INTEGER PRIMARY KEY, headers TEXT, body BLOB NOT NULL);
 `,
+  `
+-- A pattern's groups share lanes by the thousand, and each claim asks for their highest fence.
+CREATE INDEX grp_fence ON grp(lanes, fence);
+DROP INDEX grp_lanes;
+-- Each name that is new looks for the definition that holds it.
+CREATE INDEX topic_pattern ON topic(id) WHERE instr(name, '*') > 0;
+`,
 ]

@@ -33,9 +33,8 @@ export class Settling {
   }
 
   /** Settles rows of {@link settleFields} numbers. Returns the indexes of those that came too late. */
-  settle(members: readonly Member[], rows: Float64Array, now: number): { lost: number[]; released: boolean } {
+  settle(members: readonly Member[], rows: Float64Array, now: number): number[] {
     const lost: number[] = []
-    let released = false
     const count = rows.length / settleFields
     for (let i = 0; i < count; ) {
       const at = i * settleFields
@@ -52,11 +51,10 @@ export class Settling {
         if (this.#delete.run(member.group.id, sequence, fence).changes === 0) lost.push(i)
       } else if (kind === settleKind.extend) {
         if (this.#extend.run(now + rows[at + 4]!, member.group.id, sequence, fence).changes === 0) lost.push(i)
-      } else if (this.#release(member.group.id, sequence, fence, rows[at + 4]! > 0 ? now + rows[at + 4]! : 0)) released = true
-      else lost.push(i)
+      } else if (!this.#release(member.group.id, sequence, fence, rows[at + 4]! > 0 ? now + rows[at + 4]! : 0)) lost.push(i)
       i++
     }
-    return { lost, released }
+    return lost
   }
 
   /** Takes the leases of other members that ran out, so that they can be claimed. Returns what was taken from whom. */

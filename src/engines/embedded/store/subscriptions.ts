@@ -74,11 +74,15 @@ export class Subscriptions {
     if (subscription.owner !== undefined) this.#settling.forgetMember(subscription.owner)
     this.#out.afterCommit(() => {
       this.#all.delete(id)
+      const groups = new Set<number>()
+      const lanes = new Set<number>()
       for (const member of subscription.members) {
         this.#byTopic.get(member.topicId)?.delete(member)
         this.#members.delete(member)
-        this.#wakeGroup(member)
+        groups.add(member.group.id)
+        lanes.add(member.group.lanes)
       }
+      this.#wake(groups, lanes)
     })
   }
 
@@ -98,17 +102,22 @@ export class Subscriptions {
     const subscription = this.#all.get(id)
     if (!subscription) return Array.from({ length: rows.length / settleFields }, (_, i) => i)
     const { members } = subscription
-    const { lost, released } = this.#settling.settle(members, rows, now)
+    const lost = this.#settling.settle(members, rows, now)
     this.#out.afterCommit(() => {
       const late = new Set(lost)
+      const released = new Set<number>()
+      const freed = new Set<number>()
       for (let i = 0; i * settleFields < rows.length; i++) {
         const at = i * settleFields
-        if (rows[at + 1] !== settleKind.extend || late.has(i)) forget(members[rows[at]!]!, rows[at + 3]!)
+        const member = members[rows[at]!]!
+        const kind = rows[at + 1]!
+        if (kind === settleKind.extend && !late.has(i)) continue
+        forget(member, rows[at + 3]!)
+        if (member.laned) freed.add(member.group.lanes)
+        if (kind === settleKind.release) released.add(member.group.id)
       }
-      for (const member of members) {
-        member.starved = false
-        if (released || member.laned) this.#wakeGroup(member)
-      }
+      for (const member of members) member.starved = false
+      if (released.size > 0 || freed.size > 0) this.#wake(released, freed)
     })
     return lost
   }
@@ -222,9 +231,8 @@ export class Subscriptions {
       Object.assign(subscription, { messages: before.messages, bytes: before.bytes, out: before.out })
     })
     // Siblings in this process hear of the new leases here; those elsewhere by what was written.
-    for (const other of this.#byTopic.get(member.topicId) ?? [])
-      if (other !== member && other.group.id === member.group.id)
-        other.expiryAt = Math.min(other.expiryAt, now + Math.min(holderLookMs, subscription.spec.leaseMs))
+    for (const other of this.#siblings(member))
+      other.expiryAt = Math.min(other.expiryAt, now + Math.min(holderLookMs, subscription.spec.leaseMs))
     const columns = packRows(rows, member.topicName, claim.redelivered)
     this.#out.push({ op: 'deliver', subscription: subscription.id, source: member.index, fence, columns }, buffersOf(columns))
   }
@@ -256,11 +264,14 @@ export class Subscriptions {
     }
   }
 
-  /** Another member of the same group in this process. */
   #find(member: Member, owner: number): Member | undefined {
-    for (const other of this.#byTopic.get(member.topicId) ?? [])
-      if (other.group.id === member.group.id && other.subscription.owner === owner) return other
+    for (const other of this.#siblings(member)) if (other.subscription.owner === owner) return other
     return undefined
+  }
+
+  /** The other members of the same group in this process. */
+  *#siblings(member: Member): Iterable<Member> {
+    for (const other of this.#byTopic.get(member.topicId) ?? []) if (other !== member && other.group.id === member.group.id) yield other
   }
 
   /** The group was deleted under its members: it is made again, as the subscription described it. */
@@ -299,12 +310,12 @@ export class Subscriptions {
     this.#members.add(member)
   }
 
-  /** Members of this process that share lanes or a group with this one may go on. */
-  #wakeGroup(member: Member): void {
-    for (const other of this.#members) {
-      if (other.group.lanes !== member.group.lanes) continue
-      other.maybe = true
-      other.notBefore = 0
+  /** Members of this process may go on: those of groups that got something back, and those that found a lane taken which may be free. */
+  #wake(groups: ReadonlySet<number>, lanes: ReadonlySet<number>): void {
+    for (const member of this.#members) {
+      if (!groups.has(member.group.id) && !(member.blocked && lanes.has(member.group.lanes))) continue
+      member.maybe = true
+      member.notBefore = 0
     }
   }
 
