@@ -282,8 +282,7 @@ export class Consumer implements DeliverySink {
     const now = Date.now()
     for (const job of jobs) {
       job.state = 'running'
-      job.startedAt = now
-      job.run++
+      job.begin(now)
     }
     this.#parts.runner.run(jobs, this.#prepare, this.#finished, this.#free)
   }
@@ -347,7 +346,6 @@ export class Consumer implements DeliverySink {
         ? error.afterMs
         : backoffMs(this.#parts.policy.backoff, state.failures)
     state.notBefore = now + afterMs
-    job.rearm()
     void this.#retry(job, afterMs)
   }
 

@@ -64,9 +64,12 @@ export class Job {
     this.#abort.abort(reason)
   }
 
-  /** Before a retry: the next run gets a signal of its own. */
-  rearm(): void {
+  /** The next run begins: with a signal of its own, and the message as it came, whatever the last one did to it. */
+  begin(now: number): void {
+    this.startedAt = now
+    if (this.run++ === 0) return
     this.#abort = undefined
     this.progress = undefined
+    this.message = undefined
   }
 }

@@ -16,8 +16,8 @@ export interface Runner {
   run(jobs: readonly Job[], prepare: Prepare, finished: Finished, free: () => void): void
 }
 
-/** Aborts the run and counts it as failed, whether the handler listens or not. */
-function arm(jobs: readonly Job[], timeoutMs: number | undefined, finished: Finished): NodeJS.Timeout | undefined {
+/** Aborts the run and counts it as failed, whether the handler listens or not; then `expired`, also where all was lost before. */
+function arm(jobs: readonly Job[], timeoutMs: number | undefined, finished: Finished, expired: () => void): NodeJS.Timeout | undefined {
   if (timeoutMs === undefined) return undefined
   const runs = jobs.map((job) => job.run)
   return setTimeout(() => {
@@ -27,6 +27,7 @@ function arm(jobs: readonly Job[], timeoutMs: number | undefined, finished: Fini
       job.abort(error)
       finished(job, job.run, true, error)
     }
+    expired()
   }, timeoutMs)
 }
 
@@ -47,13 +48,11 @@ export class SingleRunner implements Runner {
   run(jobs: readonly Job[], prepare: Prepare, finished: Finished, free: () => void): void {
     const job = jobs[0]!
     const { run } = job
+    const context = new RunContext(job)
     let pending: unknown
     try {
       const message = prepare(job)
-      pending =
-        message instanceof Promise
-          ? message.then((ready) => this.#handler(ready, new RunContext(job)))
-          : this.#handler(message, new RunContext(job))
+      pending = message instanceof Promise ? message.then((ready) => this.#handler(ready, context)) : this.#handler(message, context)
     } catch (error) {
       finished(job, run, true, error)
       free()
@@ -77,10 +76,7 @@ export class SingleRunner implements Runner {
       freed = true
       free()
     }
-    const timer = arm(jobs, this.#timeoutMs, (...end) => {
-      finished(...end)
-      release()
-    })
+    const timer = arm(jobs, this.#timeoutMs, finished, release)
     const end = (failed: boolean, error: unknown): void => {
       if (timer) clearTimeout(timer)
       finished(job, run, failed, error)
@@ -140,14 +136,8 @@ export class BatchRunner implements Runner {
       }
     }
     if (good.length === 0) return
-    let wake: () => void = () => {}
-    const expired = new Promise<undefined>((resolve) => {
-      wake = () => resolve(undefined)
-    })
-    const timer = arm(good, this.#timeoutMs, (...end) => {
-      finished(...end)
-      wake()
-    })
+    const { promise: expired, resolve: wake } = Promise.withResolvers<void>()
+    const timer = arm(good, this.#timeoutMs, finished, wake)
     const settle = (outcomes: unknown, thrown: boolean): void => {
       for (const [i, job] of good.entries()) {
         const outcome = thrown ? outcomes : Array.isArray(outcomes) ? outcomes[i] : undefined
