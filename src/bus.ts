@@ -64,6 +64,7 @@ export class Bus {
   readonly #ledger: Ledger
   readonly #ledgerEngine: Engine | undefined
   readonly #options: ConnectOptions
+  readonly #drainMs: number
   readonly #publisher: Publisher
   readonly #events = new Events()
   readonly #subscriptions = new Set<GroupSubscription>()
@@ -80,6 +81,7 @@ export class Bus {
     if (!Number.isInteger(window) || window < 1)
       throw new BusError('invalid_argument', `publish.window must be a whole number from 1, not ${window}`)
     resolvePolicy({}, options.defaults ?? {}, false)
+    this.#drainMs = toMs(options.drain ?? '30s', 'drain')
     this.#engine = engine
     this.#ledger = ledger
     this.#ledgerEngine = ledgerEngine
@@ -182,6 +184,7 @@ export class Bus {
     this.#subscriptions.add(subscription)
     try {
       await subscription.start()
+      this.#mustBeOpen()
     } catch (error) {
       await subscription.close().catch(() => {})
       this.#subscriptions.delete(subscription)
@@ -280,13 +283,15 @@ export class Bus {
   }
 
   async #close(): Promise<void> {
-    const deadlineMs = toMs(this.#options.drain ?? '30s', 'drain')
-    await Promise.allSettled([...this.#subscriptions].map((subscription) => subscription.close({ deadlineMs })))
+    await Promise.allSettled([...this.#subscriptions].map((subscription) => subscription.close({ deadlineMs: this.#drainMs })))
     await Promise.allSettled([...this.#others].map((other) => other.close()))
     for (const bucket of this.#buckets) bucket.close()
     await this.#publisher.close()
-    await this.#engine.close()
-    await this.#ledgerEngine?.close()
+    try {
+      await this.#engine.close()
+    } finally {
+      await this.#ledgerEngine?.close()
+    }
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -322,15 +327,16 @@ export async function connect(url: string | ConnectOptions = {}, options: Connec
 
 /** A bus over an engine that was made elsewhere: for engines of one's own and for the conformance suite. The bus closes it. */
 export async function connectEngine(engine: Engine, options: ConnectOptions = {}): Promise<Bus> {
+  let ledgerEngine: Engine | undefined
   try {
     if (typeof options.ledger === 'object') return new Bus(engine, options.ledger, undefined, options)
     if (options.ledger === undefined && engine.ledger) return new Bus(engine, engine.ledger, undefined, options)
-    const ledgerEngine = await openEngine(options.ledger ?? 'file:./.cozebus', {})
+    ledgerEngine = await openEngine(options.ledger ?? 'file:./.cozebus', {})
     if (!ledgerEngine.ledger)
       throw new BusError('invalid_argument', `the ledger '${options.ledger}' is on an engine that keeps none; use file: or a NATS server`)
     return new Bus(engine, ledgerEngine.ledger, ledgerEngine, options)
   } catch (error) {
-    await engine.close().catch(() => {})
+    await Promise.allSettled([engine.close(), ledgerEngine?.close()])
     throw error
   }
 }

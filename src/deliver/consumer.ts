@@ -20,7 +20,7 @@ import type { Runner } from './runner.ts'
 import { Settler } from './settler.ts'
 import { Suspects } from './suspects.ts'
 
-/** How long a drain waits for the ledger to hear that aborted runs were handed back. */
+/** How long a drain waits past its deadline for the ledger and the engine to hear what became of the last messages. */
 const lastWritesMs = 1000
 
 export interface ConsumerParts {
@@ -479,7 +479,9 @@ export class Consumer implements DeliverySink {
   /** Stops the intake, gives back what has not begun, waits for handlers until the deadline, aborts and gives back the rest. */
   async close(deadlineMs: number): Promise<void> {
     this.#phase = 'draining'
+    const begun = performance.now()
     clearTimeout(this.#breakerTimer)
+    this.#parts.runner.close()
     await this.#engine?.stop()
     await this.#intake
     this.#ready.length = 0
@@ -492,7 +494,8 @@ export class Consumer implements DeliverySink {
       this.#release(job)
     }
     await within(lastWritesMs, this.#records.idle())
-    await this.#settler.idle()
+    // A broker that is away gives back by itself what it hears nothing of.
+    await within(Math.max(lastWritesMs, deadlineMs - (performance.now() - begun)), this.#settler.idle())
     this.#settler.end()
     clearInterval(this.#extendTimer)
     this.#phase = 'closed'

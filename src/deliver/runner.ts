@@ -14,6 +14,8 @@ export interface Runner {
   take(ready: Job[], again: () => void, most?: number): Job[] | undefined
   /** Must call `finished` for each job, then `free` once, and never throw. */
   run(jobs: readonly Job[], prepare: Prepare, finished: Finished, free: () => void): void
+  /** Waits for no more jobs. Runs go on. */
+  close(): void
 }
 
 /** Aborts the run and counts it as failed, whether the handler listens or not; then `expired`, also where all was lost before. */
@@ -44,6 +46,8 @@ export class SingleRunner implements Runner {
   take(ready: Job[]): Job[] {
     return [ready.shift()!]
   }
+
+  close(): void {}
 
   run(jobs: readonly Job[], prepare: Prepare, finished: Finished, free: () => void): void {
     const job = jobs[0]!
@@ -114,9 +118,13 @@ export class BatchRunner implements Runner {
       return undefined
     }
     this.#due = false
-    if (this.#timer) clearTimeout(this.#timer)
-    this.#timer = undefined
+    this.close()
     return ready.splice(0, Math.min(most, this.size))
+  }
+
+  close(): void {
+    clearTimeout(this.#timer)
+    this.#timer = undefined
   }
 
   run(jobs: readonly Job[], prepare: Prepare, finished: Finished, free: () => void): void {

@@ -52,7 +52,7 @@ export class Settler {
     return new Promise((resolve) => this.#idle.push(resolve))
   }
 
-  /** No more attempts: what is unanswered counts as lost. */
+  /** No more attempts: what is unanswered then counts as lost. */
   end(): void {
     this.#ended = true
   }

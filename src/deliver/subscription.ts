@@ -49,7 +49,12 @@ export class GroupSubscription implements Subscription {
     this.#consumer = new Consumer({ ...parts, member: `${process.pid}-${randomBytes(4).toString('hex')}` })
   }
 
-  async start(): Promise<void> {
+  start(): Promise<void> {
+    this.#adding = this.#start()
+    return this.#adding
+  }
+
+  async #start(): Promise<void> {
     const { storage, filter, definition } = this.#choice
     if (storage !== undefined) {
       await this.#engine.admin.declare(storage, definition?.retention)
@@ -72,8 +77,7 @@ export class GroupSubscription implements Subscription {
     this.#stops.push(this.#engine.admin.watchTopics(found))
     const beginning = [...first]
     started = true
-    this.#adding = this.#consumer.start(beginning)
-    await this.#adding
+    await this.#consumer.start(beginning)
   }
 
   #add(sources: readonly Source[]): void {
@@ -130,9 +134,10 @@ export class GroupSubscription implements Subscription {
   }
 
   async #close(deadlineMs: number): Promise<void> {
-    for (const stop of this.#stops) stop()
     try {
+      // One that is still joining joins first: left half-way, it would stay a member.
       await this.#adding.catch(() => {})
+      for (const stop of this.#stops) stop()
       await this.#consumer.close(deadlineMs)
     } finally {
       this.#onClose()

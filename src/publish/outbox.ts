@@ -93,6 +93,7 @@ export class Outbox {
       this.#head = 0
     }
     if (batch.length > 0) void this.#send(batch)
+    this.#tellIdle() // all that was left may have been aborted
   }
 
   #isFull(): boolean {
@@ -181,6 +182,10 @@ export class Outbox {
     if (outcome.ok) this.#events.published(storage, 1)
     parcel.done(outcome)
     if (this.#head < this.#queue.length) this.#schedule()
+    this.#tellIdle()
+  }
+
+  #tellIdle(): void {
     if (this.pending === 0 && this.#idle.length > 0) for (const resolve of this.#idle.splice(0)) resolve()
   }
 
