@@ -42,7 +42,8 @@ export class Breaker {
     if (!this.#policy) return true
     const counted = !this.open
     if (this.#failing.size < this.#policy.failures) this.#failing.add(id)
-    if (this.#failing.size >= this.#policy.failures) {
+    // Those that were on when it opened say nothing new: only what was tried after the pause makes the next one longer.
+    if (this.#failing.size >= this.#policy.failures && now >= this.#openUntil) {
       this.#trials++
       this.#openUntil = now + backoffMs(this.#policy.backoff, this.#trials)
     }

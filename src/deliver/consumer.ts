@@ -58,6 +58,8 @@ export class Consumer implements DeliverySink {
   #intake: Promise<void> | undefined
   #running = 0
   #pumping = false
+  /** A message is tried while the breaker is open. */
+  #trying = false
   #phase: 'open' | 'draining' | 'closed' = 'open'
   #paused = false
   #extendTimer: NodeJS.Timeout | undefined
@@ -229,14 +231,17 @@ export class Consumer implements DeliverySink {
     this.#pumping = true
     const { runner, policy } = this.#parts
     while (this.#ready.length > 0 && this.#phase === 'open' && !this.#paused) {
-      const most = this.#breaker.open ? 1 : policy.concurrency
-      if (this.#running >= most) break
-      if (this.#breaker.open && !this.#trialIsDue()) break
-      const jobs = runner.take(this.#ready, this.#pump, this.#breaker.open ? 1 : undefined)
+      if (this.#running >= policy.concurrency) break
+      const { open } = this.#breaker
+      // One trial at a time, beside runs that were on when the breaker opened: those may take long.
+      if (open && (this.#trying || !this.#trialIsDue())) break
+      const jobs = runner.take(this.#ready, this.#pump, open ? 1 : undefined)
       if (!jobs) break
       this.#running++
-      if (jobs.every((job) => job.attempts === undefined)) this.#run(jobs)
-      else void this.#begin(jobs)
+      if (open) this.#trying = true
+      const free = open ? this.#tried : this.#free
+      if (jobs.every((job) => job.attempts === undefined)) this.#run(jobs, free)
+      else void this.#begin(jobs, free)
     }
     this.#pumping = false
     this.#refill()
@@ -255,7 +260,7 @@ export class Consumer implements DeliverySink {
   }
 
   /** Jobs that failed or were given up before: their start is written down first, so that a death of this process counts. */
-  async #begin(jobs: Job[]): Promise<void> {
+  async #begin(jobs: Job[], free: () => void): Promise<void> {
     for (const job of jobs) {
       const state = job.attempts
       if (!state) continue
@@ -274,17 +279,17 @@ export class Consumer implements DeliverySink {
     }
     // Meanwhile a drain may have given some back, or a lease may have been lost.
     jobs = jobs.filter((job) => job.state === 'queued')
-    if (jobs.length > 0) this.#run(jobs)
-    else this.#free()
+    if (jobs.length > 0) this.#run(jobs, free)
+    else free()
   }
 
-  #run(jobs: readonly Job[]): void {
+  #run(jobs: readonly Job[], free: () => void): void {
     const now = Date.now()
     for (const job of jobs) {
       job.state = 'running'
       job.begin(now)
     }
-    this.#parts.runner.run(jobs, this.#prepare, this.#finished, this.#free)
+    this.#parts.runner.run(jobs, this.#prepare, this.#finished, free)
   }
 
   /** The message of a job: decoded now, or already, or in a moment. */
@@ -299,6 +304,11 @@ export class Consumer implements DeliverySink {
     return this.#parts
       .fetchBlob(blob)
       .then((bytes) => decode(Object.assign(Object.create(job), { body: bytes }) as Job, this.#parts.definition))
+  }
+
+  #tried = (): void => {
+    this.#trying = false
+    this.#free()
   }
 
   #free = (): void => {
@@ -323,7 +333,7 @@ export class Consumer implements DeliverySink {
     this.counts.failed++
     events.failed(job, group, error)
     if (error instanceof Undecodable || error instanceof Reject) {
-      this.#breaker.succeeded()
+      if (error instanceof Reject) this.#breaker.succeeded()
       void this.#giveUp(job, error)
       return
     }
@@ -462,15 +472,11 @@ export class Consumer implements DeliverySink {
 
   #refill(): void {
     if (this.#phase !== 'open' || this.#paused || !this.#engine) return
-    const active = this.#running * this.#parts.runner.size + this.#ready.length
+    const { open } = this.#breaker
+    const running = open ? Number(this.#trying) : this.#running
+    const active = running * this.#parts.runner.size + this.#ready.length
     // While everything fails, one message to try is all that is needed.
-    const grant = this.#credit.next(
-      active,
-      this.#lanes.parked,
-      this.#settler.pending,
-      performance.now(),
-      this.#breaker.open ? 1 : undefined,
-    )
+    const grant = this.#credit.next(active, this.#lanes.parked, this.#settler.pending, performance.now(), open ? 1 : undefined)
     if (grant) this.#engine.grant(grant.messages, grant.bytes)
   }
 
