@@ -54,6 +54,8 @@ export const facets: readonly Case[] = [
         [2, 3, 4],
         'history',
       )
+      // A watch that begins after the deletion owes nothing of it.
+      await h.until('the watch has the newest value', () => seen.includes('put user.1 {"n":4}'))
       await kv.delete('user.1')
       equal(await kv.get('user.1'), undefined, 'a deleted key')
       await h.until('the watch has the deletion', () => seen.includes('delete user.1 undefined'))
