@@ -2,12 +2,11 @@
 import { fork } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, rmSync } from 'node:fs'
-import { cpus, tmpdir } from 'node:os'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { connect } from '../src/index.ts'
 
 const backlog = 120_000
-const rounds = 3
 const member = new URL('./process-member.ts', import.meta.url)
 const body = new Uint8Array(256).fill(7)
 const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
@@ -114,17 +113,17 @@ const writers = (): Promise<{ p99: number; most: number; rate: number }> =>
 const median = (values: number[]): number => values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)]!
 const say = (what: string, value: string): void => console.log(`${what.padEnd(58)} ${value}`)
 
-console.log(
-  `Node ${process.version}, ${cpus().length} × ${cpus()[0]?.model}, ${process.platform}; several processes on one store, 256-byte bodies`,
-)
-const rates: Record<1 | 4, number[]> = { 1: [], 4: [] }
-for (let round = 0; round < rounds; round++) for (const count of [1, 4] as const) rates[count].push(await shared(count))
-say('handle a backlog, one process, messages a second', Math.round(median(rates[1])).toString())
-say('handle a backlog, four processes sharing the group', Math.round(median(rates[4])).toString())
-say('four against one', `${(median(rates[4]) / median(rates[1])).toFixed(2)} ×`)
-const delays = await waking()
-say('publish to a handler in another process, p50 and p99', `${delays[100]!.toFixed(1)} and ${delays[197]!.toFixed(1)} ms`)
-say('an idle consumer, of a core', `${((await idle()) * 100).toFixed(2)} %`)
-const held = await writers()
-say('event loop of four writing processes, p99 and most', `${held.p99.toFixed(1)} and ${held.most.toFixed(1)} ms`)
-say('four processes publish, messages a second together', Math.round(held.rate).toString())
+/** One group shared by four processes against one, waking, idling, and event loops under four writers. */
+export async function processes(rounds: number): Promise<void> {
+  const rates: Record<1 | 4, number[]> = { 1: [], 4: [] }
+  for (let round = 0; round < rounds; round++) for (const count of [1, 4] as const) rates[count].push(await shared(count))
+  say('handle a backlog, one process, messages a second', Math.round(median(rates[1])).toString())
+  say('handle a backlog, four processes sharing the group', Math.round(median(rates[4])).toString())
+  say('four against one', `${(median(rates[4]) / median(rates[1])).toFixed(2)} ×`)
+  const delays = await waking()
+  say('publish to a handler in another process, p50 and p99', `${delays[100]!.toFixed(1)} and ${delays[197]!.toFixed(1)} ms`)
+  say('an idle consumer, of a core', `${((await idle()) * 100).toFixed(2)} %`)
+  const held = await writers()
+  say('event loop of four writing processes, p99 and most', `${held.p99.toFixed(1)} and ${held.most.toFixed(1)} ms`)
+  say('four processes publish, messages a second together', Math.round(held.rate).toString())
+}
