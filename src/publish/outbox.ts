@@ -50,7 +50,7 @@ export class Outbox {
   }
 
   push(parcel: Parcel): void {
-    this.#queue.push(parcel)
+    this.#queue.push(parcel.signal ? abortable(parcel, parcel.signal) : parcel)
     this.#schedule()
   }
 
@@ -117,6 +117,9 @@ export class Outbox {
 
   async #send(batch: Parcel[]): Promise<void> {
     let left = batch
+    const begun = performance.now()
+    /** What may be stored, whatever a later try says. */
+    const doubtful = new Set<Parcel>()
     for (let waitMs = firstRetryMs; left.length > 0; waitMs = Math.min(lastRetryMs, waitMs * 2)) {
       let outcomes: readonly PublishOutcome[]
       try {
@@ -129,8 +132,14 @@ export class Outbox {
       const now = Date.now()
       for (const [i, parcel] of left.entries()) {
         const outcome = outcomes[i]!
-        if (!outcome.ok && this.#mayRepeat(outcome.error) && !parcel.signal?.aborted && now + waitMs < parcel.deadline) again.push(parcel)
-        else this.#confirm(parcel, outcome)
+        if (!outcome.ok && outcome.error.code === 'publish_unknown') doubtful.add(parcel)
+        // What may be stored is sent again only while the engine stores the same id once.
+        const forMs = doubtful.has(parcel)
+          ? this.#engine.capabilities.dedupeWindowMs - (performance.now() - begun)
+          : Number.POSITIVE_INFINITY
+        const repeat = !outcome.ok && mayRepeat(outcome.error) && waitMs < forMs && now + waitMs < parcel.deadline
+        if (repeat && !parcel.signal?.aborted) again.push(parcel)
+        else this.#confirm(parcel, doubtful.has(parcel) ? unknown(outcome) : outcome)
       }
       for (const parcel of again) this.#hold(parcel)
       left = again
@@ -162,12 +171,6 @@ export class Outbox {
     if (waiting.length > 0) void this.#send(waiting)
   }
 
-  #mayRepeat(error: BusError): boolean {
-    if (error.code === 'engine_unavailable') return true
-    // What may be stored is sent again only where the engine stores the same id once.
-    return error.code === 'publish_unknown' && this.#engine.capabilities.dedupeWindowMs > 0
-  }
-
   #confirm(parcel: Parcel, outcome: PublishOutcome): void {
     this.#unconfirmed--
     this.#unconfirmedBytes -= parcel.message.body.byteLength
@@ -194,4 +197,32 @@ export class Outbox {
     if (this.pending === 0) return Promise.resolve()
     return new Promise((resolve) => this.#idle.push(resolve))
   }
+}
+
+function mayRepeat({ code }: BusError): boolean {
+  return code === 'engine_unavailable' || code === 'publish_unknown'
+}
+
+/** A refusal of a later try says nothing of an earlier one that was never answered. */
+function unknown(outcome: PublishOutcome): PublishOutcome {
+  if (outcome.ok || outcome.error.code === 'publish_unknown') return outcome
+  const message = `the message may be stored: a try was never answered, and a later one failed: ${outcome.error.message}`
+  return { ok: false, error: new BusError('publish_unknown', message, { cause: outcome.error }) }
+}
+
+/** The parcel whose caller stops waiting when the signal aborts; what is sent by then goes its way. */
+function abortable(parcel: Parcel, signal: AbortSignal): Parcel {
+  let waiting = true
+  const done = (outcome: PublishOutcome): void => {
+    if (!waiting) return
+    waiting = false
+    signal.removeEventListener('abort', abort)
+    parcel.done(outcome)
+  }
+  const abort = (): void => {
+    const message = 'the publish was aborted; what was sent already may be stored all the same'
+    done({ ok: false, error: new BusError('aborted', message, { cause: signal.reason }) })
+  }
+  signal.addEventListener('abort', abort)
+  return { ...parcel, done }
 }

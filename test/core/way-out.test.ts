@@ -1,6 +1,10 @@
 import type { StandardSchemaV1 } from '@standard-schema/spec'
 import { expect, test } from 'vitest'
-import { type BusError, connect, topic } from '../../src/index.ts'
+import type { PublishOutcome } from '../../src/engines/engine.ts'
+import { BusError, connect, connectEngine, topic } from '../../src/index.ts'
+import { memoryLedger } from '../../src/testing/index.ts'
+import { logModel } from '../../src/testing/models/log.ts'
+import { override } from '../../src/testing/models/wrapping.ts'
 
 /** Even numbers take the longer the smaller they are, odd ones no time: what was published last is ready first. */
 const slow: StandardSchemaV1<number, number> = {
@@ -61,4 +65,39 @@ test('R9: a handler may publish while the bus drains; what was handed in is conf
   expect(told).toBeDefined()
   await expect(late).resolves.toMatchObject({ topic: 'numbers' })
   await expect(bus.publish('in', 2)).rejects.toMatchObject({ code: 'closed' })
+})
+
+/** A bus whose engine answers publishes so, one answer a try; the last one stays. */
+async function answering(dedupeWindowMs: number, ...answers: (BusError['code'] | 'never')[]) {
+  const engine = await logModel({ dedupeWindowMs }).connect()
+  const tries = { made: 0 }
+  const publish = async (): Promise<PublishOutcome[]> => {
+    const answer = answers[Math.min(tries.made++, answers.length - 1)]!
+    return answer === 'never' ? new Promise(() => {}) : [{ ok: false, error: new BusError(answer, answer) }]
+  }
+  return { tries, bus: await connectEngine(override(engine, { publish }), { ledger: memoryLedger() }) }
+}
+
+test('R2: a try that was never answered makes the outcome unknown, whatever later tries say', async () => {
+  for (const later of ['engine_unavailable', 'publish_rejected'] as const) {
+    const { bus } = await answering(600_000, 'publish_unknown', later)
+    await expect(bus.publish('a', 1, { timeout: 200 })).rejects.toMatchObject({ code: 'publish_unknown', cause: { code: later } })
+    await bus.close()
+  }
+})
+
+test('R2: what may be stored is not sent again past the time in which the engine stores an id once', async () => {
+  const { bus, tries } = await answering(200, 'publish_unknown', 'engine_unavailable')
+  await expect(bus.publish('a', 1, { timeout: '20s' })).rejects.toMatchObject({ code: 'publish_unknown' })
+  expect(tries.made).toBeGreaterThan(1)
+  await bus.close()
+})
+
+test('an abort ends the wait for an engine that does not answer', async () => {
+  const { bus, tries } = await answering(0, 'never')
+  const gone = new AbortController()
+  const publish = bus.publish('a', 1, { signal: gone.signal })
+  while (tries.made === 0) await new Promise((resolve) => setTimeout(resolve, 1))
+  gone.abort('enough')
+  await expect(publish).rejects.toMatchObject({ code: 'aborted', cause: 'enough' })
 })
