@@ -69,9 +69,18 @@ export interface Policy {
   readonly bytes: number
 }
 
+/** Node runs a timer that is set for longer at once. */
+export const longestTimerMs = 2 ** 31 - 1
+
 function whole(value: number, name: string, least: number, most: number): number {
   if (!Number.isInteger(value) || value < least || value > most)
     throw new BusError('invalid_argument', `${name} must be a whole number from ${least} to ${most}, not ${value}`)
+  return value
+}
+
+function oneOf<T extends string>(value: T, name: string, ...words: readonly T[]): T {
+  if (!words.includes(value))
+    throw new BusError('invalid_argument', `${name} must be one of ${words.map((word) => `'${word}'`).join(', ')}, not '${value}'`)
   return value
 }
 
@@ -82,27 +91,39 @@ export function resolvePolicy(given: SubscribeOptions, defaults: SubscribeOption
   const breaker = options.breaker ?? true
   const steps = breaker === true || breaker === false ? {} : breaker
   const from = options.from ?? 'earliest'
-  if (from instanceof Date && Number.isNaN(from.getTime())) throw new BusError('invalid_argument', 'from is no valid date')
+  if (!(from instanceof Date)) oneOf(from, 'from', 'earliest', 'new')
+  else if (Number.isNaN(from.getTime())) throw new BusError('invalid_argument', 'from is no valid date')
+  const factor = retry.factor ?? 3
+  if (!(Number.isFinite(factor) && factor >= 1))
+    throw new BusError('invalid_argument', `retry.factor must be a number from 1, not ${factor}`)
+  const timeoutMs = options.timeout === undefined || options.timeout === false ? undefined : toMs(options.timeout, 'timeout')
+  if (timeoutMs !== undefined && (timeoutMs < 1 || timeoutMs > longestTimerMs))
+    throw new BusError('invalid_argument', `timeout must be 1 ms to ${longestTimerMs} ms (24 days), or false for none, not ${timeoutMs} ms`)
   return {
     concurrency: whole(options.concurrency ?? 8, 'concurrency', 1, 10_000),
-    order: options.order ?? (keyed ? 'key' : 'none'),
-    orderScope: options.orderScope ?? 'group',
+    order: oneOf(options.order ?? (keyed ? 'key' : 'none'), 'order', 'key', 'topic', 'none'),
+    orderScope: oneOf(options.orderScope ?? 'group', 'orderScope', 'group', 'process'),
     attempts: whole(retry.attempts ?? 8, 'retry.attempts', 1, 1_000_000),
     crashes: whole(retry.crashes ?? 5, 'retry.crashes', 1, 1_000_000),
     backoff: {
       initialMs: toMs(retry.initial ?? '2s', 'retry.initial'),
-      factor: retry.factor ?? 3,
+      factor,
       maxMs: toMs(retry.max ?? '10m', 'retry.max'),
-      jitter: retry.jitter ?? 'full',
+      jitter: oneOf(retry.jitter ?? 'full', 'retry.jitter', 'full', 'none'),
     },
     breaker:
       breaker === false
         ? undefined
         : {
             failures: whole(steps.failures ?? 20, 'breaker.failures', 2, 1_000_000),
-            backoff: { initialMs: toMs(steps.initial ?? '1s'), factor: 2, maxMs: toMs(steps.max ?? '1m'), jitter: 'none' },
+            backoff: {
+              initialMs: toMs(steps.initial ?? '1s', 'breaker.initial'),
+              factor: 2,
+              maxMs: toMs(steps.max ?? '1m', 'breaker.max'),
+              jitter: 'none',
+            },
           },
-    timeoutMs: options.timeout === undefined || options.timeout === false ? undefined : toMs(options.timeout, 'timeout'),
+    timeoutMs,
     deadLetter: options.deadLetter ?? true,
     leaseMs: whole(toMs(options.lease ?? '30s', 'lease'), 'lease (ms)', 100, 86_400_000),
     from: from instanceof Date ? { timeMs: from.getTime() } : from,

@@ -9,7 +9,7 @@ import { matcher } from './pattern.ts'
 /** The parameters of a template, inferred: `docs.{space}.{event}` gives `{ space: string; event: string }`. */
 export type Params<Template extends string> = Template extends `${string}{${infer Name}}${infer Rest}`
   ? { [K in Name | keyof Params<Rest>]: string }
-  : unknown extends Template
+  : string extends Template
     ? Record<string, string>
     : {}
 

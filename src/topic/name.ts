@@ -9,10 +9,11 @@ const token = /^[A-Za-z0-9_\-:@+=~%$]+$/
 const groupName = /^[A-Za-z0-9_\-:@.]{1,128}$/
 
 function check(text: string, what: string, wild: boolean): void {
+  if (typeof text !== 'string') throw new BusError('invalid_topic', `${what}: a name is text, not ${text === null ? 'null' : typeof text}`)
   const say = (why: string): never => {
     throw new BusError('invalid_topic', `${what} ${JSON.stringify(text.length > 80 ? `${text.slice(0, 80)}…` : text)}: ${why}`)
   }
-  if (typeof text !== 'string' || text === '') say('it is empty')
+  if (text === '') say('it is empty')
   if (text.length > maxNameLength) say(`it has ${text.length} characters; at most ${maxNameLength} are allowed`)
   const tokens = text.split('.')
   for (const [i, part] of tokens.entries()) {
@@ -40,7 +41,7 @@ export function checkPattern(pattern: string): void {
 
 /** @throws BusError `invalid_argument` */
 export function checkGroup(group: string): void {
-  if (!groupName.test(group))
+  if (typeof group !== 'string' || !groupName.test(group))
     throw new BusError('invalid_argument', `group ${JSON.stringify(group)}: use 1 to 128 letters, digits and _ - : @ . only`)
 }
 

@@ -23,6 +23,11 @@ export interface Choice {
   readonly label: string
 }
 
+function mustName(topic: object): void {
+  if (typeof topic !== 'object' || topic === null)
+    throw new BusError('invalid_topic', `a topic is a name or a definition, not ${topic === null ? 'null' : typeof topic}`)
+}
+
 // Publishing to the same few undeclared names again and again must not check and allocate each time.
 const checked = new Map<string, Target>()
 const maxChecked = 10_000
@@ -38,6 +43,7 @@ export function resolveTarget(topic: PublishTopic): Target {
     checked.set(topic, target)
     return target
   }
+  mustName(topic)
   if ('template' in topic) {
     if (topic.parameters.length > 0)
       throw new BusError('invalid_topic', `topic '${topic.template}' has parameters; publish to .with({ ${topic.parameters.join(', ')} })`)
@@ -54,6 +60,7 @@ export function resolveChoice(topic: ReadTopic): Choice {
       ? { storage: undefined, filter: topic, definition: undefined, label: topic }
       : { storage: topic, filter: undefined, definition: undefined, label: topic }
   }
+  mustName(topic)
   if ('template' in topic) return { storage: topic.storage, filter: undefined, definition: topic, label: topic.template }
   const filter = 'name' in topic ? topic.name : topic.filter
   return {

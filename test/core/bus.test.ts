@@ -39,6 +39,24 @@ test('an unknown URL, options out of range and a missing handler say what to do'
   await using bus = await connect('memory:')
   await expect(bus.subscribe('a', { group: 'g', concurrency: 0 }, () => {})).rejects.toMatchObject({ code: 'invalid_argument' })
   await expect(bus.subscribe('a', { group: 'g g' }, () => {})).rejects.toMatchObject({ code: 'invalid_argument' })
+  for (const wrong of [
+    { group: undefined },
+    { group: 'g', order: 'keys' },
+    { group: 'g', orderScope: 'all' },
+    { group: 'g', from: 'latest' },
+    { group: 'g', timeout: '30d' },
+    { group: 'g', retry: { factor: 0.5 } },
+    { group: 'g', retry: { jitter: 'some' } },
+  ])
+    await expect(
+      bus.subscribe('a', wrong as never, () => {}),
+      JSON.stringify(wrong),
+    ).rejects.toMatchObject({ code: 'invalid_argument' })
+  for (const topic of [undefined, null, 7] as unknown as string[]) {
+    await expect(bus.subscribe(topic, { group: 'g' }, () => {})).rejects.toMatchObject({ code: 'invalid_topic' })
+    await expect(bus.publish(topic, 1)).rejects.toMatchObject({ code: 'invalid_topic' })
+    await expect(bus.kv(topic)).rejects.toMatchObject({ code: 'invalid_topic' })
+  }
   await expect(bus.publish('a', 1, { delay: 'soon' as never })).rejects.toMatchObject({ code: 'invalid_argument' })
   await expect(bus.publish('a', 1, { signal: AbortSignal.abort() })).rejects.toMatchObject({ code: 'aborted' })
 })

@@ -18,6 +18,11 @@ test('parameters come from the template', () => {
   })
 })
 
+test('a template that is known at run time only takes any parameters', () => {
+  const made = topic('docs.{space}' as string)
+  expectTypeOf(made.with).parameter(0).toEqualTypeOf<Record<string, string>>()
+})
+
 test('input type at publish, output type in the handler: zod, valibot, arktype', () => {
   const withZod = topic('a', { schema: z.object({ at: z.string().transform((text) => new Date(text)) }) })
   void bus.publish(withZod, { at: '2026-01-01' })
