@@ -13,7 +13,7 @@ import { Hand } from './hand.ts'
 import { decode, open, Undecodable } from './intake.ts'
 import type { Job } from './job.ts'
 import { Lanes } from './lanes.ts'
-import type { Policy } from './options.ts'
+import { longestTimerMs, type Policy } from './options.ts'
 import { errorText, Reject, Retry } from './outcome.ts'
 import { Records } from './records.ts'
 import type { Runner } from './runner.ts'
@@ -197,7 +197,9 @@ export class Consumer implements DeliverySink {
 
   /** The job may run, at once or when the backoff that it brought along is over. */
   #enqueue(job: Job): void {
-    const waitMs = (job.attempts?.notBefore ?? 0) - Date.now()
+    const { notBefore = 0, lastFailureAt = 0 } = job.attempts ?? {}
+    // Written by another clock, perhaps: never longer than the backoff itself.
+    const waitMs = Math.min(notBefore - Date.now(), notBefore - lastFailureAt)
     if (waitMs > 0) this.#delay(job, waitMs)
     else this.#queue(job)
   }
@@ -216,11 +218,18 @@ export class Consumer implements DeliverySink {
 
   #delay(job: Job, waitMs: number): void {
     job.state = 'delayed'
-    job.timer = setTimeout(() => {
-      job.timer = undefined
-      this.#queue(job)
-      this.#pump()
-    }, waitMs)
+    job.timer = setTimeout(
+      () => {
+        job.timer = undefined
+        if (waitMs > longestTimerMs) {
+          this.#delay(job, waitMs - longestTimerMs)
+          return
+        }
+        this.#queue(job)
+        this.#pump()
+      },
+      Math.min(waitMs, longestTimerMs),
+    )
   }
 
   // ── running ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -415,6 +424,7 @@ export class Consumer implements DeliverySink {
 
   #settled = (job: Job, kind: Settlement['kind'], result: SettleResult): void => {
     if (kind === 'extend') {
+      job.extending = false
       if (result === 'lost') this.#lose(job, 'its lease ran out and another member has it')
       return
     }
@@ -463,7 +473,8 @@ export class Consumer implements DeliverySink {
     const now = Date.now()
     const { leaseMs } = this.#parts.policy
     for (const job of this.#hand.all()) {
-      if (job.state === 'settling' || job.state === 'gone' || now - job.leasedAt < leaseMs / 3) continue
+      if (job.extending || job.state === 'settling' || job.state === 'gone' || now - job.leasedAt < leaseMs / 3) continue
+      job.extending = true
       job.leasedAt = now
       this.#settler.push(job, { kind: 'extend', delivery: job.delivery, leaseMs })
     }
@@ -522,7 +533,7 @@ async function within(ms: number, action: Promise<void>): Promise<void> {
   await Promise.race([
     action,
     new Promise((resolve) => {
-      timer = setTimeout(resolve, ms)
+      timer = setTimeout(resolve, Math.min(ms, longestTimerMs))
     }),
   ])
   clearTimeout(timer)

@@ -15,7 +15,7 @@ export class Credit {
   #finished = 0
   #since = 0
   /** Granted and not yet delivered. */
-  granted = 0
+  #granted = 0
   #owedBytes: number
 
   constructor(concurrency: number, parkedMost: number, bytes: number) {
@@ -25,7 +25,7 @@ export class Credit {
   }
 
   delivered(messages: number): void {
-    this.granted = Math.max(0, this.granted - messages)
+    this.#granted = Math.max(0, this.#granted - messages)
   }
 
   finished(bytes: number): void {
@@ -49,17 +49,12 @@ export class Credit {
     }
     if (parked >= this.#parkedMost || unsettled >= mostUnsettled) return undefined
     const target = Math.min(most, this.#concurrency + Math.max(this.#ahead, Math.min(mostAhead, this.#finished)))
-    const messages = target - active - this.granted
+    const messages = target - active - this.#granted
     // A call into the engine for each message would cost more than the message: wait for a quarter, unless nothing is left.
-    if (messages <= 0 || (messages < target / 4 && active + this.granted > 0)) return undefined
+    if (messages <= 0 || (messages < target / 4 && active + this.#granted > 0)) return undefined
     const bytes = this.#owedBytes
     this.#owedBytes = 0
-    this.granted += messages
+    this.#granted += messages
     return { messages, bytes }
-  }
-
-  /** Nothing granted counts any more: the engine was left. */
-  reset(): void {
-    this.granted = 0
   }
 }

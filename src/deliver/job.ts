@@ -20,6 +20,8 @@ export class Job {
   place = -1
   /** When the lease was last given or extended, ms. */
   leasedAt: number
+  /** An extension is on its way. While the engine is away a second one would only pile up behind it. */
+  extending = false
   /** `writing`: handled, and waiting for the ledger; `settling`: the engine has been told. */
   state: 'queued' | 'parked' | 'running' | 'delayed' | 'writing' | 'settling' | 'gone' = 'queued'
   lane: Lane | undefined

@@ -1,6 +1,9 @@
 import { expect, test, vi } from 'vitest'
-import { connect, topic } from '../../src/index.ts'
-import { testBus } from '../../src/testing/index.ts'
+import { BusError, connect, connectEngine, Retry, topic } from '../../src/index.ts'
+import { AttemptBook, newAttempts } from '../../src/ledger/attempts.ts'
+import { memoryLedger, spy, testBus } from '../../src/testing/index.ts'
+import { queueModel } from '../../src/testing/models/queue.ts'
+import { between, override } from '../../src/testing/models/wrapping.ts'
 
 const quick = { initial: 1, jitter: 'none' } as const
 const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
@@ -48,4 +51,66 @@ test.each([
   await bus.admin.deleteTopic('jobs')
   await vi.waitFor(() => expect(bus.status().subscriptions[0]).toMatchObject({ lost: 1, running: 1 }), 5000)
   await vi.waitFor(() => expect(bus.status().subscriptions[0]?.running).toBe(0), 5000)
+})
+
+test.each([
+  ['Retry', () => new Retry({ after: '30d' })],
+  ['the backoff', () => new Error('later')],
+])('a delay of %s that is longer than a timer of Node can be is waited for, not run at once', async (_, failure) => {
+  await using bus = await connect('memory:')
+  const jobs = topic('jobs', { key: (name: string) => name })
+  const runs: string[] = []
+  await bus.subscribe(jobs, { group: 'g', retry: { initial: '30d', max: '30d', jitter: 'none' } }, (message) => {
+    runs.push(message.body)
+    if (message.body === 'late') throw failure()
+  })
+  for (const name of ['late', 'a', 'b', 'c']) {
+    await bus.publish(jobs, name)
+    await vi.waitFor(() => expect(runs).toContain(name), 5000)
+    await pause(20)
+  }
+  expect(runs).toEqual(['late', 'a', 'b', 'c'])
+})
+
+test('R7: while the engine does not answer, one extension a message is on its way', async () => {
+  const engine = await queueModel().connect()
+  const batches = new Set<unknown>()
+  let tries = 0
+  const deaf = override(
+    engine,
+    between(engine, () => ({
+      subscribed: (subscription) => ({
+        async settle(batch) {
+          batches.add(batch)
+          tries++
+          await subscription.settle(batch.map((one) => (one.kind === 'extend' ? { ...one, leaseMs: 15_000 } : one)))
+          throw new BusError('engine_unavailable', 'the answer never came')
+        },
+      }),
+    })),
+  )
+  await using bus = await connectEngine(deaf, { ledger: memoryLedger(), drain: 0 })
+  await bus.subscribe('jobs', { group: 'g', lease: 300 }, () => new Promise(() => {}))
+  await bus.publish('jobs', 1)
+  await vi.waitFor(() => expect(tries).toBeGreaterThan(4), 10_000)
+  expect(batches.size).toBe(1)
+})
+
+test('R4: a backoff that a clock an hour ahead wrote down is no hour longer', async () => {
+  const engine = await queueModel().connect()
+  const again = override(
+    engine,
+    between(engine, (_, sink) => ({
+      sink: { deliver: (batch) => sink.deliver(batch.map((delivery) => ({ ...delivery, redelivered: true }))) },
+    })),
+  )
+  const ledger = memoryLedger()
+  await using bus = await connectEngine(again, { ledger })
+  const ahead = Date.now() + 3_600_000
+  await new AttemptBook(ledger, 'g').write('jobs', 'm1', { ...newAttempts(), failures: 1, lastFailureAt: ahead, notBefore: ahead + 20 })
+  const index = spy()
+  await bus.subscribe('jobs', { group: 'g' }, index)
+  await bus.publish('jobs', 1, { id: 'm1' })
+  await index.waitFor(1)
+  expect(index.runs[0]?.attempt).toBe(2)
 })
