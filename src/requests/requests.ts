@@ -1,5 +1,6 @@
+import { errorText } from '../deliver/outcome.ts'
 import type { ReplyMessage, RequestMessage, Requests } from '../engines/engine.ts'
-import { BusError, toBusError } from '../errors.ts'
+import { BusError } from '../errors.ts'
 import { bytesCodec, type Codec, jsonCodec } from '../message/codec.ts'
 import type { Headers } from '../message/headers.ts'
 import { newId } from '../message/id.ts'
@@ -66,7 +67,7 @@ export function responder(
       })
       return encodeBody(answer)
     } catch (thrown) {
-      return { headers: { [errorHeader]: encodeURIComponent(toBusError(thrown).message.slice(0, 2000)) }, body: new Uint8Array(0) }
+      return { headers: { [errorHeader]: encodeURIComponent(errorText(thrown).slice(0, 2000).toWellFormed()) }, body: new Uint8Array(0) }
     }
   }
 }
