@@ -16,6 +16,7 @@ export type Done = (id: string, target: Target, outcome: PublishOutcome) => void
 
 const settled = Promise.resolve()
 const sweepEveryMs = 10 * 60_000
+const anyDelayMs = 365 * 24 * 3600_000
 
 /** From a body to the way out: what is ready goes into the outbox at once; what needs a moment does so in its turn. */
 export class Publisher {
@@ -36,7 +37,8 @@ export class Publisher {
     this.#claimCheck = claimCheck
     this.#outbox = new Outbox(engine, window, events)
     this.#scheduler = new Scheduler(engine, ledger, events)
-    if (engine.capabilities.delayMaxMs === 0) this.#scheduler.start()
+    // Also what a process that is gone took in: where the engine keeps any delay there is nothing of the kind.
+    if (engine.capabilities.delayMaxMs < anyDelayMs) this.#scheduler.start()
     if (claimCheck) this.#sweeping = setInterval(() => this.#sweep(events), sweepEveryMs).unref()
   }
 

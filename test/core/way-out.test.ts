@@ -2,8 +2,9 @@ import type { StandardSchemaV1 } from '@standard-schema/spec'
 import { expect, test } from 'vitest'
 import type { PublishOutcome } from '../../src/engines/engine.ts'
 import { BusError, connect, connectEngine, topic } from '../../src/index.ts'
-import { memoryLedger } from '../../src/testing/index.ts'
+import { memoryLedger, spy } from '../../src/testing/index.ts'
 import { logModel } from '../../src/testing/models/log.ts'
+import { queueModel } from '../../src/testing/models/queue.ts'
 import { override } from '../../src/testing/models/wrapping.ts'
 
 /** Even numbers take the longer the smaller they are, odd ones no time: what was published last is ready first. */
@@ -100,4 +101,21 @@ test('an abort ends the wait for an engine that does not answer', async () => {
   while (tries.made === 0) await new Promise((resolve) => setTimeout(resolve, 1))
   gone.abort('enough')
   await expect(publish).rejects.toMatchObject({ code: 'aborted', cause: 'enough' })
+})
+
+test('R1: what a process that is gone took in for later than its engine keeps is sent by another that never scheduled anything', async () => {
+  const broker = queueModel()
+  const ledger = memoryLedger()
+  const open = async () => {
+    const engine = await broker.connect()
+    return connectEngine(override(engine, { capabilities: { ...engine.capabilities, delayMaxMs: 50 } }), { ledger })
+  }
+  const gone = await open()
+  await gone.publish('later', 'sent', { delay: 300 })
+  await gone.close()
+  await using bus = await open()
+  const index = spy()
+  await bus.subscribe('later', { group: 'g' }, index)
+  await index.waitFor(1, 20_000)
+  expect(index.messages[0]?.body).toBe('sent')
 })
