@@ -36,13 +36,13 @@ export class Kv<Value = any> {
   /** Resolves to the new revision. */
   async put(key: string, value: Value): Promise<number> {
     checkName(key)
-    return this.#bucket.put(key, jsonCodec.encode(value))
+    return this.#bucket.put(key, encode(value))
   }
 
   /** @throws BusError `conflict` when the key exists */
   async create(key: string, value: Value): Promise<number> {
     checkName(key)
-    return this.#bucket.put(key, jsonCodec.encode(value), 0)
+    return this.#bucket.put(key, encode(value), 0)
   }
 
   /** @throws BusError `conflict` when the key does not stand at that revision */
@@ -50,7 +50,7 @@ export class Kv<Value = any> {
     checkName(key)
     if (!Number.isInteger(revision) || revision < 1)
       throw new BusError('invalid_argument', `revision must be a whole number from 1, not ${revision}; use create for a new key`)
-    return this.#bucket.put(key, jsonCodec.encode(value), revision)
+    return this.#bucket.put(key, encode(value), revision)
   }
 
   async delete(key: string, revision?: number): Promise<number> {
@@ -109,6 +109,13 @@ export class Kv<Value = any> {
   close(): void {
     for (const end of this.#watches) end()
   }
+}
+
+/** @throws BusError `invalid_message` for bytes too, which `get` could not read: values are JSON */
+function encode(value: unknown): Uint8Array {
+  if (value instanceof Uint8Array)
+    throw new BusError('invalid_message', 'a value is JSON, not bytes; encode them as text first, as base64 for example')
+  return jsonCodec.encode(value)
 }
 
 function view<Value>(entry: KvEntry): Entry<Value> {
