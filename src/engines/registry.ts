@@ -1,8 +1,10 @@
 import { BusError } from '../errors.ts'
 import type { Engine } from './engine.ts'
+import type { NatsOptions } from './nats/options.ts'
 
 /** A broker's own options, under its name. */
 export interface EngineOptions {
+  readonly nats?: NatsOptions
   readonly embedded?: {
     /** How long the same id is stored once, ms. Default 10 minutes. */
     readonly dedupeWindowMs?: number
@@ -15,10 +17,13 @@ export interface EngineOptions {
 
 type Open = (url: string, options: EngineOptions) => Promise<Engine>
 
+const nats: Open = async (url, options) => (await import('./nats/engine.ts')).openNats(url, options.nats)
+
 /** A scheme of a URL to the engine that serves it; each is imported only when used. */
 const engines: Readonly<Record<string, Open>> = {
   file: async (url, options) =>
     (await import('./embedded/engine.ts')).openEmbedded({ dir: url.slice('file:'.length).replace(/^\/\/(?=\/)/, ''), ...options.embedded }),
+  ...Object.fromEntries(['nats', 'tls', 'ws', 'wss'].map((scheme) => [scheme, nats])),
   memory: async (_url, options) => (await import('./embedded/engine.ts')).openEmbedded({ dir: undefined, ...options.embedded }),
 }
 

@@ -51,6 +51,12 @@ export function privateTopic(storage: string, group: string): string {
   return `${privatePrefix}replay.${encodeURIComponent(group).replaceAll('.', '%2E')}.${encodeURIComponent(storage).replaceAll('.', '%2E').replaceAll('*', '%2A')}`
 }
 
+/** The topic whose replays a private topic carries; undefined for any other name. */
+export function mainOf(storage: string): string | undefined {
+  const last = /^_cozebus\.replay\.[^.]+\.([^.]+)$/.exec(storage)?.[1]
+  return last === undefined ? undefined : decodeURIComponent(last)
+}
+
 export function isPrivate(storage: string): boolean {
   return storage.startsWith(privatePrefix)
 }

@@ -15,7 +15,9 @@ export const contractAdmin: readonly Case[] = [
       stop()
       await h.send(engine, ['one', 'three'])
       const info = (await engine.admin.topics()).find(({ storage }) => storage === h.topic)
-      equal([info?.messages, info?.bytes, info?.scheduled], [2, 8, 0], 'messages, bytes, scheduled')
+      equal([info?.messages, info?.scheduled], [2, 0], 'messages, scheduled')
+      // A broker may count what it stores beside the bodies.
+      ok(info!.bytes >= 8, `${info!.bytes} bytes are counted for bodies of 8`)
       const late: string[] = []
       engine.admin.watchTopics((storage) => void late.push(storage))()
       const again = engine.admin.watchTopics((storage) => void late.push(storage))

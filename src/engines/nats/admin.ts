@@ -1,0 +1,215 @@
+import { type ConsumerInfo, DeliverPolicy, type JetStreamManager } from '@nats-io/jetstream'
+import { BusError } from '../../errors.ts'
+import { isPrivate } from '../../topic/name.ts'
+import type { EngineAdmin, GroupInfo, ReadFrom, Retention, TopicInfo } from '../engine.ts'
+import type { Buckets } from './buckets.ts'
+import type { Checkpoints } from './checkpoints.ts'
+import { type Consumers, filtersOf, groupMark, storageMark } from './consumers.ts'
+import { natsError } from './failure.ts'
+import { ownersBucket, partitionToken } from './names.ts'
+import { scopeOf } from './plan.ts'
+import { placeOf } from './reading.ts'
+import type { StreamRef, Streams } from './streams.ts'
+
+const lookEveryMs = 2000
+/** A member that did not show itself for so long is none. */
+const silentMs = 12_500
+
+/** Streams and consumers as topics and groups. */
+export class NatsAdmin implements EngineAdmin {
+  readonly #jsm: JetStreamManager
+  readonly #streams: Streams
+  readonly #consumers: Consumers
+  readonly #checkpoints: Checkpoints
+  readonly #buckets: Buckets
+  readonly #watchers = new Set<(storage: string) => void>()
+  readonly #told = new Set<string>()
+  #looking: NodeJS.Timeout | undefined
+
+  constructor(jsm: JetStreamManager, streams: Streams, consumers: Consumers, checkpoints: Checkpoints, buckets: Buckets) {
+    this.#jsm = jsm
+    this.#streams = streams
+    this.#consumers = consumers
+    this.#checkpoints = checkpoints
+    this.#buckets = buckets
+  }
+
+  async declare(storage: string, retention?: Retention): Promise<void> {
+    const ref = await this.#streams.ensure(storage)
+    if (retention) await this.#streams.retain(ref, retention)
+  }
+
+  async topics(): Promise<TopicInfo[]> {
+    try {
+      return (await this.#streams.all()).map(({ storage, info: { state } }) => ({
+        storage,
+        messages: state.messages,
+        bytes: state.bytes,
+        firstAt: state.messages > 0 ? Date.parse(state.first_ts) : undefined,
+        lastAt: state.messages > 0 ? Date.parse(state.last_ts) : undefined,
+        scheduled: 0,
+      }))
+    } catch (error) {
+      throw natsError(error, 'the streams')
+    }
+  }
+
+  watchTopics(listener: (storage: string) => void): () => void {
+    this.#watchers.add(listener)
+    for (const storage of this.#told) queueMicrotask(() => this.#watchers.has(listener) && listener(storage))
+    if (!this.#looking) {
+      this.#looking = setInterval(() => void this.#look(), lookEveryMs)
+      this.#looking.unref()
+      void this.#look()
+    }
+    return () => {
+      this.#watchers.delete(listener)
+      if (this.#watchers.size > 0) return
+      clearInterval(this.#looking)
+      this.#looking = undefined
+      this.#told.clear()
+    }
+  }
+
+  async #look(): Promise<void> {
+    const all = await this.#streams.all().catch(() => [])
+    for (const { storage } of all) {
+      if (this.#told.has(storage) || this.#watchers.size === 0) continue
+      this.#told.add(storage)
+      for (const watcher of this.#watchers) watcher(storage)
+    }
+  }
+
+  async groups(storage: string): Promise<GroupInfo[]> {
+    const ref = await this.#streams.existing(storage)
+    const consumers = await this.#of(ref)
+    const byGroup = new Map<string, ConsumerInfo[]>()
+    for (const info of consumers) {
+      const group = info.config.metadata?.[groupMark] ?? info.name
+      byGroup.set(group, [...(byGroup.get(group) ?? []), info])
+    }
+    return Promise.all([...byGroup].map(([group, infos]) => this.#groupInfo(ref, group, infos)))
+  }
+
+  async #of(ref: StreamRef): Promise<ConsumerInfo[]> {
+    const found: ConsumerInfo[] = []
+    try {
+      for await (const info of this.#jsm.consumers.list(ref.name)) {
+        if (info.config.durable_name === undefined) continue
+        const storage = info.config.metadata?.[storageMark]
+        if (storage === undefined ? !isPrivate(ref.storage) : storage === ref.storage) found.push(info)
+      }
+    } catch (error) {
+      throw natsError(error, `the groups of topic '${ref.storage}'`)
+    }
+    return found
+  }
+
+  async #groupInfo(ref: StreamRef, group: string, infos: readonly ConsumerInfo[]): Promise<GroupInfo> {
+    const sum = (of: (info: ConsumerInfo) => number): number => infos.reduce((total, info) => total + of(info), 0)
+    const filters = filtersOf(infos[0]!.config).map((filter) => filter.replace(new RegExp(`\\.${partitionToken}\\.[*0-9]+$`), ''))
+    const filter = filters[0] === undefined || filters[0] === ref.storage ? undefined : filters[0]
+    const pending = sum(({ num_pending }) => num_pending)
+    const inHand = sum(({ num_ack_pending }) => num_ack_pending)
+    return {
+      storage: ref.storage,
+      group,
+      filter,
+      lag: pending + inHand,
+      inHand,
+      waiting: sum(({ num_redelivered }) => num_redelivered),
+      members: await this.#members(ref, infos),
+      oldestMs: pending + inHand === 0 ? 0 : await this.#oldestMs(ref, infos),
+    }
+  }
+
+  /** The age of the first message that is not acknowledged. */
+  async #oldestMs(ref: StreamRef, infos: readonly ConsumerInfo[]): Promise<number | undefined> {
+    const floors = infos.filter((info) => info.num_pending + info.num_ack_pending > 0).map(({ ack_floor }) => ack_floor.stream_seq)
+    const stored = await this.#jsm.streams
+      .getMessage(ref.name, { seq: Math.min(...floors) + 1, next_by_subj: '>' } as never)
+      .catch(() => null)
+    return stored ? Math.max(0, Date.now() - stored.time.getTime()) : undefined
+  }
+
+  async #members(ref: StreamRef, infos: readonly ConsumerInfo[]): Promise<number> {
+    const first = infos.find((info) => !/-p\d+$/.test(info.name)) ?? infos[0]!
+    const kv = await this.#buckets.get(ownersBucket)
+    const now = first.ts === undefined ? Date.now() : Date.parse(first.ts as unknown as string)
+    let members = 0
+    for await (const key of await kv.keys(`m.${scopeOf(ref.name, first.name)}.*`)) {
+      const entry = await kv.get(key)
+      if (entry?.operation === 'PUT' && now - entry.created.getTime() < silentMs) members++
+    }
+    // Others than ours show by the requests that wait.
+    return Math.max(members, first.num_waiting > 0 ? 1 : 0)
+  }
+
+  async reset(storage: string, group: string, to: ReadFrom): Promise<void> {
+    const ref = await this.#streams.existing(storage)
+    const infos = (await this.#of(ref)).filter((info) => (info.config.metadata?.[groupMark] ?? info.name) === group)
+    if (infos.length === 0) throw new BusError('not_found', `topic '${storage}' has no group '${group}'`)
+    if ((await this.#members(ref, infos)) > 0)
+      throw new BusError('conflict', `group '${group}' of topic '${storage}' has members; close them first, or pause it and wait`)
+    try {
+      const { state } = await this.#jsm.streams.info(ref.name)
+      const place = placeOf(to, state.last_seq)
+      for (const { name, config } of infos) {
+        const { deliver_policy: _, opt_start_seq: __, opt_start_time: ___, ...kept } = config
+        await this.#jsm.consumers.delete(ref.name, name)
+        await this.#checkpoints.forget({ stream: ref.name, name })
+        await this.#jsm.consumers.add(ref.name, {
+          ...kept,
+          ...(typeof place === 'number'
+            ? { deliver_policy: DeliverPolicy.StartSequence, opt_start_seq: place + 1 }
+            : { deliver_policy: DeliverPolicy.StartTime, opt_start_time: place.toISOString() }),
+        })
+      }
+    } catch (error) {
+      throw natsError(error, `group '${group}' of topic '${storage}'`)
+    }
+  }
+
+  async deleteGroup(storage: string, group: string): Promise<void> {
+    const ref = await this.#streams.existing(storage)
+    const infos = (await this.#of(ref)).filter((info) => (info.config.metadata?.[groupMark] ?? info.name) === group)
+    if (infos.length === 0) throw new BusError('not_found', `topic '${storage}' has no group '${group}'`)
+    for (const { name } of infos) {
+      await this.#checkpoints.forget({ stream: ref.name, name })
+      await this.#consumers.delete(ref.name, name)
+    }
+  }
+
+  async purge(storage: string, before?: string): Promise<number> {
+    const ref = await this.#streams.existing(storage)
+    try {
+      let purged = 0
+      for (const filter of ref.subjects)
+        purged += (await this.#jsm.streams.purge(ref.name, { filter, ...(before === undefined ? {} : { seq: Number(before) }) })).purged
+      return purged
+    } catch (error) {
+      throw natsError(error, `purging topic '${storage}'`)
+    }
+  }
+
+  async deleteTopic(storage: string): Promise<void> {
+    const ref = await this.#streams.existing(storage)
+    try {
+      if (ref.own) await this.#jsm.streams.delete(ref.name)
+      else {
+        // Others share the stream: only what is ours goes.
+        for (const info of await this.#of(ref)) await this.#consumers.delete(ref.name, info.name)
+        await this.purge(storage)
+      }
+    } catch (error) {
+      throw natsError(error, `deleting topic '${storage}'`)
+    } finally {
+      this.#streams.forget(storage)
+    }
+  }
+
+  close(): void {
+    clearInterval(this.#looking)
+    this.#watchers.clear()
+  }
+}

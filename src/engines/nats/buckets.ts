@@ -1,0 +1,32 @@
+import type { JetStreamClient } from '@nats-io/jetstream'
+import { type KV, Kvm } from '@nats-io/kv'
+import { natsError } from './failure.ts'
+import type { NatsOptions } from './options.ts'
+
+/** The bus's own buckets, made when first used. */
+export class Buckets {
+  readonly #kvm: Kvm
+  readonly #options: NatsOptions
+  readonly #open = new Map<string, Promise<KV>>()
+
+  constructor(js: JetStreamClient, options: NatsOptions) {
+    this.#kvm = new Kvm(js)
+    this.#options = options
+  }
+
+  get(name: string): Promise<KV> {
+    let bucket = this.#open.get(name)
+    if (!bucket) {
+      bucket = this.#kvm.create(name, { history: 1, replicas: this.#options.replicas ?? 1 }).catch((error) => {
+        this.#open.delete(name)
+        throw natsError(error, `bucket '${name}'`)
+      })
+      this.#open.set(name, bucket)
+    }
+    return bucket
+  }
+
+  get manager(): Kvm {
+    return this.#kvm
+  }
+}

@@ -1,0 +1,150 @@
+import { AckPolicy, type ConsumerConfig, type ConsumerInfo, DeliverPolicy, type JetStreamManager } from '@nats-io/jetstream'
+import { nanos } from '@nats-io/transport-node'
+import { BusError } from '../../errors.ts'
+import type { Source } from '../engine.ts'
+import { apiCode, isApi, natsError } from './failure.ts'
+import { replayStream } from './names.ts'
+import type { NatsOptions } from './options.ts'
+
+/** A durable consumer as it is asked for. */
+export interface Durable {
+  readonly stream: string
+  readonly name: string
+  readonly group: string
+  readonly storage: string
+  readonly filters: readonly string[]
+  readonly from: Source['from']
+  readonly ackWaitMs: number
+}
+
+/** What consumers made here say of themselves. */
+export const groupMark = 'cozebus.group'
+export const storageMark = 'cozebus.storage'
+
+/** Delayed redeliveries count as pending, so a low ceiling would let them stop a whole group (nats-server#6093). */
+const maxAckPending = 100_000
+
+/** Makes and finds durables. */
+export class Consumers {
+  readonly #jsm: JetStreamManager
+  readonly #options: NatsOptions
+  readonly #level: number
+
+  /** `level`: of the server's API. */
+  constructor(jsm: JetStreamManager, options: NatsOptions, level: number) {
+    this.#jsm = jsm
+    this.#options = options
+    this.#level = level
+  }
+
+  async find(stream: string, name: string): Promise<ConsumerInfo | undefined> {
+    try {
+      return await this.#jsm.consumers.info(stream, name)
+    } catch (error) {
+      if (isApi(error, apiCode.consumerNotFound) || isApi(error, apiCode.streamNotFound)) return undefined
+      throw natsError(error, `consumer '${name}' of stream '${stream}'`)
+    }
+  }
+
+  /** The durable, made where it is missing. @throws BusError `filter_conflict`, `not_found` where nothing may be made */
+  async ensure(durable: Durable): Promise<ConsumerInfo> {
+    const found = await this.find(durable.stream, durable.name)
+    if (found) return this.#checked(found, durable)
+    const { provision = 'create' } = this.#options
+    if (provision === 'verify' || provision === 'off')
+      throw new BusError(
+        'not_found',
+        `stream '${durable.stream}' has no consumer '${durable.name}', and provision: '${provision}' makes none`,
+      )
+    return this.#make(durable, startOf(durable.from))
+  }
+
+  /** Again, after the server lost it or it was deleted: from the sequence on. */
+  again(durable: Durable, sequence: number): Promise<ConsumerInfo> {
+    // What was acknowledged there is deleted: all that is left is what is not done.
+    if (isWorkQueue(durable.stream)) return this.#make(durable, { deliver_policy: DeliverPolicy.All })
+    return this.#make(durable, { deliver_policy: DeliverPolicy.StartSequence, opt_start_seq: sequence })
+  }
+
+  /** All that is not acknowledged comes again, in order, before anything new. */
+  async rewind(durable: Durable, info: ConsumerInfo): Promise<void> {
+    const { stream, name } = durable
+    try {
+      // Since 2.14 in one step, which keeps who waits for messages.
+      if (this.#level >= 4) {
+        await this.#jsm.consumers.reset(stream, name)
+        return
+      }
+      await this.#jsm.consumers.delete(stream, name)
+      await this.again(durable, info.ack_floor.stream_seq + 1)
+    } catch (error) {
+      throw natsError(error, `consumer '${name}' of stream '${stream}'`)
+    }
+  }
+
+  async delete(stream: string, name: string): Promise<boolean> {
+    try {
+      return await this.#jsm.consumers.delete(stream, name)
+    } catch (error) {
+      if (isApi(error, apiCode.consumerNotFound)) return false
+      throw natsError(error, `consumer '${name}' of stream '${stream}'`)
+    }
+  }
+
+  async #make(durable: Durable, start: Partial<ConsumerConfig>): Promise<ConsumerInfo> {
+    const { filters } = durable
+    try {
+      return await this.#jsm.consumers.add(durable.stream, {
+        durable_name: durable.name,
+        ack_policy: AckPolicy.Explicit,
+        ack_wait: nanos(durable.ackWaitMs),
+        max_deliver: -1,
+        max_ack_pending: maxAckPending,
+        ...(filters.length === 1 ? { filter_subject: filters[0]! } : { filter_subjects: [...filters] }),
+        metadata: { [groupMark]: durable.group, [storageMark]: durable.storage },
+        ...start,
+      })
+    } catch (error) {
+      if (isApi(error, apiCode.consumerExists) || isApi(error, apiCode.consumerNameInUse)) {
+        const found = await this.find(durable.stream, durable.name)
+        if (found) return this.#checked(found, durable)
+      }
+      throw natsError(error, `consumer '${durable.name}' of stream '${durable.stream}'`)
+    }
+  }
+
+  async #checked(info: ConsumerInfo, durable: Durable): Promise<ConsumerInfo> {
+    const has = filtersOf(info.config)
+    // A stream of one subject needs no filter.
+    if (has.length > 0 && has.join() !== [...durable.filters].sort().join())
+      throw new BusError(
+        'filter_conflict',
+        `group '${durable.group}' of topic '${durable.storage}' reads '${has.join("', '")}', this member came for '${durable.filters.join("', '")}'; a group has one filter and one order: use another group's name, the same ones, or delete the group first`,
+      )
+    if (info.config.ack_policy !== AckPolicy.Explicit || info.config.deliver_subject !== undefined)
+      throw new BusError(
+        'conflict',
+        `consumer '${durable.name}' of stream '${durable.stream}' is no pull consumer with explicit acknowledgements; use another group's name`,
+      )
+    // A member with another lease than the one that made the group asks the server more often, or is missed later: what
+    // others have in hand keeps its time.
+    if (this.#options.provision === 'apply' && info.config.ack_wait !== nanos(durable.ackWaitMs))
+      return this.#jsm.consumers.update(durable.stream, durable.name, { ack_wait: nanos(durable.ackWaitMs) })
+    return info
+  }
+}
+
+function isWorkQueue(stream: string): boolean {
+  return stream === replayStream
+}
+
+export function filtersOf(config: ConsumerConfig): string[] {
+  const many = config.filter_subjects ?? []
+  return (many.length > 0 ? [...many] : config.filter_subject ? [config.filter_subject] : []).sort()
+}
+
+function startOf(from: Source['from']): Partial<ConsumerConfig> {
+  if (from === 'earliest') return { deliver_policy: DeliverPolicy.All }
+  if (from === 'new') return { deliver_policy: DeliverPolicy.New }
+  return { deliver_policy: DeliverPolicy.StartTime, opt_start_time: new Date(from.timeMs).toISOString() }
+}

@@ -1,0 +1,93 @@
+import type { Msg } from '@nats-io/transport-node'
+import type { Headers } from '../../message/headers.ts'
+import type { Delivery } from '../engine.ts'
+import { decodeHeaders } from './headers.ts'
+import { nameOf } from './names.ts'
+
+/** What the acknowledgement subject of a message tells (ADR-15; with domain and account hash since 2.14). */
+export interface AckInfo {
+  readonly delivered: number
+  readonly sequence: number
+  readonly atMs: number
+  readonly pending: number
+}
+
+export function parseAck(reply: string): AckInfo | undefined {
+  const tokens = reply.split('.')
+  if (tokens[0] !== '$JS' || tokens[1] !== 'ACK') return undefined
+  const first = tokens.length === 9 ? 4 : tokens.length >= 11 ? 6 : 0
+  if (first === 0) return undefined
+  return {
+    delivered: Number(tokens[first]),
+    sequence: Number(tokens[first + 1]),
+    atMs: Math.floor(Number(tokens[first + 3]) / 1e6),
+    pending: Number(tokens[first + 4]),
+  }
+}
+
+/** What a reader knows of all its messages. */
+export interface Origin {
+  readonly storage: string
+  readonly stream: string
+  readonly partitioned: boolean
+  readonly scope: string | undefined
+  readonly epoch: number
+  /** Up to this sequence an owner before may have had them, whatever the server counts. */
+  readonly redeliveredTo: number
+  readonly ackWaitMs: number
+  readonly leaseMs: number
+}
+
+/** A message in our hands, with where to acknowledge it and until when it is ours. */
+export class NatsDelivery implements Delivery {
+  readonly storage: string
+  readonly name: string
+  readonly id: string
+  readonly key: string | undefined
+  readonly headers: Headers | undefined
+  readonly body: Uint8Array
+  readonly at: number
+  readonly sequence: number
+  readonly redelivered: boolean
+  readonly fence: number
+  readonly scope: string | undefined
+  readonly reply: string
+  readonly ackWaitMs: number
+  /** When the server gives it to somebody else, ms, by our clock. */
+  until: number
+  /** Until when the core wants it; the server is asked again and again for as long. */
+  wanted: number
+  /** Its place in {@link Hand}; -1 outside. */
+  place = -1
+  /** It was given back until then, ms; 0 = never. */
+  notBefore = 0
+
+  constructor(msg: Msg, ack: AckInfo, place: Origin, now: number) {
+    const { id, key, headers, at } = decodeHeaders(msg.headers)
+    this.storage = place.storage
+    this.name = nameOf(msg.subject, place.partitioned)
+    this.id = id ?? `${place.stream}:${ack.sequence}`
+    this.key = key
+    this.headers = headers
+    this.body = msg.data
+    this.at = at ?? ack.atMs
+    this.sequence = ack.sequence
+    this.redelivered = ack.delivered > 1 || ack.sequence <= place.redeliveredTo
+    this.fence = place.scope === undefined ? ack.delivered : place.epoch
+    this.scope = place.scope
+    this.reply = msg.reply!
+    this.ackWaitMs = place.ackWaitMs
+    this.until = now + place.ackWaitMs
+    this.wanted = now + place.leaseMs
+  }
+
+  /** The same, to be handed out once more. */
+  again(notBefore: number): NatsDelivery {
+    const copy: NatsDelivery = Object.assign(Object.create(NatsDelivery.prototype), this)
+    return Object.assign(copy, { redelivered: true, place: -1, notBefore: Math.max(1, notBefore) })
+  }
+
+  get position(): string {
+    return String(this.sequence)
+  }
+}

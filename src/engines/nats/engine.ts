@@ -1,0 +1,159 @@
+import { type JetStreamClient, type JetStreamManager, jetstream, jetstreamManager } from '@nats-io/jetstream'
+import { BusError } from '../../errors.ts'
+import type {
+  Capabilities,
+  DeliverySink,
+  Engine,
+  EngineHealth,
+  EngineSubscription,
+  Outgoing,
+  Page,
+  PublishOutcome,
+  ReadFrom,
+  StorageName,
+  SubscriptionSpec,
+} from '../engine.ts'
+import { NatsAdmin } from './admin.ts'
+import { Buckets } from './buckets.ts'
+import { Checkpoints } from './checkpoints.ts'
+import { Connection } from './connection.ts'
+import { Consumers } from './consumers.ts'
+import { natsError } from './failure.ts'
+import { NatsKv } from './kv.ts'
+import { NatsLedger } from './ledger.ts'
+import { NatsLive } from './live.ts'
+import type { NatsOptions } from './options.ts'
+import { Publishing } from './publishing.ts'
+import { readPage } from './reading.ts'
+import { NatsRequests } from './requests.ts'
+import { Streams } from './streams.ts'
+import { NatsSubscription } from './subscription.ts'
+
+/** Room for the headers of ours in the server's limit of a message. */
+const headerRoom = 4096
+
+/** Connects to NATS. @throws BusError `unauthorized`, `engine_unavailable`, `unsupported` for a server without JetStream */
+export async function openNats(url: string, options: NatsOptions = {}): Promise<Engine> {
+  const connection = await Connection.open(url, options)
+  try {
+    const js = jetstream(connection.nc)
+    const jsm = await jetstreamManager(connection.nc, { checkAPI: false })
+    const { api } = await accountInfo(jsm)
+    return new NatsEngine(connection, js, jsm, options, Number((api as { level?: number }).level ?? 0))
+  } catch (error) {
+    await connection.close()
+    throw error
+  }
+}
+
+async function accountInfo(jsm: JetStreamManager) {
+  try {
+    return await jsm.getAccountInfo()
+  } catch (error) {
+    const { code, message } = natsError(error, 'JetStream')
+    if (code === 'unauthorized') throw new BusError(code, message, { cause: error })
+    throw new BusError(
+      'unsupported',
+      `the server has no JetStream for this account (${message}); start it with -js, or enable JetStream for the account`,
+      { cause: error },
+    )
+  }
+}
+
+class NatsEngine implements Engine {
+  readonly name = 'nats'
+  readonly capabilities: Capabilities
+  readonly admin: NatsAdmin
+  readonly live: NatsLive
+  readonly requests: NatsRequests
+  readonly kv: NatsKv
+  readonly ledger: NatsLedger
+  readonly #connection: Connection
+  readonly #jsm: JetStreamManager
+  readonly #streams: Streams
+  readonly #consumers: Consumers
+  readonly #checkpoints: Checkpoints
+  readonly #buckets: Buckets
+  readonly #publishing: Publishing
+  readonly #subscriptions = new Set<NatsSubscription>()
+  #closed: Promise<void> | undefined
+
+  constructor(connection: Connection, js: JetStreamClient, jsm: JetStreamManager, options: NatsOptions, level: number) {
+    this.#connection = connection
+    this.#jsm = jsm
+    this.#streams = new Streams(jsm, options)
+    this.#consumers = new Consumers(jsm, options, level)
+    this.#buckets = new Buckets(js, options)
+    this.#checkpoints = new Checkpoints(this.#buckets, this.#consumers)
+    this.admin = new NatsAdmin(jsm, this.#streams, this.#consumers, this.#checkpoints, this.#buckets)
+    this.live = new NatsLive(connection)
+    this.requests = new NatsRequests(connection)
+    this.kv = new NatsKv(this.#buckets, options)
+    this.ledger = new NatsLedger(`nats (${connection.nc.getServer()})`, connection, jsm, this.#buckets, js, options.replicas ?? 1)
+    this.capabilities = {
+      durability: 'page-cache',
+      ordering: 'group',
+      orderedPipelining: false,
+      dedupeWindowMs: options.dedupeWindowMs ?? 120_000,
+      delayMaxMs: 0,
+      lease: { maxMs: Number.POSITIVE_INFINITY },
+      settle: 'message',
+      redelivered: true,
+      filter: 'broker',
+      history: true,
+      headers: true,
+      maxMessageBytes: (connection.nc.info?.max_payload ?? 1024 * 1024) - headerRoom,
+      ledger: 'native',
+    }
+    this.#publishing = new Publishing(connection, this.#streams, this.capabilities.maxMessageBytes)
+  }
+
+  publish(batch: readonly Outgoing[]): Promise<PublishOutcome[]> {
+    return this.#publishing.publish(batch)
+  }
+
+  async subscribe(spec: SubscriptionSpec, sink: DeliverySink): Promise<EngineSubscription> {
+    this.#connection.mustBeConnected()
+    const subscription: NatsSubscription = new NatsSubscription(
+      {
+        connection: this.#connection,
+        streams: this.#streams,
+        consumers: this.#consumers,
+        checkpoints: this.#checkpoints,
+        buckets: this.#buckets,
+        warn: () => {},
+        onClose: () => this.#subscriptions.delete(subscription),
+      },
+      spec,
+      sink,
+    )
+    this.#subscriptions.add(subscription)
+    try {
+      await subscription.start()
+    } catch (error) {
+      await subscription.close().catch(() => {})
+      throw natsError(error, `group '${spec.group}'`)
+    }
+    return subscription
+  }
+
+  read(storage: StorageName, after: ReadFrom, limit: number): Promise<Page> {
+    return readPage(this.#connection, this.#jsm, this.#streams, storage, after, limit)
+  }
+
+  onHealth(listener: (health: EngineHealth) => void): () => void {
+    return this.#connection.onHealth(listener)
+  }
+
+  close(): Promise<void> {
+    this.#closed ??= this.#close()
+    return this.#closed
+  }
+
+  async #close(): Promise<void> {
+    await Promise.allSettled([...this.#subscriptions].map((subscription) => subscription.close()))
+    this.admin.close()
+    this.#publishing.close()
+    await this.#connection.close()
+  }
+}

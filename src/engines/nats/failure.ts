@@ -1,0 +1,61 @@
+import { JetStreamApiError } from '@nats-io/jetstream'
+import { errors } from '@nats-io/transport-node'
+import { BusError, type BusErrorCode } from '../../errors.ts'
+
+/** Error codes of the JetStream API (nats-server, server/errors.json). */
+export const apiCode = {
+  notEnabledForAccount: 10039,
+  streamNotFound: 10059,
+  streamExists: 10058,
+  subjectOverlap: 10065,
+  consumerNotFound: 10014,
+  consumerExists: 10148,
+  consumerNameInUse: 10013,
+  wrongLastSequence: 10071,
+  noMessage: 10037,
+  insufficientReplicas: 10074,
+  temporarilyUnavailable: 10008,
+  noSuitablePeers: 10005,
+  duplicateInProcess: 10158,
+} as const
+
+/** Answers that mean: the same again, in a moment. */
+const transient = new Set<number>([10005, 10008, 10023, 10077, 10047, 10118, 10119, 10158, 10167, 10210, 10211])
+
+const codes: Readonly<Record<number, BusErrorCode>> = {
+  10054: 'message_too_large',
+  10059: 'not_found',
+  10014: 'not_found',
+  10058: 'conflict',
+  10065: 'conflict',
+  10148: 'conflict',
+  10013: 'conflict',
+  10071: 'conflict',
+  10074: 'invalid_argument',
+  10039: 'unsupported',
+}
+
+export function isApi(thrown: unknown, code: number): boolean {
+  return thrown instanceof JetStreamApiError && thrown.code === code
+}
+
+/** The code and text of a publish acknowledgement or an API answer, in the words of the bus. */
+export function apiFailure(code: number, description: string, what: string): BusError {
+  if (transient.has(code)) return new BusError('engine_unavailable', `${what}: ${description} (${code})`)
+  return new BusError(codes[code] ?? 'publish_rejected', `${what}: the server refused: ${description} (${code})`)
+}
+
+/** What the client threw, in the words of the bus. */
+export function natsError(thrown: unknown, what: string): BusError {
+  if (thrown instanceof BusError) return thrown
+  const cause = (thrown as { cause?: unknown } | undefined)?.cause
+  if (thrown instanceof JetStreamApiError) return apiFailure(thrown.code, thrown.apiError().description, what)
+  const text = thrown instanceof Error ? thrown.message : String(thrown)
+  if (thrown instanceof errors.PermissionViolationError || cause instanceof errors.PermissionViolationError)
+    return new BusError('unauthorized', `${what}: this user has no permission: ${text}`, { cause: thrown })
+  if (thrown instanceof errors.AuthorizationError || thrown instanceof errors.UserAuthenticationExpiredError)
+    return new BusError('unauthorized', `${what}: the server refused the credentials (${text})`, { cause: thrown })
+  if (thrown instanceof errors.ClosedConnectionError || thrown instanceof errors.DrainingConnectionError)
+    return new BusError('closed', `${what}: the connection is closed`, { cause: thrown })
+  return new BusError('engine_unavailable', `${what}: ${text}`, { cause: thrown })
+}

@@ -1,0 +1,213 @@
+import { isPrivate } from '../../topic/name.ts'
+import type { Source, SubscriptionSpec } from '../engine.ts'
+import type { Buckets } from './buckets.ts'
+import type { Checkpoints } from './checkpoints.ts'
+import type { Connection } from './connection.ts'
+import type { Consumers, Durable } from './consumers.ts'
+import type { NatsDelivery } from './delivery.ts'
+import { ownersBucket } from './names.ts'
+import { Owners } from './owners.ts'
+import { type Plan, partsOf, planOf, scopeOf } from './plan.ts'
+import { Reader } from './reader.ts'
+import type { StreamRef, Streams } from './streams.ts'
+
+/** Replays are few: this many are asked for at once. */
+const replaysAhead = 16
+
+export interface LaneParts {
+  readonly connection: Connection
+  readonly streams: Streams
+  readonly consumers: Consumers
+  readonly checkpoints: Checkpoints
+  readonly buckets: Buckets
+  readonly deliver: (delivery: NatsDelivery) => void
+  readonly assigned: (scope: string, epoch: number) => void
+  readonly revoked: (scope: string, epoch: number) => void
+  /** Resolves once nothing of the scope is in our hands, and all of it settled or given back. */
+  readonly drain: (scope: string, durables: readonly Durable[]) => Promise<boolean>
+  readonly warn: (text: string) => void
+}
+
+interface Reading {
+  readonly source: Source
+  readonly ref: StreamRef
+  readonly plan: Plan
+}
+
+/** A topic and its replays, which share lanes: whoever owns a part of one owns that part of the other. */
+export class Lane {
+  readonly #parts: LaneParts
+  readonly #spec: SubscriptionSpec
+  readonly #readings: Reading[] = []
+  readonly #shared: Reader[] = []
+  /** By part. */
+  readonly #owned = new Map<number, { readonly epoch: number; readonly readers: Reader[]; clean: boolean }>()
+  #owners: Owners | undefined
+  #scope = ''
+  #count = 0
+  #stopped = false
+  readonly #bells: { unsubscribe(): void }[] = []
+
+  constructor(parts: LaneParts, spec: SubscriptionSpec) {
+    this.#parts = parts
+    this.#spec = spec
+  }
+
+  async add(source: Source): Promise<void> {
+    const { streams } = this.#parts
+    const ref = await streams.ensure(source.storage)
+    const first = this.#owners === undefined
+    if (first) this.#count = partsOf(this.#spec, ref)
+    const plan = planOf(this.#spec, source, ref, this.#count)
+    if (isPrivate(source.storage)) await this.#whenThereAreReplays(source, () => this.#read({ source, ref, plan }))
+    else await this.#read({ source, ref, plan })
+    if (!first) return
+    const { connection, buckets } = this.#parts
+    this.#scope = scopeOf(ref.name, (plan.shared[0] ?? plan.owned[0])!.name)
+    this.#owners = new Owners(
+      await buckets.get(ownersBucket),
+      connection,
+      this.#scope,
+      this.#spec.member,
+      this.#count,
+      ttlMs(this.#spec.leaseMs),
+      {
+        assigned: (part, epoch, clean) => this.#assigned(part, epoch, clean),
+        revoked: (part, epoch) => this.#revoked(part, epoch),
+        drained: (part) => this.#drained(part),
+      },
+    )
+    await this.#owners.start()
+  }
+
+  /** A group without replays needs no consumers for them: they are made when the first one comes. */
+  async #whenThereAreReplays(source: Source, read: () => Promise<void>): Promise<void> {
+    const { connection, streams, warn } = this.#parts
+    let begun = false
+    const begin = (): void => {
+      if (begun || this.#stopped) return
+      begun = true
+      read().catch((error) => {
+        begun = false
+        warn(`the replays of group '${this.#spec.group}' cannot be read: ${error}`)
+      })
+    }
+    // In a moment: the message rings before it is stored.
+    for (const subject of [source.storage, `${source.storage}.>`])
+      this.#bells.push(connection.nc.subscribe(subject, { callback: () => void setTimeout(begin, 5) }))
+    if (await streams.hasMessages(source.storage)) {
+      begun = true
+      await read()
+    }
+  }
+
+  async #read(reading: Reading): Promise<void> {
+    // All durables are there before anybody owns a part: a group begins where it began, not where its first owner came.
+    for (const durable of [...reading.plan.shared, ...reading.plan.owned]) await this.#parts.consumers.ensure(durable)
+    if (this.#stopped) return
+    this.#readings.push(reading)
+    for (const durable of reading.plan.shared) {
+      const reader = this.#reader(durable, reading.ref)
+      await reader.open()
+      this.#shared.push(reader)
+    }
+    for (const [part, owned] of this.#owned) await this.#own(reading, part, owned)
+    this.want(this.#wanted)
+  }
+
+  #reader(durable: Durable, ref: StreamRef): Reader {
+    const { connection, consumers, checkpoints, deliver, warn } = this.#parts
+    checkpoints.keep(durable)
+    return new Reader({ connection, consumers, checkpoints, durable, partitioned: ref.partitions > 0, deliver, warn })
+  }
+
+  async #own(reading: Reading, part: number, owned: { readonly epoch: number; readonly readers: Reader[]; clean: boolean }): Promise<void> {
+    const durable = reading.plan.owned[part]
+    if (!durable) return
+    const reader = this.#reader(durable, reading.ref)
+    owned.readers.push(reader)
+    await reader.own(this.#scopeName(part), owned.epoch, owned.clean)
+  }
+
+  #scopeName(part: number): string {
+    return `${this.#scope}.${part}`
+  }
+
+  async #assigned(part: number, epoch: number, clean: boolean): Promise<void> {
+    if (this.#stopped) throw new Error('the subscription stops')
+    const owned = { epoch, readers: [] as Reader[], clean }
+    this.#parts.assigned(this.#scopeName(part), epoch)
+    this.#owned.set(part, owned)
+    for (const reading of this.#readings) await this.#own(reading, part, owned)
+    this.want(this.#wanted)
+  }
+
+  #revoked(part: number, epoch: number): void {
+    const owned = this.#owned.get(part)
+    this.#owned.delete(part)
+    for (const reader of owned?.readers ?? []) void this.#end(reader)
+    this.#parts.revoked(this.#scopeName(part), epoch)
+  }
+
+  async #end(reader: Reader): Promise<void> {
+    await reader.stop()
+    await this.#parts.checkpoints.drop(reader.durable)
+  }
+
+  async #drained(part: number): Promise<boolean> {
+    const owned = this.#owned.get(part)
+    await Promise.all((owned?.readers ?? []).map((reader) => this.#end(reader)))
+    return this.#parts.drain(
+      this.#scopeName(part),
+      (owned?.readers ?? []).map(({ durable }) => durable),
+    )
+  }
+
+  /** A lease of the scope ran out: it begins anew, at what is not acknowledged. */
+  renew(scope: string): void {
+    const [of, part] = scope.split('.')
+    if (of === this.#scope) void this.#owners?.renew(Number(part))
+  }
+
+  #wanted = 0
+
+  /** So many shall be under way, over all readers together; a little more may come. */
+  want(messages: number): void {
+    this.#wanted = messages
+    if (this.#stopped) return
+    const owned: Reader[] = []
+    for (const { readers } of this.#owned.values()) owned.push(...readers)
+    for (const reader of this.#shared) ask(reader, messages)
+    const each = Math.ceil(messages / Math.max(1, this.#owned.size))
+    for (const reader of owned) ask(reader, each)
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true
+    this.#owners?.stop()
+    for (const bell of this.#bells) bell.unsubscribe()
+    await Promise.all([...this.#shared, ...[...this.#owned.values()].flatMap(({ readers }) => readers)].map((reader) => reader.stop()))
+  }
+
+  async close(): Promise<void> {
+    await this.stop()
+    await Promise.all(
+      [...this.#shared, ...[...this.#owned.values()].flatMap(({ readers }) => readers)].map((reader) =>
+        this.#parts.checkpoints.drop(reader.durable),
+      ),
+    )
+    await this.#owners?.close()
+  }
+}
+
+function ask(reader: Reader, messages: number): void {
+  const most = isPrivate(reader.durable.storage) ? Math.min(replaysAhead, messages) : messages
+  const more = most - reader.asked
+  // A request for each message would cost more than the message.
+  if (more > 0 && (more >= most / 4 || reader.asked === 0)) reader.want(more)
+}
+
+/** How long a member that went silent keeps its parts: a part of the lease, as long as a pause of the event loop may last. */
+function ttlMs(leaseMs: number): number {
+  return Math.max(3000, Math.min(10_000, leaseMs / 2))
+}

@@ -1,0 +1,172 @@
+import type { JetStreamClient, JetStreamManager } from '@nats-io/jetstream'
+import type { KV } from '@nats-io/kv'
+import type { ObjectStore } from '@nats-io/obj'
+import { Objm } from '@nats-io/obj'
+import type { Ledger, LedgerEntry, LedgerRecord, LedgerSpace } from '../../ledger/ledger.ts'
+import type { Buckets } from './buckets.ts'
+import type { Connection } from './connection.ts'
+import { natsError } from './failure.ts'
+import { blobsBucket, ledgerBucket } from './names.ts'
+
+interface Page {
+  readonly after?: string | undefined
+  readonly limit: number
+}
+
+const stream = `KV_${ledgerBucket}`
+/** Where changes are told. */
+const news = '_cozebus.ledger.'
+/** How many values are read at once. */
+const together = 64
+
+/** The ledger in a bucket of its own; bodies stored aside in an object store, as they may be larger than a message. */
+export class NatsLedger implements Ledger {
+  readonly name: string
+  readonly #connection: Connection
+  readonly #jsm: JetStreamManager
+  readonly #buckets: Buckets
+  readonly #objects: () => Promise<ObjectStore>
+
+  constructor(name: string, connection: Connection, jsm: JetStreamManager, buckets: Buckets, js: JetStreamClient, replicas: number) {
+    this.#connection = connection
+    this.#jsm = jsm
+    this.name = name
+    this.#buckets = buckets
+    let opening: Promise<ObjectStore> | undefined
+    this.#objects = () => {
+      opening ??= new Objm(js).create(blobsBucket, { replicas }).catch((error) => {
+        opening = undefined
+        throw error
+      })
+      return opening
+    }
+  }
+
+  #bucket(): Promise<KV> {
+    return this.#buckets.get(ledgerBucket)
+  }
+
+  async write(records: readonly LedgerRecord[]): Promise<void> {
+    try {
+      const kv = await this.#bucket()
+      // In the order given: one connection and one stream keep it. Blobs first, as other records point at them.
+      for (const { key, value } of records.filter(({ space }) => space === 'blobs')) await this.#writeBlob(key, value)
+      await Promise.all(
+        records
+          .filter(({ space }) => space !== 'blobs')
+          .map(async ({ space, key, value }) => {
+            const subject = encode(space, key)
+            if (value) await kv.put(subject, value)
+            // Not the bucket's own way, which leaves a mark for each key for ever.
+            else await this.#jsm.streams.purge(stream, { filter: `$KV.${ledgerBucket}.${subject}` })
+          }),
+      )
+      for (const { space, key } of records) this.#connection.nc.publish(`${news}${encode(space, key)}`)
+    } catch (error) {
+      throw natsError(error, 'the ledger')
+    }
+  }
+
+  async #writeBlob(key: string, value: Uint8Array | undefined): Promise<void> {
+    const objects = await this.#objects()
+    if (value) await objects.putBlob({ name: key }, value)
+    else await objects.delete(key).catch(() => {}) // it was gone already
+  }
+
+  async read(space: LedgerSpace, keys: readonly string[]): Promise<(Uint8Array | undefined)[]> {
+    try {
+      if (space === 'blobs') {
+        const objects = await this.#objects()
+        return await Promise.all(keys.map(async (key) => (await objects.getBlob(key)) ?? undefined))
+      }
+      const kv = await this.#bucket()
+      return await each(keys, async (key) => {
+        const entry = await kv.get(encode(space, key))
+        return entry?.operation === 'PUT' ? entry.value : undefined
+      })
+    } catch (error) {
+      throw natsError(error, 'the ledger')
+    }
+  }
+
+  async list(space: LedgerSpace, prefix: string, page: Page): Promise<LedgerEntry[]> {
+    const keys = await this.keys(space, prefix, page)
+    const values = await this.read(space, keys)
+    return keys.flatMap((key, i) => (values[i] ? [{ key, value: values[i] }] : []))
+  }
+
+  async keys(space: LedgerSpace, prefix: string, page: Page): Promise<string[]> {
+    const all = await this.#all(space, prefix)
+    return all.filter((key) => page.after === undefined || key > page.after).slice(0, page.limit)
+  }
+
+  async count(space: LedgerSpace, prefix: string): Promise<number> {
+    return (await this.#all(space, prefix)).length
+  }
+
+  /** The server lists in no order: all of them are looked at, names only. */
+  async #all(space: LedgerSpace, prefix: string): Promise<string[]> {
+    try {
+      const found: string[] = []
+      if (space === 'blobs') {
+        for (const { name, deleted } of await (await this.#objects()).list()) if (!deleted && name.startsWith(prefix)) found.push(name)
+      } else {
+        await this.#bucket()
+        const whole = prefix.slice(0, prefix.lastIndexOf('/') + 1)
+        const filter = whole === '' ? `${space}.>` : `${encode(space, whole.slice(0, -1))}.>`
+        const start = `$KV.${ledgerBucket}.`
+        const { state } = await this.#jsm.streams.info(stream, { subjects_filter: `${start}${filter}` })
+        for (const subject in state.subjects) {
+          const plain = decode(subject.slice(start.length))
+          if (plain.startsWith(prefix)) found.push(plain)
+        }
+      }
+      return found.sort()
+    } catch (error) {
+      throw natsError(error, 'the ledger')
+    }
+  }
+
+  /** Told by those who write, over core NATS: by no consumer that must be kept. */
+  watch(space: LedgerSpace, prefix: string, listener: (key: string) => void): () => void {
+    const subscription = this.#connection.nc.subscribe(`${news}${space}.>`, {
+      callback: (failure, msg) => {
+        if (failure) return
+        const key = decode(msg.subject.slice(news.length))
+        if (key.startsWith(prefix)) listener(key)
+      },
+    })
+    // What changed while nobody could hear it is not known: a watcher of one key looks again.
+    const stop = this.#connection.listen({ back: () => listener(prefix) })
+    return () => {
+      stop()
+      subscription.unsubscribe()
+    }
+  }
+}
+
+/** A few at a time. */
+async function each<In, Out>(items: readonly In[], action: (item: In) => Promise<Out>): Promise<Out[]> {
+  const out: Out[] = []
+  for (let i = 0; i < items.length; i += together) out.push(...(await Promise.all(items.slice(i, i + together).map(action))))
+  return out
+}
+
+/** A key as a bucket takes it: one token for each part between slashes, of its few characters. */
+function encode(space: LedgerSpace, key: string): string {
+  return `${space}.${key.split('/').map(encodePart).join('.')}`
+}
+
+function encodePart(part: string): string {
+  return part === ''
+    ? '='
+    : encodeURIComponent(part).replace(/[.!'()*~%=]/g, (one) => (one === '%' ? '=' : `=${one.charCodeAt(0).toString(16).toUpperCase()}`))
+}
+
+function decode(key: string): string {
+  return key
+    .split('.')
+    .slice(1)
+    .map((part) => (part === '=' ? '' : decodeURIComponent(part.replaceAll('=', '%'))))
+    .join('/')
+}

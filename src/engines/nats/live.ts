@@ -1,0 +1,38 @@
+import type { Msg } from '@nats-io/transport-node'
+import type { Live, Stored } from '../engine.ts'
+import type { Connection } from './connection.ts'
+import { decodeHeaders } from './headers.ts'
+import { nameOf, partitionToken } from './names.ts'
+
+/** Whatever is published is a core message too: whoever listens gets it, from now on, at most once. */
+export class NatsLive implements Live {
+  readonly #connection: Connection
+
+  constructor(connection: Connection) {
+    this.#connection = connection
+  }
+
+  async subscribe(pattern: string, listener: (batch: readonly Stored[]) => void): Promise<{ close(): Promise<void> }> {
+    const { nc } = this.#connection
+    const take = (failure: Error | null, msg: Msg): void => {
+      // Acknowledgements and answers of the server on the way are no messages.
+      if (failure || msg.subject.startsWith('$') || msg.subject.startsWith('_')) return
+      listener([storedOf(msg)])
+    }
+    // A message with a key has its partition behind its name.
+    const subjects = pattern.endsWith('>') ? [pattern] : [pattern, `${pattern}.${partitionToken}.*`]
+    const subscriptions = subjects.map((subject) => nc.subscribe(subject, { callback: take }))
+    await nc.flush()
+    return {
+      close: async () => {
+        await Promise.all(subscriptions.map((subscription) => subscription.drain().catch(() => {})))
+      },
+    }
+  }
+}
+
+function storedOf(msg: Msg): Stored {
+  const { id, key, headers, at } = decodeHeaders(msg.headers)
+  const name = nameOf(msg.subject, true)
+  return { storage: name, name, id: id ?? '', key, headers, body: msg.data, at: at ?? Date.now(), position: '' }
+}

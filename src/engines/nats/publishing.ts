@@ -1,0 +1,200 @@
+import { createInbox, type errors, type Msg, type Subscription } from '@nats-io/transport-node'
+import { BusError } from '../../errors.ts'
+import type { Outgoing, PublishOutcome } from '../engine.ts'
+import type { Connection } from './connection.ts'
+import { apiCode, apiFailure, natsError } from './failure.ts'
+import { encodeHeaders } from './headers.ts'
+import { partitionOf, partitionToken } from './names.ts'
+import type { StreamRef, Streams } from './streams.ts'
+
+const answerWaitMs = 5000
+/** A place and how often it was used make a number: a late answer is never taken for that of a later message. */
+const places = 2 ** 20
+const sweepEveryMs = 250
+
+/** Messages sent together; settled when each has an outcome. */
+interface Sending {
+  readonly outcomes: PublishOutcome[]
+  readonly until: number
+  open: number
+  resolve(outcomes: PublishOutcome[]): void
+}
+
+interface Waiting {
+  readonly sending: Sending
+  readonly index: number
+  readonly ref: StreamRef
+  readonly subject: string
+  readonly number: number
+}
+
+/**
+ * The way out of JetStream: one inbox for all acknowledgements, a number for each message under way, one timer for all.
+ * The client's own publish makes a request of each, five times as dear, and never sends again.
+ */
+export class Publishing {
+  readonly #connection: Connection
+  readonly #streams: Streams
+  readonly #inbox = createInbox()
+  readonly #answers: Subscription
+  /** By place; places are used again, as a map would keep what was answered alive. */
+  readonly #waiting: (Waiting | undefined)[] = []
+  readonly #free: number[] = []
+  #uses = 0
+  readonly #sweep: NodeJS.Timeout
+  readonly #stop: () => void
+  readonly #prefix: number
+  readonly #maxBytes: number
+
+  constructor(connection: Connection, streams: Streams, maxBytes: number) {
+    this.#maxBytes = maxBytes
+    this.#connection = connection
+    this.#streams = streams
+    this.#prefix = this.#inbox.length + 1
+    this.#answers = connection.nc.subscribe(`${this.#inbox}.*`, { callback: this.#answered })
+    this.#sweep = setInterval(this.#expire, sweepEveryMs)
+    this.#sweep.unref()
+    this.#stop = connection.listen({
+      lost: () => this.#failAll('the connection was lost before the server answered; the message may be stored'),
+      denied: (error) => this.#denied(error),
+    })
+  }
+
+  async publish(batch: readonly Outgoing[]): Promise<PublishOutcome[]> {
+    this.#connection.mustBeConnected()
+    const refs = new Array<StreamRef | BusError>(batch.length)
+    for (let i = 0; i < batch.length; i++) {
+      const { storage } = batch[i]!
+      refs[i] = this.#streams.ready(storage) ?? (await this.#streams.ensure(storage).catch((error: BusError) => error))
+    }
+    this.#connection.mustBeConnected()
+    return new Promise((resolve) => {
+      const sending: Sending = { outcomes: new Array(batch.length), until: Date.now() + answerWaitMs, open: batch.length, resolve }
+      for (let i = 0; i < batch.length; i++) this.#send(batch[i]!, i, refs[i]!, sending)
+    })
+  }
+
+  #send(message: Outgoing, index: number, ref: StreamRef | BusError, sending: Sending): void {
+    if (ref instanceof BusError) {
+      settle(sending, index, { ok: false, error: ref })
+      return
+    }
+    const refused = this.#refusal(message)
+    if (refused) {
+      settle(sending, index, { ok: false, error: refused })
+      return
+    }
+    const { key } = message
+    const subject =
+      key !== undefined && ref.partitions > 0 ? `${message.name}.${partitionToken}.${partitionOf(key, ref.partitions)}` : message.name
+    const place = this.#free.pop() ?? this.#waiting.length
+    const number = ++this.#uses * places + place
+    this.#waiting[place] = { sending, index, ref, subject, number }
+    try {
+      this.#connection.nc.publish(subject, message.body, { reply: `${this.#inbox}.${number}`, headers: encodeHeaders(message) })
+    } catch (thrown) {
+      this.#settle(place, { ok: false, error: natsError(thrown, `topic '${message.name}'`) })
+    }
+  }
+
+  #refusal(message: Outgoing): BusError | undefined {
+    const { name, body, deliverAt } = message
+    if (body.byteLength > this.#maxBytes)
+      return new BusError(
+        'message_too_large',
+        `topic '${name}': the body has ${body.byteLength} bytes and this server takes ${this.#maxBytes}; make it smaller, or connect with claimCheck: true`,
+      )
+    if (deliverAt !== undefined && deliverAt > Date.now())
+      return new BusError('unsupported', `topic '${name}': NATS keeps no delays for us here; the bus keeps them in its ledger`)
+    return undefined
+  }
+
+  #settle(place: number, outcome: PublishOutcome): void {
+    const waiting = this.#waiting[place]
+    if (!waiting) return
+    this.#waiting[place] = undefined
+    this.#free.push(place)
+    settle(waiting.sending, waiting.index, outcome)
+  }
+
+  // It must not throw: the client would stop reading.
+  #answered = (failure: Error | null, msg: Msg): void => {
+    if (failure) return
+    const number = Number(msg.subject.slice(this.#prefix))
+    const place = number % places
+    const waiting = this.#waiting[place]
+    if (waiting?.number !== number) return
+    try {
+      this.#settle(place, this.#outcomeOf(msg, waiting))
+    } catch (thrown) {
+      this.#settle(place, {
+        ok: false,
+        error: new BusError('publish_unknown', `topic '${waiting.subject}': the answer cannot be read`, { cause: thrown }),
+      })
+    }
+  }
+
+  #outcomeOf(msg: Msg, { ref, subject }: Waiting): PublishOutcome {
+    if (msg.data.byteLength === 0 && msg.headers?.code === 503) {
+      // No leader at the moment, or the stream is gone: the next try looks.
+      this.#streams.forget(ref.storage)
+      return { ok: false, error: new BusError('engine_unavailable', `topic '${subject}': no stream takes it at the moment`) }
+    }
+    const answer = JSON.parse(msg.string()) as { seq?: number; duplicate?: boolean; error?: { err_code: number; description: string } }
+    if (answer.error) {
+      const { err_code: code, description } = answer.error
+      // The same id is being stored: not yet a duplicate, not yet a failure.
+      if (code === apiCode.duplicateInProcess)
+        return { ok: false, error: new BusError('publish_unknown', `topic '${subject}': ${description}`) }
+      return { ok: false, error: apiFailure(code, description, `topic '${subject}'`) }
+    }
+    return { ok: true, position: String(answer.seq), duplicate: answer.duplicate === true }
+  }
+
+  #expire = (): void => {
+    const now = Date.now()
+    for (let place = 0; place < this.#waiting.length; place++) {
+      const waiting = this.#waiting[place]
+      if (waiting && waiting.sending.until <= now)
+        this.#settle(place, {
+          ok: false,
+          error: new BusError(
+            'publish_unknown',
+            `topic '${waiting.subject}': no answer within ${answerWaitMs} ms; the message may be stored`,
+          ),
+        })
+    }
+  }
+
+  #failAll(why: string): void {
+    for (let place = 0; place < this.#waiting.length; place++) {
+      const waiting = this.#waiting[place]
+      if (waiting) this.#settle(place, { ok: false, error: new BusError('publish_unknown', `topic '${waiting.subject}': ${why}`) })
+    }
+  }
+
+  /** A refused publish is told by the server on the side; its answer never comes. */
+  #denied(error: InstanceType<typeof errors.PermissionViolationError>): void {
+    if (error.operation !== 'publish') return
+    for (let place = 0; place < this.#waiting.length; place++) {
+      const waiting = this.#waiting[place]
+      if (waiting?.subject === error.subject)
+        this.#settle(place, {
+          ok: false,
+          error: new BusError('unauthorized', `topic '${waiting.subject}': this user may not publish to it`),
+        })
+    }
+  }
+
+  close(): void {
+    clearInterval(this.#sweep)
+    this.#stop()
+    this.#failAll('the bus was closed before the server answered')
+    this.#answers.unsubscribe()
+  }
+}
+
+function settle(sending: Sending, index: number, outcome: PublishOutcome): void {
+  sending.outcomes[index] = outcome
+  if (--sending.open === 0) sending.resolve(sending.outcomes)
+}

@@ -1,0 +1,154 @@
+import { createInbox, type Msg, nanos, type Subscription } from '@nats-io/transport-node'
+import type { Connection } from './connection.ts'
+
+const expiresMs = 30_000
+const heartbeatMs = 5_000
+const firstRetryMs = 20
+const lastRetryMs = 2_000
+const encoder = new TextEncoder()
+
+export interface PullerParts {
+  readonly connection: Connection
+  readonly stream: string
+  readonly durable: string
+  readonly deliver: (msg: Msg) => void
+  /** The consumer or its stream is gone. Resolves once it is there again; rejects to be asked again. */
+  readonly missing: () => Promise<void>
+  readonly warn: (text: string) => void
+}
+
+/**
+ * Asks one consumer for messages, as many as are wanted. Our own loop: the client's `consume()` stands still for tens of
+ * seconds when the consumer's leader changes, as it does not listen to what the server says then.
+ */
+export class Puller {
+  readonly #parts: PullerParts
+  readonly #inbox = createInbox()
+  readonly #subscription: Subscription
+  readonly #stopListening: () => void
+  readonly #watch: NodeJS.Timeout
+  /** Wanted, and not asked for. */
+  #wanted = 0
+  /** Asked for, and not come. */
+  #pending = 0
+  #heardAt = Date.now()
+  #retry: NodeJS.Timeout | undefined
+  #retryMs = firstRetryMs
+  #repairing = false
+  #stopped = false
+
+  constructor(parts: PullerParts) {
+    this.#parts = parts
+    const { connection } = parts
+    this.#subscription = connection.nc.subscribe(this.#inbox, { callback: this.#take })
+    this.#stopListening = connection.listen({ lost: () => this.#giveUp(), back: () => this.#ask() })
+    this.#watch = setInterval(this.#listen, heartbeatMs)
+    this.#watch.unref()
+  }
+
+  /** So many more than before. */
+  want(messages: number): void {
+    this.#wanted += messages
+    this.#ask()
+  }
+
+  /** What was wanted and has not come; nothing is asked for any more. */
+  get open(): number {
+    return this.#wanted + this.#pending
+  }
+
+  #ask(): void {
+    if (this.#stopped || this.#repairing || this.#retry || this.#wanted <= 0 || !this.#parts.connection.connected) return
+    const { connection, stream, durable } = this.#parts
+    const batch = this.#wanted
+    this.#wanted = 0
+    this.#pending += batch
+    this.#heardAt = Date.now()
+    const request = { batch, expires: nanos(expiresMs), idle_heartbeat: nanos(heartbeatMs) }
+    connection.nc.publish(`$JS.API.CONSUMER.MSG.NEXT.${stream}.${durable}`, encoder.encode(JSON.stringify(request)), { reply: this.#inbox })
+  }
+
+  // It must not throw: the client would stop reading.
+  #take = (failure: Error | null, msg: Msg): void => {
+    if (failure) return
+    this.#heardAt = Date.now()
+    if (msg.subject !== this.#inbox) {
+      this.#pending--
+      this.#retryMs = firstRetryMs
+      this.#parts.deliver(msg)
+      return
+    }
+    if (this.#stopped) return
+    const { code = 0, description = '' } = msg.headers ?? {}
+    if (code === 100) return
+    const left = Number(msg.headers?.get('Nats-Pending-Messages') || 0)
+    if (code === 404 || code === 408 || (code === 409 && left > 0 && /Batch Completed|MaxBytes|Max Bytes/i.test(description))) {
+      this.#back(left > 0 ? left : this.#pending)
+      this.#ask()
+    } else if (code === 409 && /Consumer Deleted|Consumer is push|Stream Deleted/i.test(description)) this.#repair()
+    else {
+      // A leader changed, a server goes, nobody answers (503), or a limit was met: all that was asked for is void.
+      this.#giveUp()
+      this.#later(code === 503)
+    }
+  }
+
+  #back(messages: number): void {
+    const void_ = Math.min(messages, this.#pending)
+    this.#pending -= void_
+    this.#wanted += void_
+  }
+
+  #giveUp(): void {
+    this.#back(this.#pending)
+  }
+
+  /** Asks again in a moment; where nobody answered, sees first whether the consumer is there at all. */
+  #later(nobody: boolean): void {
+    if (this.#retry || this.#stopped) return
+    this.#retry = setTimeout(
+      () => {
+        this.#retry = undefined
+        if (nobody && this.#retryMs > 200) this.#repair()
+        else this.#ask()
+      },
+      this.#retryMs * (0.5 + Math.random()),
+    )
+    this.#retryMs = Math.min(lastRetryMs, this.#retryMs * 2)
+  }
+
+  #repair(): void {
+    this.#giveUp()
+    if (this.#repairing || this.#stopped) return
+    this.#repairing = true
+    this.#parts.missing().then(
+      () => {
+        this.#repairing = false
+        this.#ask()
+      },
+      (error) => {
+        this.#repairing = false
+        this.#parts.warn(`consumer '${this.#parts.durable}' cannot be made again: ${error}`)
+        this.#later(true)
+      },
+    )
+  }
+
+  /** The server says that it lives, or is taken for gone. */
+  #listen = (): void => {
+    if (this.#pending === 0 || Date.now() - this.#heardAt < 2.5 * heartbeatMs) return
+    this.#giveUp()
+    this.#ask()
+  }
+
+  /** Resolves once nothing more can come. */
+  async stop(): Promise<void> {
+    if (this.#stopped) return
+    this.#stopped = true
+    clearInterval(this.#watch)
+    clearTimeout(this.#retry)
+    this.#stopListening()
+    // Still listening until the server has heard it.
+    await this.#subscription.drain().catch(() => this.#subscription.unsubscribe())
+  }
+}

@@ -1,0 +1,208 @@
+import { DiscardPolicy, type JetStreamManager, RetentionPolicy, StorageType, type StreamConfig, type StreamInfo } from '@nats-io/jetstream'
+import { nanos } from '@nats-io/transport-node'
+import { BusError } from '../../errors.ts'
+import { isPrivate, mainOf } from '../../topic/name.ts'
+import { covers, isPattern } from '../../topic/pattern.ts'
+import type { Retention } from '../engine.ts'
+import { apiCode, isApi, natsError } from './failure.ts'
+import { partitionToken, replayStream, replaySubjects, streamName } from './names.ts'
+import type { NatsOptions } from './options.ts'
+
+/** Where a storage lives. */
+export interface StreamRef {
+  readonly name: string
+  readonly storage: string
+  /** What a consumer of the whole storage filters by. */
+  readonly subjects: readonly string[]
+  /** 0 = keys have no partition. */
+  readonly partitions: number
+  readonly dedupeWindowMs: number
+  /** Made here, for this storage alone. */
+  readonly own: boolean
+}
+
+/** What streams made here say of themselves. */
+const storageMark = 'cozebus.storage'
+const partitionsMark = 'cozebus.partitions'
+
+/** Finds the stream of a storage, or makes it, once. */
+export class Streams {
+  readonly #jsm: JetStreamManager
+  readonly #options: NatsOptions
+  readonly #known = new Map<string, Promise<StreamRef>>()
+
+  constructor(jsm: JetStreamManager, options: NatsOptions) {
+    this.#jsm = jsm
+    this.#options = options
+  }
+
+  /** Known already, so that a publish need not wait. */
+  ready(storage: string): StreamRef | undefined {
+    return this.#resolved.get(storage)
+  }
+
+  readonly #resolved = new Map<string, StreamRef>()
+
+  /** The stream of the storage, made where it is missing. @throws BusError `not_found` where nothing may be made */
+  ensure(storage: string): Promise<StreamRef> {
+    let known = this.#known.get(storage)
+    if (!known) {
+      known = this.#find(storage).then((found) => found ?? this.#make(storage))
+      this.#known.set(storage, known)
+      known.then(
+        (ref) => this.#resolved.set(storage, ref),
+        () => this.#known.delete(storage),
+      )
+    }
+    return known
+  }
+
+  /** @throws BusError `not_found` */
+  async existing(storage: string): Promise<StreamRef> {
+    const ready = this.#resolved.get(storage)
+    if (ready) return ready
+    const found = await this.#find(storage)
+    if (!found) throw new BusError('not_found', `there is no stream for topic '${storage}'`)
+    return found
+  }
+
+  /** Whether anything is stored under the name or one of its partitions. */
+  async hasMessages(storage: string): Promise<boolean> {
+    const ref = await this.existing(storage)
+    const info = await this.#jsm.streams.info(ref.name, { subjects_filter: `${storage}.>` })
+    if (Object.keys(info.state.subjects ?? {}).length > 0) return true
+    const plain = await this.#jsm.streams.info(ref.name, { subjects_filter: storage })
+    return Object.keys(plain.state.subjects ?? {}).length > 0
+  }
+
+  /** It was deleted, or may have been: looked for again at the next use. */
+  forget(storage: string): void {
+    this.#known.delete(storage)
+    this.#resolved.delete(storage)
+  }
+
+  async #find(storage: string): Promise<StreamRef | undefined> {
+    try {
+      const main = mainOf(storage)
+      if (main !== undefined) {
+        // A replay has the partition of its key, as the message itself had.
+        const info = await this.#info(replayStream)
+        if (!info) return undefined
+        return refOf(storage, info.config, (await this.#find(main))?.partitions ?? 0)
+      }
+      // By name first: one request for what the bus made itself.
+      const own = await this.#info(streamName(storage))
+      if (own && holds(own.config, storage)) return refOf(storage, own.config)
+      const names = await this.#jsm.streams.names(storage).next()
+      for (const name of names) {
+        const info = await this.#info(name)
+        if (info && holds(info.config, storage)) return refOf(storage, info.config)
+      }
+      if (own)
+        throw new BusError(
+          'conflict',
+          `stream '${own.config.name}' holds '${own.config.subjects.join("', '")}', not topic '${storage}', whose name it has; rename the topic, or add the subject to the stream`,
+        )
+      return undefined
+    } catch (error) {
+      throw natsError(error, `topic '${storage}'`)
+    }
+  }
+
+  async #info(name: string): Promise<StreamInfo | undefined> {
+    try {
+      return await this.#jsm.streams.info(name)
+    } catch (error) {
+      if (isApi(error, apiCode.streamNotFound)) return undefined
+      throw error
+    }
+  }
+
+  async #make(storage: string): Promise<StreamRef> {
+    const { provision = 'create' } = this.#options
+    if (provision === 'off' || provision === 'verify')
+      throw new BusError(
+        'not_found',
+        `there is no stream for topic '${storage}', and provision: '${provision}' makes none; make stream '${streamName(storage)}', or connect with provision: 'create'`,
+      )
+    const config = this.#configOf(storage)
+    try {
+      await this.#jsm.streams.add(config)
+      return (await this.#find(storage))!
+    } catch (error) {
+      // Somebody else made it meanwhile, perhaps with other settings.
+      if (isApi(error, apiCode.streamExists)) {
+        const found = await this.#find(storage)
+        if (found) return found
+      }
+      throw natsError(error, `stream '${config.name}' for topic '${storage}'`)
+    }
+  }
+
+  #configOf(storage: string): Partial<StreamConfig> & { name: string } {
+    const { replicas = 1, dedupeWindowMs = 120_000, storage: kind = 'file', partitions = 16 } = this.#options
+    const partitioned = !isPrivate(storage) && isPattern(storage) && partitions > 0
+    return {
+      name: streamName(storage),
+      subjects: isPrivate(storage) ? [replaySubjects] : partitioned ? [storage, `${storage}.${partitionToken}.*`] : [storage],
+      // Each replay is for one group: done is gone.
+      retention: isPrivate(storage) ? RetentionPolicy.Workqueue : RetentionPolicy.Limits,
+      discard: DiscardPolicy.Old,
+      storage: kind === 'memory' ? StorageType.Memory : StorageType.File,
+      num_replicas: replicas,
+      duplicate_window: nanos(dedupeWindowMs),
+      allow_direct: true,
+      ...(isPrivate(storage)
+        ? {}
+        : { metadata: { [storageMark]: storage, ...(partitioned ? { [partitionsMark]: String(partitions) } : {}) } }),
+    }
+  }
+
+  /** Brings a stream made here to the retention asked for. */
+  async retain(ref: StreamRef, retention: Retention): Promise<void> {
+    const { provision = 'create' } = this.#options
+    if (provision === 'off' || provision === 'verify' || (!ref.own && provision !== 'apply')) return
+    const maxAge = retention.ageMs === undefined ? 0 : nanos(retention.ageMs)
+    try {
+      await this.#jsm.streams.update(ref.name, {
+        max_age: maxAge,
+        max_msgs: retention.messages ?? -1,
+        max_bytes: retention.bytes ?? -1,
+        ...(maxAge > 0 && nanos(ref.dedupeWindowMs) > maxAge ? { duplicate_window: maxAge } : {}),
+      })
+    } catch (error) {
+      throw natsError(error, `the retention of stream '${ref.name}'`)
+    }
+  }
+
+  /** Every storage with its stream; those of buckets and of the bus itself are left out. */
+  async all(): Promise<{ storage: string; info: StreamInfo }[]> {
+    const found: { storage: string; info: StreamInfo }[] = []
+    for await (const info of this.#jsm.streams.list()) {
+      const { name, metadata, subjects = [] } = info.config
+      if (/^(KV|OBJ)_/.test(name) || name === replayStream) continue
+      const marked = metadata?.[storageMark]
+      for (const storage of marked === undefined ? subjects : [marked]) found.push({ storage, info })
+    }
+    return found
+  }
+}
+
+function holds({ subjects = [] }: Pick<StreamConfig, 'subjects'>, storage: string): boolean {
+  return subjects.some((subject) => covers(subject, storage))
+}
+
+function refOf(storage: string, config: StreamConfig, ofMain?: number): StreamRef {
+  const marked = config.metadata?.[storageMark]
+  const own = marked === storage
+  // A plain name inside a definition has the definition's partitions.
+  const partitions = ofMain ?? (marked !== undefined && covers(marked, storage) ? Number(config.metadata?.[partitionsMark] ?? 0) : 0)
+  return {
+    name: config.name,
+    storage,
+    subjects: partitions > 0 ? [storage, `${storage}.${partitionToken}.*`] : [storage],
+    partitions,
+    dedupeWindowMs: config.duplicate_window / 1e6,
+    own,
+  }
+}

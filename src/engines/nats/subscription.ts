@@ -1,0 +1,357 @@
+import { nanos } from '@nats-io/transport-node'
+import { BusError } from '../../errors.ts'
+import { isPrivate } from '../../topic/name.ts'
+import type { DeliverySink, EngineSubscription, Settlement, SettleResult, Source, SubscriptionSpec } from '../engine.ts'
+import type { Durable } from './consumers.ts'
+import type { NatsDelivery } from './delivery.ts'
+import { natsError } from './failure.ts'
+import { Hand } from './hand.ts'
+import { Lane, type LaneParts } from './lane.ts'
+
+const encoder = new TextEncoder()
+const ack = encoder.encode('+ACK')
+const working = encoder.encode('+WPI')
+const nak = encoder.encode('-NAK')
+
+export interface SubscriptionParts extends Omit<LaneParts, 'deliver' | 'assigned' | 'revoked' | 'drain'> {
+  readonly onClose: () => void
+}
+
+/**
+ * A member of a group: what its lanes bring goes to the core as far as there is credit; the rest waits here, kept alive.
+ * What is owned is given back to the server only when its part leaves, all at once and in order: the server gives out
+ * again in the order in which it was told.
+ */
+export class NatsSubscription implements EngineSubscription {
+  readonly #parts: SubscriptionParts
+  readonly #spec: SubscriptionSpec
+  readonly #sink: DeliverySink
+  readonly #lanes = new Map<string, Lane>()
+  readonly #hand = new Hand()
+  /** Come, and not handed on: for want of credit, or before its time. */
+  #buffer: NatsDelivery[] = []
+  /** Deliveries in the buffer that were given back for a while. */
+  #delayed = 0
+  /** Scopes whose deliveries go back to the server: nothing of them is handed on. */
+  readonly #leaving = new Set<string>()
+  #drains: { readonly scope: string; readonly resolve: () => void }[] = []
+  #messages = 0
+  #bytes = 0
+  #out = 0
+  #scheduled = false
+  #timer: NodeJS.Timeout | undefined
+  readonly #keepAlive: NodeJS.Timeout
+  #stopped: Promise<void> | undefined
+  #closed: Promise<void> | undefined
+
+  constructor(parts: SubscriptionParts, spec: SubscriptionSpec, sink: DeliverySink) {
+    this.#parts = parts
+    this.#spec = spec
+    this.#sink = sink
+    this.#keepAlive = setInterval(this.#look, Math.max(20, Math.min(250, spec.leaseMs / 6)))
+    this.#keepAlive.unref()
+  }
+
+  async start(): Promise<void> {
+    // Public storages first: those of replays follow the way their topic is shared.
+    const sources = [...this.#spec.sources].sort((a, b) => Number(isPrivate(a.storage)) - Number(isPrivate(b.storage)))
+    for (const source of sources) await this.add(source)
+  }
+
+  async add(source: Source): Promise<void> {
+    let lane = this.#lanes.get(source.lanes)
+    if (!lane) {
+      const parts = {
+        ...this.#parts,
+        deliver: this.#arrived,
+        assigned: (scope: string, epoch: number) => this.#sink.assigned(scope, epoch),
+        revoked: (scope: string, epoch: number) => this.#revoked(scope, epoch),
+        drain: (scope: string, durables: readonly Durable[]) => this.#drain(scope, durables),
+      }
+      lane = new Lane(parts, this.#spec)
+      this.#lanes.set(source.lanes, lane)
+    }
+    await lane.add(source)
+    this.#refill()
+  }
+
+  // ── from the server to the core ───────────────────────────────────────────────────────────────────────────────────
+
+  #arrived = (delivery: NatsDelivery): void => {
+    if (this.#stopped && delivery.scope === undefined) {
+      // It was under way when we stopped: at once to somebody else, not after its lease.
+      this.#parts.connection.nc.publish(delivery.reply, nak)
+      return
+    }
+    this.#hand.add(delivery)
+    this.#buffer.push(delivery)
+    if (this.#scheduled) return
+    this.#scheduled = true
+    // Once for all that came in one read of the socket.
+    queueMicrotask(this.#handOn)
+  }
+
+  #handOn = (): void => {
+    this.#scheduled = false
+    if (this.#stopped || this.#buffer.length === 0) return
+    const batch: NatsDelivery[] = []
+    const rest: NatsDelivery[] = []
+    const now = Date.now()
+    // Lanes with something that waits for its time: nothing later of them may pass it.
+    const blocked = this.#delayed > 0 ? new Set<string>() : undefined
+    for (const delivery of this.#buffer) {
+      const full = this.#messages <= 0 || (this.#bytes <= 0 && this.#out > 0)
+      if (full || (blocked && this.#waits(delivery, now, blocked)) || this.#leaving.has(delivery.scope!)) {
+        rest.push(delivery)
+        continue
+      }
+      if (delivery.notBefore > 0) {
+        delivery.notBefore = 0
+        this.#delayed--
+      }
+      this.#messages--
+      this.#bytes -= delivery.body.byteLength
+      this.#out++
+      batch.push(delivery)
+    }
+    this.#buffer = rest
+    if (rest.some(({ notBefore }) => notBefore > now)) this.#arm()
+    if (batch.length > 0) this.#sink.deliver(batch)
+  }
+
+  #waits(delivery: NatsDelivery, now: number, blocked: Set<string>): boolean {
+    if (delivery.scope === undefined) return false
+    const lane = this.#spec.order === 'topic' ? delivery.scope : `${delivery.scope}/${delivery.key}`
+    if (this.#spec.order === 'key' && delivery.key === undefined) return delivery.notBefore > now
+    if (delivery.notBefore > now) blocked.add(lane)
+    return blocked.has(lane)
+  }
+
+  grant(messages: number, bytes: number): void {
+    if (this.#stopped) return
+    this.#messages += messages
+    this.#bytes += bytes
+    this.#handOn()
+    this.#refill()
+  }
+
+  #refill(): void {
+    const wanted = this.#messages - this.#buffer.length
+    if (wanted > 0 && this.#bytes > 0 && !this.#stopped) for (const lane of this.#lanes.values()) lane.want(wanted)
+  }
+
+  // ── from the core to the server ───────────────────────────────────────────────────────────────────────────────────
+
+  async settle(batch: readonly Settlement[]): Promise<readonly SettleResult[]> {
+    const { connection } = this.#parts
+    connection.mustBeConnected()
+    const now = Date.now()
+    const results = new Array<SettleResult>(batch.length)
+    let sent = false
+    for (let i = 0; i < batch.length; i++) {
+      const settlement = batch[i]!
+      const delivery = settlement.delivery as NatsDelivery
+      if (!this.#hand.has(delivery) || delivery.until <= now) {
+        results[i] = 'lost'
+        continue
+      }
+      results[i] = 'confirmed'
+      if (settlement.kind === 'extend') {
+        delivery.wanted = now + settlement.leaseMs
+        this.#extend(delivery, now)
+      } else if (settlement.kind === 'ack') connection.nc.publish(delivery.reply, ack)
+      else if (delivery.scope === undefined) connection.nc.publish(delivery.reply, nakAfter(settlement.delayMs))
+      else {
+        this.#takeBack(delivery, now + settlement.delayMs)
+        continue
+      }
+      sent = true
+    }
+    // The server answers once it has read all of them: what is only in a buffer is lost with a connection.
+    if (sent) await this.#flush()
+    for (let i = 0; i < batch.length; i++) {
+      const { kind, delivery } = batch[i]!
+      if (kind !== 'extend' || results[i] === 'lost') this.#forget(delivery as NatsDelivery)
+    }
+    this.#refill()
+    return results
+  }
+
+  async #flush(): Promise<void> {
+    try {
+      await this.#parts.connection.nc.flush()
+    } catch (error) {
+      throw new BusError('engine_unavailable', natsError(error, 'settling').message, { cause: error })
+    }
+  }
+
+  /** Given back while the part is ours: it waits here, before what came after it. */
+  #takeBack(delivery: NatsDelivery, notBefore: number): void {
+    const again = delivery.again(notBefore)
+    this.#hand.remove(delivery)
+    this.#out--
+    this.#hand.add(again)
+    this.#delayed++
+    this.#buffer.push(again)
+    this.#buffer.sort((a, b) => a.sequence - b.sequence)
+    this.#tellDrained()
+    this.#arm()
+  }
+
+  /** For the next one whose time comes. */
+  #arm(): void {
+    clearTimeout(this.#timer)
+    if (this.#delayed === 0 || this.#stopped) return
+    let next = Number.POSITIVE_INFINITY
+    for (const { notBefore } of this.#buffer) if (notBefore > 0 && notBefore < next) next = notBefore
+    this.#timer = setTimeout(this.#handOn, Math.max(0, next - Date.now()) + 1)
+  }
+
+  #extend(delivery: NatsDelivery, now: number): void {
+    this.#parts.connection.nc.publish(delivery.reply, working)
+    delivery.until = now + delivery.ackWaitMs
+  }
+
+  #forget(delivery: NatsDelivery): void {
+    if (!this.#hand.has(delivery)) return
+    this.#hand.remove(delivery)
+    this.#out--
+    this.#tellDrained()
+  }
+
+  // ── leases ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** Keeps alive what waits here, and what the core wants for longer than the server gives at once; tells what ran out. */
+  #look = (): void => {
+    const now = Date.now()
+    const waits = new Set(this.#buffer)
+    const lost: NatsDelivery[] = []
+    const scopes = new Set<string>()
+    for (const delivery of this.#hand.all()) {
+      if (delivery.until <= now) {
+        if (delivery.scope === undefined) lost.push(delivery)
+        else scopes.add(delivery.scope)
+      } else if ((waits.has(delivery) || delivery.wanted > delivery.until) && delivery.until - now < (delivery.ackWaitMs * 2) / 3) {
+        if (this.#parts.connection.connected) this.#extend(delivery, now)
+      }
+    }
+    // The server gives it out again after what is later: only a new beginning keeps the order.
+    for (const scope of scopes) for (const lane of this.#lanes.values()) lane.renew(scope)
+    if (lost.length === 0) return
+    this.#drop(lost)
+    const told = lost.filter((delivery) => !waits.has(delivery))
+    if (told.length > 0) this.#sink.lost(told, 'its lease ran out and another member may have it')
+  }
+
+  #revoked(scope: string, epoch: number): void {
+    this.#leaving.delete(scope)
+    this.#drop(this.#hand.all().filter((delivery) => delivery.scope === scope))
+    this.#sink.revoked(scope, epoch)
+  }
+
+  /** Not ours any more. */
+  #drop(gone: readonly NatsDelivery[]): void {
+    const waiting = new Set(this.#buffer)
+    for (const delivery of gone) {
+      // What the core never had, or has given back, is not out.
+      if (waiting.delete(delivery)) {
+        this.#out++
+        if (delivery.notBefore > 0) this.#delayed--
+      }
+      this.#forget(delivery)
+    }
+    this.#buffer = this.#buffer.filter((delivery) => waiting.has(delivery))
+  }
+
+  // ── parts that leave ──────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** Resolves once the core has nothing of the scope, and the server has the rest again. */
+  async #drain(scope: string, durables: readonly Durable[]): Promise<boolean> {
+    this.#leaving.add(scope)
+    if (this.#withCore(scope) > 0 && !this.#closed) await new Promise<void>((resolve) => this.#drains.push({ scope, resolve }))
+    const given = this.#hand.all().filter((delivery) => delivery.scope === scope)
+    await this.#giveBack(given)
+    this.#leaving.delete(scope)
+    const clean = await Promise.all(
+      durables.map((durable) => this.#knows(durable, given.filter(({ storage }) => storage === durable.storage).length)),
+    )
+    return clean.every(Boolean)
+  }
+
+  /**
+   * Whether all that the server waits for is what was given back: one that it sent while we stopped may have reached nobody,
+   * and would come after what is later. Acknowledgements may still be on their way through the server.
+   */
+  async #knows({ stream, name }: Durable, given: number): Promise<boolean> {
+    for (let attempt = 0; attempt < 5; attempt++) {
+      const info = await this.#parts.consumers.find(stream, name).catch(() => undefined)
+      if (info?.num_ack_pending === given) return true
+      await new Promise((resolve) => setTimeout(resolve, 20))
+    }
+    return false
+  }
+
+  #withCore(scope: string): number {
+    const waiting = new Set(this.#buffer)
+    return this.#hand.all().filter((delivery) => delivery.scope === scope && !waiting.has(delivery)).length
+  }
+
+  #tellDrained(): void {
+    if (this.#drains.length === 0) return
+    this.#drains = this.#drains.filter(({ scope, resolve }) => {
+      if (this.#withCore(scope) > 0) return true
+      resolve()
+      return false
+    })
+  }
+
+  /** In order, and seen through: whoever owns the part next must find all of it given back. */
+  async #giveBack(deliveries: readonly NatsDelivery[]): Promise<void> {
+    const { connection } = this.#parts
+    const byConsumer = new Map<string, NatsDelivery[]>()
+    for (const delivery of deliveries) {
+      const consumer = `${delivery.scope}/${delivery.storage}`
+      byConsumer.set(consumer, [...(byConsumer.get(consumer) ?? []), delivery])
+    }
+    const processed: Promise<unknown>[] = []
+    if (connection.connected) {
+      for (const list of byConsumer.values()) {
+        list.sort((a, b) => a.sequence - b.sequence)
+        for (const delivery of list.slice(0, -1)) connection.nc.publish(delivery.reply, nak)
+        processed.push(connection.nc.request(list.at(-1)!.reply, nak, { timeout: 2000 }).catch(() => {}))
+      }
+    }
+    this.#drop(deliveries)
+    await Promise.all(processed)
+  }
+
+  stop(): Promise<void> {
+    this.#stopped ??= this.#stop()
+    return this.#stopped
+  }
+
+  async #stop(): Promise<void> {
+    clearTimeout(this.#timer)
+    await Promise.all([...this.#lanes.values()].map((lane) => lane.stop()))
+    await this.#giveBack(this.#buffer.filter((delivery) => delivery.scope === undefined))
+  }
+
+  close(): Promise<void> {
+    this.#closed ??= this.#close()
+    return this.#closed
+  }
+
+  async #close(): Promise<void> {
+    await this.stop()
+    clearInterval(this.#keepAlive)
+    await this.#giveBack(this.#hand.all().filter(({ scope }) => scope === undefined))
+    // What is owned goes back part by part, whoever still works on it.
+    for (const { resolve } of this.#drains.splice(0)) resolve()
+    await Promise.all([...this.#lanes.values()].map((lane) => lane.close()))
+    this.#parts.onClose()
+  }
+}
+
+function nakAfter(delayMs: number): Uint8Array {
+  return delayMs <= 0 ? nak : encoder.encode(`-NAK {"delay":${nanos(Math.ceil(delayMs))}}`)
+}
