@@ -42,7 +42,13 @@ export interface Health {
   readonly ok: boolean
   readonly engine: string
   readonly detail: string
-  readonly subscriptions: readonly { readonly topic: string; readonly group: string; readonly state: string }[]
+  /** `refused`: topics of a pattern that a group could not join, each with the reason. */
+  readonly subscriptions: readonly {
+    readonly topic: string
+    readonly group: string
+    readonly state: string
+    readonly refused: readonly string[]
+  }[]
 }
 
 export interface BusStatus {
@@ -66,6 +72,7 @@ export class Bus {
   readonly #options: ConnectOptions
   readonly #drainMs: number
   readonly #publisher: Publisher
+  readonly #window: number
   readonly #events = new Events()
   readonly #subscriptions = new Set<GroupSubscription>()
   readonly #others = new Set<{ close(): Promise<void> }>()
@@ -86,6 +93,7 @@ export class Bus {
     this.#ledger = ledger
     this.#ledgerEngine = ledgerEngine
     this.#options = options
+    this.#window = window
     this.#publisher = new Publisher(engine, ledger, window, options.claimCheck ?? false, this.#events)
     this.#onError =
       options.publish?.onError ??
@@ -120,23 +128,40 @@ export class Bus {
     options: Omit<PublishOptions, 'id'> & { ids?: readonly string[] } = {},
   ): Promise<Outcome[]> {
     const { ids, ...rest } = options
-    const waits: Promise<Outcome>[] = []
-    let i = 0
-    for (const body of bodies) {
-      const id = ids?.[i++]
-      waits.push(
-        new Promise((resolve) => {
-          this.#publisher.send(topic, body, id === undefined ? rest : { ...rest, id }, (sentId, target, outcome) => {
-            resolve(
-              outcome.ok
-                ? { ok: true, id: sentId, topic: target.name, position: outcome.position, duplicate: outcome.duplicate }
-                : { ok: false, id: sentId, topic: target.name, error: outcome.error },
-            )
-          })
-        }),
-      )
+    const outcomes: Outcome[] = []
+    let open = 0
+    let freed = (): void => {}
+    const send = (i: number, body: SentOf<T>): void => {
+      const id = ids?.[i]
+      open++
+      this.#publisher.send(topic, body, id === undefined ? rest : { ...rest, id }, (sentId, target, outcome) => {
+        outcomes[i] = outcome.ok
+          ? { ok: true, id: sentId, topic: target.name, position: outcome.position, duplicate: outcome.duplicate }
+          : { ok: false, id: sentId, topic: target.name, error: outcome.error }
+        open--
+        freed()
+      })
     }
-    return Promise.all(waits)
+    const until = async (most: number): Promise<void> => {
+      while (open > most)
+        await new Promise<void>((resolve) => {
+          freed = resolve
+        })
+    }
+    let i = 0
+    try {
+      // Bodies are taken as the window has room for them: of a million only some thousands are in memory at once.
+      for (const body of bodies) {
+        send(i++, body)
+        if (open >= 2 * this.#window) await until(this.#window)
+      }
+    } catch (thrown) {
+      // The source of the bodies failed; what came before has its outcomes all the same.
+      const error = new BusError('invalid_message', 'the bodies ended with an error', { cause: thrown })
+      outcomes[i] = { ok: false, id: '', topic: '', error }
+    }
+    await until(0)
+    return outcomes
   }
 
   /**
@@ -252,8 +277,8 @@ export class Bus {
 
   async health(): Promise<Health> {
     const subscriptions = [...this.#subscriptions].map((subscription) => {
-      const { topic, group, state } = subscription.status()
-      return { topic, group, state }
+      const { topic, group, state, refused } = subscription.status()
+      return { topic, group, state, refused }
     })
     return {
       ok: this.#health.ok && !this.#closing,

@@ -17,7 +17,11 @@ export interface Subscription {
   [Symbol.asyncDispose](): Promise<void>
 }
 
-export type SubscriptionStatus = Consumer['status'] & { readonly topic: string; readonly topics: readonly string[] }
+export type SubscriptionStatus = Consumer['status'] & {
+  readonly topic: string
+  readonly topics: readonly string[]
+  readonly refused: readonly string[]
+}
 
 /**
  * Binds one consumer to its storages: the one a definition or name gives, or each that a pattern meets, as they appear;
@@ -33,6 +37,8 @@ export class GroupSubscription implements Subscription {
   readonly #events: Events
   readonly #storages = new Set<string>()
   readonly #paused = new Set<string>()
+  /** Topics of the pattern that could not be joined, and why. */
+  readonly #refused = new Map<string, string>()
   readonly #stops: (() => void)[] = []
   readonly #onClose: () => void
   #adding: Promise<void> = Promise.resolve()
@@ -58,6 +64,8 @@ export class GroupSubscription implements Subscription {
     const { storage, filter, definition } = this.#choice
     if (storage !== undefined) {
       await this.#engine.admin.declare(storage, definition?.retention)
+      // Before the first message: a group that was paused before its members came handles none.
+      if (await this.#pauses.has(storage, this.#group)) this.#setPaused(storage, true)
       this.#watchPause(storage)
       await this.#consumer.start(this.#sources(storage, filter))
       return
@@ -95,6 +103,7 @@ export class GroupSubscription implements Subscription {
         return
       } catch (error) {
         if (!toBusError(error).retryable) {
+          this.#refused.set(source.storage, toBusError(error).message)
           this.#events.warn(`group '${this.#group}' could not join topic '${source.storage}'`, error)
           return
         }
@@ -112,17 +121,18 @@ export class GroupSubscription implements Subscription {
   }
 
   #watchPause(storage: string): void {
-    this.#stops.push(
-      this.#pauses.watch(storage, this.#group, (paused) => {
-        if (paused) this.#paused.add(storage)
-        else this.#paused.delete(storage)
-        this.#consumer.pause(this.#paused.size > 0)
-      }),
-    )
+    this.#stops.push(this.#pauses.watch(storage, this.#group, (paused) => this.#setPaused(storage, paused)))
+  }
+
+  /** One subscription has one credit: a pause of one topic stops all that a pattern meets. */
+  #setPaused(storage: string, paused: boolean): void {
+    if (paused) this.#paused.add(storage)
+    else this.#paused.delete(storage)
+    this.#consumer.pause(this.#paused.size > 0)
   }
 
   status(): SubscriptionStatus {
-    return { topic: this.#choice.label, topics: [...this.#storages], ...this.#consumer.status }
+    return { topic: this.#choice.label, topics: [...this.#storages], refused: [...this.#refused.values()], ...this.#consumer.status }
   }
 
   close(options: { deadlineMs?: number } = {}): Promise<void> {

@@ -1,4 +1,4 @@
-import type { Engine, Outgoing, PublishOutcome } from '../engines/engine.ts'
+import type { Capabilities, Engine, Outgoing, PublishOutcome } from '../engines/engine.ts'
 import { BusError, toBusError } from '../errors.ts'
 import type { Events } from '../observe/events.ts'
 
@@ -8,6 +8,12 @@ export interface Parcel {
   readonly signal: AbortSignal | undefined
   readonly deadline: number
   readonly done: (outcome: PublishOutcome) => void
+}
+
+/** Where messages go: an engine, or the ledger for those whose time has not come. */
+export interface Sink {
+  readonly capabilities: Pick<Capabilities, 'orderedPipelining' | 'dedupeWindowMs'>
+  publish: Engine['publish']
 }
 
 const firstRetryMs = 20
@@ -22,7 +28,7 @@ const windowBytes = 64 * 1024 * 1024
  * does not keep the order of several, and a retry with the same id for as long as the caller's time lasts.
  */
 export class Outbox {
-  readonly #engine: Engine
+  readonly #sink: Sink
   readonly #window: number
   readonly #events: Events
   /** Waiting for room in the window, in order. */
@@ -38,8 +44,8 @@ export class Outbox {
   readonly #held = new Map<string, number>()
   #idle: (() => void)[] = []
 
-  constructor(engine: Engine, window: number, events: Events) {
-    this.#engine = engine
+  constructor(sink: Sink, window: number, events: Events) {
+    this.#sink = sink
     this.#window = window
     this.#events = events
   }
@@ -103,10 +109,10 @@ export class Outbox {
   /** Whether an earlier message of the key is unconfirmed on an engine that might let this one pass it. */
   #mustWait(parcel: Parcel): boolean {
     const { key, storage } = parcel.message
-    if (key === undefined || (this.#engine.capabilities.orderedPipelining && this.#keys.size === 0)) return false
+    if (key === undefined || (this.#sink.capabilities.orderedPipelining && this.#keys.size === 0)) return false
     const lane = `${storage}/${key}`
     const waiting = this.#keys.get(lane)
-    if (this.#engine.capabilities.orderedPipelining) {
+    if (this.#sink.capabilities.orderedPipelining) {
       waiting?.push(parcel) // one before it is being sent again
       return waiting !== undefined
     }
@@ -123,7 +129,7 @@ export class Outbox {
     for (let waitMs = firstRetryMs; left.length > 0; waitMs = Math.min(lastRetryMs, waitMs * 2)) {
       let outcomes: readonly PublishOutcome[]
       try {
-        outcomes = await this.#engine.publish(left.map((parcel) => parcel.message))
+        outcomes = await this.#sink.publish(left.map((parcel) => parcel.message))
       } catch (thrown) {
         const error = toBusError(thrown, 'publish_unknown')
         outcomes = left.map(() => ({ ok: false, error }))
@@ -134,9 +140,7 @@ export class Outbox {
         const outcome = outcomes[i]!
         if (!outcome.ok && outcome.error.code === 'publish_unknown') doubtful.add(parcel)
         // What may be stored is sent again only while the engine stores the same id once.
-        const forMs = doubtful.has(parcel)
-          ? this.#engine.capabilities.dedupeWindowMs - (performance.now() - begun)
-          : Number.POSITIVE_INFINITY
+        const forMs = doubtful.has(parcel) ? this.#sink.capabilities.dedupeWindowMs - (performance.now() - begun) : Number.POSITIVE_INFINITY
         const repeat = !outcome.ok && mayRepeat(outcome.error) && waitMs < forMs && now + waitMs < parcel.deadline
         if (repeat && !parcel.signal?.aborted) again.push(parcel)
         else this.#confirm(parcel, doubtful.has(parcel) ? unknown(outcome) : outcome)
@@ -150,7 +154,7 @@ export class Outbox {
   /** What is sent again is behind everything that was sent since: on an engine that pipelines, later ones of its key wait for it. */
   #hold(parcel: Parcel): void {
     const { key, storage } = parcel.message
-    if (key === undefined || !this.#engine.capabilities.orderedPipelining || this.#repeating.has(parcel)) return
+    if (key === undefined || !this.#sink.capabilities.orderedPipelining || this.#repeating.has(parcel)) return
     const lane = `${storage}/${key}`
     this.#repeating.add(parcel)
     this.#held.set(lane, (this.#held.get(lane) ?? 0) + 1)
@@ -175,7 +179,7 @@ export class Outbox {
     this.#unconfirmed--
     this.#unconfirmedBytes -= parcel.message.body.byteLength
     const { key, storage } = parcel.message
-    if (key !== undefined && !this.#engine.capabilities.orderedPipelining) {
+    if (key !== undefined && !this.#sink.capabilities.orderedPipelining) {
       const lane = `${storage}/${key}`
       const next = this.#keys.get(lane)?.shift()
       if (next) void this.#send([next])

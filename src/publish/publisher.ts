@@ -24,8 +24,9 @@ export class Publisher {
   readonly #blobs: Blobs
   readonly #claimCheck: boolean
   readonly #outbox: Outbox
+  readonly #later: Outbox
   readonly #scheduler: Scheduler
-  readonly #declared = new Map<AnyDefinition, Promise<void>>()
+  readonly #declared = new WeakMap<AnyDefinition, Promise<void>>()
   /** By storage: the last message that is still being made ready. */
   readonly #preparing = new Map<string, Promise<void>>()
   readonly #sweeping: NodeJS.Timeout | undefined
@@ -37,6 +38,7 @@ export class Publisher {
     this.#claimCheck = claimCheck
     this.#outbox = new Outbox(engine, window, events)
     this.#scheduler = new Scheduler(engine, ledger, events)
+    this.#later = new Outbox(this.#scheduler, window, events)
     // Also what a process that is gone took in: where the engine keeps any delay there is nothing of the kind.
     if (engine.capabilities.delayMaxMs < anyDelayMs) this.#scheduler.start()
     if (claimCheck) this.#sweeping = setInterval(() => this.#sweep(events), sweepEveryMs).unref()
@@ -44,7 +46,7 @@ export class Publisher {
 
   /** Messages handed in and not yet confirmed. */
   get pending(): number {
-    return this.#outbox.pending
+    return this.#outbox.pending + this.#later.pending
   }
 
   /** Nothing is thrown: a refusal is an outcome. */
@@ -104,14 +106,9 @@ export class Publisher {
 
   /** To the engine, or to the ledger where the engine cannot wait so long: the ledger's word is the confirmation then. */
   #dispatch(message: Outgoing, parcel: Pick<Parcel, 'signal' | 'deadline'>, done: Parcel['done']): void {
-    if (message.deliverAt === undefined || message.deliverAt - message.at <= this.#engine.capabilities.delayMaxMs) {
-      this.#outbox.push({ ...parcel, message, done })
-      return
-    }
-    this.#scheduler.keep(message).then(
-      () => done({ ok: true, position: undefined, duplicate: false }),
-      (thrown) => done({ ok: false, error: toBusError(thrown, 'publish_unknown') }),
-    )
+    const { deliverAt, at } = message
+    const out = deliverAt === undefined || deliverAt - at <= this.#engine.capabilities.delayMaxMs ? this.#outbox : this.#later
+    out.push({ ...parcel, message, done })
   }
 
   /** A definition's retention is told to the engine once; nothing to wait for without one. */
@@ -139,7 +136,7 @@ export class Publisher {
     this.#closed = true
     clearInterval(this.#sweeping)
     await Promise.all(this.#preparing.values())
-    await this.#outbox.drain()
+    await Promise.all([this.#outbox.drain(), this.#later.drain()])
     await this.#scheduler.close()
   }
 }

@@ -1,6 +1,7 @@
-import type { Engine, Outgoing } from '../engines/engine.ts'
+import type { Engine, Outgoing, PublishOutcome } from '../engines/engine.ts'
 import type { Ledger } from '../ledger/ledger.ts'
 import type { Events } from '../observe/events.ts'
+import type { Sink } from './outbox.ts'
 
 /**
  * Delays for engines that have none: the message waits in the ledger under its due time and is published when that has
@@ -12,13 +13,25 @@ const pollMs = 100
 const graceMs = 5000
 const batchMost = 100
 
-export class Scheduler {
+/** A message that the engine refuses is tried again after this, then after twice as long, and so on. */
+const firstRefusalMs = 1000
+const lastRefusalMs = 60_000
+
+interface Refusal {
+  readonly waitMs: number
+  readonly until: number
+}
+
+export class Scheduler implements Sink {
   readonly #engine: Engine
   readonly #ledger: Ledger
   readonly #events: Events
+  /** The same id at the same time is one record. */
+  readonly capabilities = { orderedPipelining: true, dedupeWindowMs: Number.POSITIVE_INFINITY }
   #timer: NodeJS.Timeout | undefined
   #busy: Promise<void> | undefined
   readonly #own = new Set<string>()
+  readonly #refused = new Map<string, Refusal>()
   #closed = false
 
   constructor(engine: Engine, ledger: Ledger, events: Events) {
@@ -37,15 +50,13 @@ export class Scheduler {
     this.#timer.unref()
   }
 
-  async keep(message: Outgoing): Promise<void> {
-    const { body, ...meta } = message
-    const text = Buffer.from(JSON.stringify(meta))
-    const length = Buffer.alloc(4)
-    length.writeUInt32BE(text.length)
-    const key = `${String(message.deliverAt).padStart(16, '0')}/${message.id}`
-    this.#own.add(key)
-    await this.#ledger.write([{ space: 'schedules', key, value: Buffer.concat([length, text, body]) }])
+  /** Takes messages in; the ledger's word confirms them. */
+  async publish(batch: readonly Outgoing[]): Promise<PublishOutcome[]> {
+    const records = batch.map((message) => ({ space: 'schedules' as const, key: keyOf(message), value: pack(message) }))
+    await this.#ledger.write(records)
+    for (const { key } of records) this.#own.add(key)
     this.start()
+    return batch.map(() => ({ ok: true, position: undefined, duplicate: false }))
   }
 
   async #run(): Promise<void> {
@@ -54,13 +65,25 @@ export class Scheduler {
       if (due.length === 0) return
       const values = await this.#ledger.read('schedules', due)
       const keys = due.filter((_, i) => values[i] !== undefined)
-      const outcomes = await this.#engine.publish(values.filter((value) => value !== undefined).map(parse))
+      const outcomes = await this.#engine.publish(values.filter((value) => value !== undefined).map(unpack))
       const sent = keys.filter((_, i) => outcomes[i]!.ok)
       await this.#ledger.write(sent.map((key) => ({ space: 'schedules', key, value: undefined })))
-      for (const key of sent) this.#own.delete(key)
+      for (const key of sent) {
+        this.#own.delete(key)
+        this.#refused.delete(key)
+      }
+      for (const [i, key] of keys.entries()) this.#note(key, outcomes[i]!)
     } catch (error) {
       this.#events.warn('scheduled messages could not be published; trying again', error)
     }
+  }
+
+  /** One that is refused holds up no other; it stays, as what refuses it may be mended. */
+  #note(key: string, outcome: PublishOutcome): void {
+    if (outcome.ok) return
+    const waitMs = Math.min(lastRefusalMs, (this.#refused.get(key)?.waitMs ?? firstRefusalMs / 2) * 2)
+    this.#refused.set(key, { waitMs, until: Date.now() + waitMs })
+    this.#events.warn(`a scheduled message is refused, and tried again in ${waitMs} ms`, outcome.error)
   }
 
   /** Keys begin with their time: those that are due come first, own ones and others' mixed. */
@@ -72,7 +95,7 @@ export class Scheduler {
       for (const key of page) {
         const at = Number(key.slice(0, 16))
         if (at > now) return due
-        if (this.#own.has(key) || at + graceMs <= now) due.push(key)
+        if ((this.#own.has(key) || at + graceMs <= now) && (this.#refused.get(key)?.until ?? 0) <= now) due.push(key)
         if (due.length === batchMost) return due
       }
       if (page.length < 500) return due
@@ -87,7 +110,19 @@ export class Scheduler {
   }
 }
 
-function parse(value: Uint8Array): Outgoing {
+function keyOf({ deliverAt, id }: Outgoing): string {
+  return `${String(deliverAt).padStart(16, '0')}/${id}`
+}
+
+/** The length of a JSON text as 32 bits (big endian), the text, the body. */
+function pack({ body, ...meta }: Outgoing): Uint8Array {
+  const text = Buffer.from(JSON.stringify(meta))
+  const length = Buffer.alloc(4)
+  length.writeUInt32BE(text.length)
+  return Buffer.concat([length, text, body])
+}
+
+function unpack(value: Uint8Array): Outgoing {
   const view = Buffer.from(value.buffer, value.byteOffset, value.byteLength)
   const end = 4 + view.readUInt32BE(0)
   const meta = JSON.parse(view.toString('utf8', 4, end)) as Omit<Outgoing, 'body'>

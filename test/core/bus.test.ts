@@ -60,3 +60,17 @@ test('an unknown URL, options out of range and a missing handler say what to do'
   await expect(bus.publish('a', 1, { delay: 'soon' as never })).rejects.toMatchObject({ code: 'invalid_argument' })
   await expect(bus.publish('a', 1, { signal: AbortSignal.abort() })).rejects.toMatchObject({ code: 'aborted' })
 })
+
+test('R3: a group that was paused before its members came handles nothing until it is resumed', async () => {
+  await using bus = await connect('memory:')
+  const first = await bus.subscribe('t', { group: 'g' }, () => {})
+  await first.close()
+  await bus.admin.pause('t', 'g')
+  for (let i = 0; i < 20; i++) await bus.publish('t', i)
+  const got: number[] = []
+  await bus.subscribe('t', { group: 'g' }, (message) => void got.push(message.body))
+  await new Promise((resolve) => setTimeout(resolve, 100))
+  expect(got).toEqual([])
+  await bus.admin.resume('t', 'g')
+  await expect.poll(() => got.length).toBe(20)
+})
