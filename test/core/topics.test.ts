@@ -93,6 +93,22 @@ test('a plain name inside a stored definition is that definition: published, sub
   expect((await bus.admin.topics()).map(({ storage }) => storage)).toEqual(['docs.*.*'])
 })
 
+test('what is asked for by one name of a stored definition never takes its other names along', async () => {
+  await using bus = await connect('memory:')
+  const docs = topic('docs.{space}.{event}')
+  for (const filter of [docs, 'docs.8.added'] as const)
+    await (await bus.subscribe(filter, { group: filter === docs ? 'all' : 'one' }, () => {})).close()
+  await bus.publish(docs.with({ space: '8', event: 'added' }), 1)
+  await bus.publish(docs.with({ space: '9', event: 'removed' }), 2)
+  await expect(bus.admin.purge('docs.8.added')).rejects.toMatchObject({ code: 'unsupported', message: expect.stringContaining('docs.*.*') })
+  await expect(bus.admin.reset('docs.8.added', 'all', { to: 'new' })).rejects.toMatchObject({ code: 'not_found' })
+  await expect(bus.admin.deleteGroup('docs.8.added', 'all')).rejects.toMatchObject({ code: 'not_found' })
+  await expect(bus.admin.deleteTopic('docs.8.added')).rejects.toMatchObject({ code: 'not_found' })
+  await bus.admin.deleteGroup('docs.8.added', 'one')
+  expect((await bus.admin.groups(docs)).map(({ group, lag }) => [group, lag])).toEqual([['all', 2]])
+  expect(await bus.admin.purge(docs)).toBe(2)
+})
+
 test('a body that says it is no JSON is bytes, and no dead letter', async () => {
   await using bus = await connect('memory:')
   const got: unknown[] = []

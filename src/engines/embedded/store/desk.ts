@@ -4,7 +4,7 @@ import { matcher } from '../../../topic/pattern.ts'
 import type { GroupInfo, ReadFrom, Retention, TopicInfo } from '../../engine.ts'
 import { type Columns, type MessageRow, packRows } from '../columns.ts'
 import type { Database } from './database.ts'
-import type { Groups } from './groups.ts'
+import type { Group, Groups } from './groups.ts'
 import type { Outbox } from './outbox.ts'
 import type { Presence } from './presence.ts'
 import type { Retention as RetentionSweep } from './retention.ts'
@@ -143,8 +143,7 @@ export class Desk {
 
   reset(storage: string, group: string, to: ReadFrom, now: number): void {
     const topic = this.#topic(storage)
-    const found = this.#groups.find(topic.id, group)
-    if (!found) throw new BusError('not_found', `topic '${storage}' has no group '${group}'`)
+    const found = this.#group(topic, storage, group)
     const members = this.#presence.liveMembers(found.id, now)
     if (members > 0)
       throw new BusError(
@@ -157,9 +156,7 @@ export class Desk {
   }
 
   deleteGroup(storage: string, group: string): void {
-    const topic = this.#topic(storage)
-    const found = this.#groups.find(topic.id, group)
-    if (!found) throw new BusError('not_found', `topic '${storage}' has no group '${group}'`)
+    const found = this.#group(this.#topic(storage), storage, group)
     for (const table of ['lease', 'waiting', 'member']) this.#run(`DELETE FROM ${table} WHERE grp=?`, found.id)
     this.#run('DELETE FROM grp WHERE id=?', found.id)
   }
@@ -167,6 +164,11 @@ export class Desk {
   /** A chunk of a purge; the place where it ends is fixed by the first one, whatever is published meanwhile. */
   purge(storage: string, before: string | undefined, upTo: number | undefined, now: number): { deleted: number; upTo: number } {
     const topic = this.#topic(storage)
+    if (topic.name !== storage)
+      throw new BusError(
+        'unsupported',
+        `'${storage}' is stored in '${topic.name}' with other names; purge '${topic.name}' if all of them are to go`,
+      )
     const end = upTo ?? (before === undefined ? topic.lastSeq : this.#groups.placeOf(topic, before) - 1)
     if (upTo === undefined) this.#run('DELETE FROM waiting WHERE seq<=? AND grp IN (SELECT id FROM grp WHERE topic=?)', end, topic.id)
     return { deleted: this.#retention.cut(topic, end, now), upTo: end }
@@ -211,6 +213,14 @@ export class Desk {
       first ??= seq
     }
     return { count, first }
+  }
+
+  /** A group of the topic; asked for by one name of a definition, only one that takes this name alone. */
+  #group(topic: Topic, storage: string, name: string): Group {
+    const found = this.#groups.find(topic.id, name)
+    if (!found || (topic.name !== storage && found.filter !== storage))
+      throw new BusError('not_found', `topic '${storage}' has no group '${name}'`)
+    return found
   }
 
   #topic(storage: string): Topic {
