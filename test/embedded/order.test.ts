@@ -1,3 +1,5 @@
+import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
 import { expect, test } from 'vitest'
 import type { Delivery } from '../../src/engines/engine.ts'
 import { engine, joinGroup, message, sleep, source, temporary, text } from './support.ts'
@@ -160,6 +162,22 @@ test('two engines on one store: each key in order and never twice at once', asyn
   for (const list of seen.values()) expect(list).toEqual([...list].sort((a, b) => a - b))
   // One of them may be quicker, but both had work.
   expect(hands.every(({ all }) => all.length > 0)).toBe(true)
+})
+
+test('a fence that was lost with the power is not given again', async () => {
+  const dir = temporary()
+  const bus = await engine({ dir })
+  const hand = await joinGroup(bus, 'g', [source('a')], keyed)
+  await bus.publish([message('a', '1')])
+  await hand.until(1)
+  // What a power failure leaves: the state before the claim, which nobody had waited for.
+  const raw = new DatabaseSync(join(dir, 'bus.db'), { timeout: 5000 })
+  raw.exec('UPDATE grp SET fence=fence-10')
+  raw.close()
+  await sleep(20)
+  await bus.publish([message('a', '2')])
+  await hand.until(2)
+  expect(hand.all[1]!.fence).toBeGreaterThan(hand.all[0]!.fence)
 })
 
 test('the fence grows over all sources that share lanes, and past a group that was deleted', async () => {

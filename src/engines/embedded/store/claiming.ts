@@ -82,7 +82,8 @@ export class Claiming {
     const state = this.#state.get(member.group.id) as unknown as [number, number] | undefined
     const topic = this.#topics.byId(member.topicId)
     if (!state || !topic) return undefined
-    const taking = new Taking(member, state[1] + 1, now + member.subscription.spec.leaseMs)
+    // At least the time: claims are not waited for on the disk, and after a power failure the stored fence may be an older one.
+    const taking = new Taking(member, Math.max(state[1] + 1, now), now + member.subscription.spec.leaseMs)
     member.blocked = false
     const free = member.laned ? this.#laneGuard(member) : undefined
     let more = this.#takeWaiting(taking, member, now, free)
