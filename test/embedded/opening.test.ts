@@ -149,6 +149,15 @@ test('a full disk refuses what it cannot store, keeps what it confirmed, and goe
   expect(page.messages.map(({ id }) => id)).toEqual([...confirmed, last.id])
 })
 
+test('at its cap as much history yields as a message needs', async () => {
+  const bus = await engine({ maxBytes: 100_000 })
+  const hand = await joinGroup(bus, 'g', [source('a')], {}, 10_000)
+  await bus.publish(Array.from({ length: 9000 }, () => message('a', new Uint8Array(10))))
+  await hand.until(9000)
+  await hand.settle('ack', hand.all)
+  expect((await bus.publish([message('a', new Uint8Array(50_000))]))[0]).toMatchObject({ ok: true })
+})
+
 test('past its cap the store refuses, names the slowest group, and takes more once that caught up', async () => {
   const bus = await engine({ maxBytes: 10_000 })
   const hand = await joinGroup(bus, 'slow', [source('a')], {}, 0)
