@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process'
-import { chmodSync, existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, mkdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { expect, onTestFinished, test } from 'vitest'
@@ -156,6 +156,13 @@ test('at its cap as much history yields as a message needs', async () => {
   await hand.until(9000)
   await hand.settle('ack', hand.all)
   expect((await bus.publish([message('a', new Uint8Array(50_000))]))[0]).toMatchObject({ ok: true })
+})
+
+test.skipIf(!existsSync('/dev/full'))('a bell that cannot be rung for want of room ends nothing', async () => {
+  const dir = temporary()
+  symlinkSync('/dev/full', join(dir, 'bell'))
+  const bus = await engine({ dir })
+  for (const body of ['1', '2']) expect((await bus.publish([message('a', body)]))[0]).toMatchObject({ ok: true })
 })
 
 test('past its cap the store refuses, names the slowest group, and takes more once that caught up', async () => {

@@ -1,4 +1,4 @@
-import { closeSync, openSync, writeSync } from 'node:fs'
+import { closeSync, constants, openSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import { receiveMessageOnPort, workerData } from 'node:worker_threads'
 import { bellName, type Command, type WorkerStart } from './protocol.ts'
@@ -35,10 +35,25 @@ function openStore(): Store | undefined {
   }
 }
 
+/** Not emptied: on a full disk the one byte that is there could not be written again. */
+function openBell(dir: string): number | undefined {
+  try {
+    return openSync(join(dir, bellName), constants.O_WRONLY | constants.O_CREAT)
+  } catch {
+    return undefined
+  }
+}
+
+/** Where it fails (a full disk), others find by their slow poll what was committed. */
+function ring(bell: number): void {
+  try {
+    writeSync(bell, '.', 0)
+  } catch {}
+}
+
 function run(store: Store): void {
   const turns = new Turns(store, Date.now())
-  const bell = start.dir === undefined ? undefined : openSync(join(start.dir, bellName), 'w')
-  const ring = Buffer.from('.')
+  const bell = start.dir === undefined ? undefined : openBell(start.dir)
   let closing: number | undefined
   let workedAt = 0
   for (;;) {
@@ -54,7 +69,7 @@ function run(store: Store): void {
     if (did === 'worked') {
       workedAt = performance.now()
       if (bell !== undefined && store.db.wrote()) {
-        writeSync(bell, ring, 0, 1, 0)
+        ring(bell)
         // Who waits for the lock looks for it every 0.3 to 1.5 ms: without a gap one busy writer would keep it.
         if (now - turns.foreignAt < foreignActiveMs) pause(0.5 + Math.random() * 0.5)
       }
