@@ -103,7 +103,7 @@ test('what is asked for by one name of a stored definition never takes its other
   await expect(bus.admin.purge('docs.8.added')).rejects.toMatchObject({ code: 'unsupported', message: expect.stringContaining('docs.*.*') })
   await expect(bus.admin.reset('docs.8.added', 'all', { to: 'new' })).rejects.toMatchObject({ code: 'not_found' })
   await expect(bus.admin.deleteGroup('docs.8.added', 'all')).rejects.toMatchObject({ code: 'not_found' })
-  await expect(bus.admin.deleteTopic('docs.8.added')).rejects.toMatchObject({ code: 'not_found' })
+  await expect(bus.admin.deleteTopic('docs.8.added')).rejects.toMatchObject({ code: 'unsupported' })
   await bus.admin.deleteGroup('docs.8.added', 'one')
   expect((await bus.admin.groups(docs)).map(({ group, lag }) => [group, lag])).toEqual([['all', 2]])
   expect(await bus.admin.purge(docs)).toBe(2)

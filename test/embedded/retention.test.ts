@@ -1,3 +1,4 @@
+import { statSync } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { expect, test } from 'vitest'
@@ -94,4 +95,26 @@ test('an id is remembered for its window after its message is gone, and no longe
   sweep(dir, Date.now() + 11 * 60_000)
   expect(await again()).toBe(false)
   expect(await again()).toBe(true)
+})
+
+test('a large topic is deleted a chunk at a time: the log stays as small as it is', async () => {
+  const dir = temporary()
+  const bus = await engine({ dir })
+  for (let i = 0; i < 40; i++) await bus.publish(Array.from({ length: 1000 }, () => message('a', new Uint8Array(1000))))
+  await bus.admin.deleteTopic('a')
+  expect(await bus.admin.topics()).toEqual([])
+  expect(statSync(join(dir, 'bus.db-wal')).size).toBeLessThan(32 * 1024 * 1024)
+})
+
+test('the lag of each group is its own, wherever the others stand', async () => {
+  const bus = await engine()
+  await bus.publish(Array.from({ length: 100 }, (_, i) => message('a', String(i))))
+  const places = { all: 100, most: 70, some: 40, none: 0 }
+  for (const [group, count] of Object.entries(places)) {
+    const hand = await joinGroup(bus, group, [source('a')], {}, count)
+    if (count > 0) await hand.settle('ack', await hand.until(count))
+  }
+  await bus.publish([message('b', 'elsewhere'), message('a', 'last')])
+  const groups = await bus.admin.groups('a')
+  expect(Object.fromEntries(groups.map(({ group, lag }) => [group, lag]))).toEqual({ all: 1, most: 31, some: 61, none: 101 })
 })

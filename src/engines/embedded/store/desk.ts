@@ -117,12 +117,17 @@ export class Desk {
       string | null,
       number,
     ][]
+    const counts = this.#aheadOf(
+      topic,
+      rows.filter(([, , filter]) => filter === null).map(([, , , cursor]) => cursor),
+    )
     return rows.map(([id, group, filter, cursor]) => {
       const [inHand, waiting, oldest] = this.#row(
         'SELECT (SELECT count(*) FROM lease WHERE grp=?1), (SELECT count(*) FROM waiting WHERE grp=?1), min(coalesce((SELECT min(seq) FROM lease WHERE grp=?1), 9e15), coalesce((SELECT min(seq) FROM waiting WHERE grp=?1), 9e15))',
         id,
       ) as [number, number, number]
-      const ahead = this.#ahead(topic, cursor, filter)
+      const ahead =
+        filter === null ? { count: counts.get(cursor)!, first: this.#firstAfter(topic, cursor) } : this.#matching(topic, cursor, filter)
       const first = ahead.first === undefined ? oldest : Math.min(oldest, ahead.first)
       const at =
         first < 9e15
@@ -167,7 +172,7 @@ export class Desk {
     if (topic.name !== storage)
       throw new BusError(
         'unsupported',
-        `'${storage}' is stored in '${topic.name}' with other names; purge '${topic.name}' if all of them are to go`,
+        `'${storage}' is stored in '${topic.name}' with other names; ask for '${topic.name}' if all of them are to go`,
       )
     const end = upTo ?? (before === undefined ? topic.lastSeq : this.#groups.placeOf(topic, before) - 1)
     if (upTo === undefined) this.#run('DELETE FROM waiting WHERE seq<=? AND grp IN (SELECT id FROM grp WHERE topic=?)', end, topic.id)
@@ -188,21 +193,30 @@ export class Desk {
     this.#topics.forget()
   }
 
-  /** What lies ahead of a cursor: counted exactly where a filter asks for it, else by the topic's own counter where that can. */
-  #ahead(topic: Topic, cursor: number, filter: string | null): { count: number; first: number | undefined } {
-    if (topic.lastSeq <= cursor) return { count: 0, first: undefined }
-    if (filter === null) {
-      const first = (
-        this.#row('SELECT seq FROM message WHERE topic=? AND seq>? ORDER BY seq LIMIT 1', topic.id, cursor) as [number] | undefined
-      )?.[0]
-      const behind = this.#row('SELECT 1 FROM message WHERE topic=? AND seq<=? LIMIT 1', topic.id, cursor)
-      return {
-        count: behind
-          ? (this.#row('SELECT count(*) FROM message WHERE topic=? AND seq>?', topic.id, cursor) as [number])[0]
-          : topic.messages,
-        first,
-      }
+  /** How many messages lie ahead of each cursor: each is counted once, however many groups there are. */
+  #aheadOf(topic: Topic, cursors: readonly number[]): Map<number, number> {
+    const counts = new Map<number, number>()
+    const sorted = [...new Set(cursors)].sort((a, b) => b - a)
+    let to = topic.lastSeq
+    let count = 0
+    for (const cursor of sorted) {
+      if (cursor < to)
+        count += (this.#row('SELECT count(*) FROM message WHERE topic=? AND seq>? AND seq<=?', topic.id, cursor, to) as [number])[0]
+      to = Math.min(to, cursor)
+      counts.set(cursor, count)
     }
+    return counts
+  }
+
+  #firstAfter(topic: Topic, cursor: number): number | undefined {
+    if (topic.lastSeq <= cursor) return undefined
+    return (
+      this.#row('SELECT seq FROM message WHERE topic=? AND seq>? ORDER BY seq LIMIT 1', topic.id, cursor) as [number] | undefined
+    )?.[0]
+  }
+
+  /** What lies ahead of a cursor and matches a filter. */
+  #matching(topic: Topic, cursor: number, filter: string): { count: number; first: number | undefined } {
     const matches = matcher(filter)
     let count = 0
     let first: number | undefined
