@@ -57,8 +57,9 @@ export class Reader {
 
   async #storages(): Promise<string[]> {
     const storages = await this.#stored.meeting(this.#topic)
-    // The list may be a moment old: a name of its own may be there already.
-    if (!isPattern(this.#topic) && !storages.includes(this.#topic)) storages.push(this.#topic)
+    // The list may be a moment old: a name of its own may be there already. Not beside a definition that holds it: the engine
+    // reads that one under either name, and each message would come twice.
+    if (!isPattern(this.#topic) && storages.length === 0) storages.push(this.#topic)
     if (storages.length > mostStorages)
       throw new BusError(
         'unsupported',

@@ -58,6 +58,9 @@ test('one name of a definition is followed without those of others', async () =>
   await bus.publish(docs.with({ space: '7', event: 'added' }), { n: 3 })
   expect(numbers(await readEvents(await follow('/v1/topics/f.docs.7.added/events?from=start'), upTo(2)))).toEqual([1, 3])
   expect(numbers(await readEvents(await follow('/v1/topics/f.docs.*.added/events?from=start'), upTo(3)))).toEqual([1, 2, 3])
+  const following = readEvents(await follow('/v1/topics/f.docs.7.added/events?from=start'), upTo(3))
+  await bus.publish(docs.with({ space: '7', event: 'added' }), { n: 4 })
+  expect(numbers(await following)).toEqual([1, 3, 4])
 })
 
 test.each([
