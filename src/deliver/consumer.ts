@@ -12,13 +12,12 @@ import { Credit } from './credit.ts'
 import { Hand } from './hand.ts'
 import { decode, open, Undecodable } from './intake.ts'
 import type { Job } from './job.ts'
-import { Lanes } from './lanes.ts'
 import { longestTimerMs, type Policy } from './options.ts'
 import { errorText, Reject, Retry } from './outcome.ts'
+import { Queue } from './queue.ts'
 import { Records } from './records.ts'
 import type { Runner } from './runner.ts'
 import { Settler } from './settler.ts'
-import { Suspects } from './suspects.ts'
 
 /** How long a drain waits past its deadline for the ledger and the engine to hear what became of the last messages. */
 const lastWritesMs = 1000
@@ -44,13 +43,11 @@ export interface ConsumerParts {
 export class Consumer implements DeliverySink {
   readonly #parts: ConsumerParts
   readonly #settler: Settler
-  readonly #lanes = new Lanes()
+  readonly #queue: Queue
   readonly #credit: Credit
   readonly #breaker: Breaker
   readonly #records: Records
   readonly #hand = new Hand()
-  readonly #ready: Job[] = []
-  readonly #suspects = new Suspects()
   readonly #main = new Map<string, string>()
   /** What the group wants of a storage, where the engine hands out all of it. */
   readonly #filters = new Map<string, (name: string) => boolean>()
@@ -71,6 +68,7 @@ export class Consumer implements DeliverySink {
     this.#parts = parts
     const { policy } = parts
     this.#settler = new Settler(this.#settled)
+    this.#queue = new Queue(this.#pump)
     this.#credit = new Credit(policy.concurrency * parts.runner.size, policy.parked, policy.bytes)
     this.#breaker = new Breaker(policy.breaker)
     this.#records = new Records(parts.ledger, parts.group, parts.events)
@@ -114,9 +112,9 @@ export class Consumer implements DeliverySink {
       state: this.#phase === 'open' ? (this.#paused ? 'paused' : this.#breaker.open ? 'slowed' : 'running') : this.#phase,
       inHand: jobs.length,
       running: this.#running,
-      parked: this.#lanes.parked,
+      parked: this.#queue.parked,
       delayed: jobs.filter((job) => job.state === 'delayed').length,
-      backpressure: this.#lanes.parked >= this.#parts.policy.parked,
+      backpressure: this.#queue.parked >= this.#parts.policy.parked,
       ...this.counts,
       progress: jobs.filter((job) => job.progress).map((job) => ({ id: job.id, key: job.key, ...job.progress! })),
     }
@@ -191,45 +189,7 @@ export class Consumer implements DeliverySink {
     const { order } = this.#parts.policy
     const key = job.key ?? job.message?.key
     const lane = order === 'topic' ? job.storage : order === 'key' && key !== undefined ? `${job.storage}/${key}` : undefined
-    if (lane !== undefined && !this.#lanes.enter(lane, job)) return
-    this.#enqueue(job)
-  }
-
-  /** The job may run, at once or when the backoff that it brought along is over. */
-  #enqueue(job: Job): void {
-    const { notBefore = 0, lastFailureAt = 0 } = job.attempts ?? {}
-    // Written by another clock, perhaps: never longer than the backoff itself.
-    const waitMs = Math.min(notBefore - Date.now(), notBefore - lastFailureAt)
-    if (waitMs > 0) this.#delay(job, waitMs)
-    else this.#queue(job)
-  }
-
-  #queue(job: Job): void {
-    job.state = 'queued'
-    if (this.#suspects.admit(job)) this.#ready.push(job)
-  }
-
-  #acquit(job: Job): void {
-    const next = this.#suspects.acquit(job)
-    if (!next) return
-    this.#queue(next)
-    this.#pump()
-  }
-
-  #delay(job: Job, waitMs: number): void {
-    job.state = 'delayed'
-    job.timer = setTimeout(
-      () => {
-        job.timer = undefined
-        if (waitMs > longestTimerMs) {
-          this.#delay(job, waitMs - longestTimerMs)
-          return
-        }
-        this.#queue(job)
-        this.#pump()
-      },
-      Math.min(waitMs, longestTimerMs),
-    )
+    this.#queue.enter(job, lane)
   }
 
   // ── running ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -239,12 +199,12 @@ export class Consumer implements DeliverySink {
     if (this.#pumping) return
     this.#pumping = true
     const { runner, policy } = this.#parts
-    while (this.#ready.length > 0 && this.#phase === 'open' && !this.#paused) {
+    while (this.#queue.ready.length > 0 && this.#phase === 'open' && !this.#paused) {
       if (this.#running >= policy.concurrency) break
       const { open } = this.#breaker
       // One trial at a time, beside runs that were on when the breaker opened: those may take long.
       if (open && (this.#trying || !this.#trialIsDue())) break
-      const jobs = runner.take(this.#ready, this.#pump, open ? 1 : undefined)
+      const jobs = runner.take(this.#queue.ready, this.#pump, open ? 1 : undefined)
       if (!jobs) break
       this.#running++
       if (open) this.#trying = true
@@ -279,7 +239,7 @@ export class Consumer implements DeliverySink {
       if (spent || state.crashes >= crashes) {
         jobs = jobs.filter((other) => other !== job)
         job.state = 'writing'
-        this.#acquit(job)
+        this.#queue.ended(job)
         void this.#giveUp(job, new Error(spent ? state.error : `the process died ${state.crashes} times while it was handled`))
         continue
       }
@@ -330,7 +290,7 @@ export class Consumer implements DeliverySink {
   #finished = (job: Job, run: number, failed: boolean, error: unknown): void => {
     if (job.run !== run || job.state !== 'running') return
     job.state = 'writing'
-    this.#acquit(job)
+    this.#queue.ended(job)
     const { events, group } = this.#parts
     if (!failed) {
       this.#breaker.succeeded()
@@ -374,7 +334,7 @@ export class Consumer implements DeliverySink {
     await this.#records.write(job)
     if (!this.#records.wants(job)) return
     if (this.#phase !== 'open') this.#release(job)
-    else if (job.lane) this.#delay(job, Math.max(0, afterMs - (performance.now() - begun)))
+    else if (job.lane) this.#queue.delay(job, Math.max(0, afterMs - (performance.now() - begun)))
     else {
       this.counts.released++
       this.#settler.push(job, { kind: 'release', delivery: job.delivery, delayMs: afterMs })
@@ -400,11 +360,7 @@ export class Consumer implements DeliverySink {
 
   #advance(job: Job): void {
     // Once draining, what waited in the lane has been given back already.
-    if (this.#phase !== 'open') return
-    const next = this.#lanes.leave(job)
-    if (!next) return
-    this.#enqueue(next)
-    this.#pump()
+    if (this.#phase === 'open') this.#queue.leave(job)
   }
 
   #release(job: Job): void {
@@ -460,12 +416,10 @@ export class Consumer implements DeliverySink {
     job.state = 'gone'
     this.counts.lost++
     if (state === 'running') job.abort(new BusError('aborted', `the delivery was lost: ${reason}`))
-    const i = state === 'queued' ? this.#ready.indexOf(job) : -1
-    if (i >= 0) this.#ready.splice(i, 1)
-    this.#acquit(job)
-    this.#forget(job)
     // Whoever has it now finishes it before what stands behind it here: none of that may run first.
-    for (const later of this.#lanes.behind(job)) this.#release(later)
+    for (const later of this.#queue.remove(job)) this.#release(later)
+    this.#queue.ended(job)
+    this.#forget(job)
     this.#advance(job)
   }
 
@@ -485,9 +439,9 @@ export class Consumer implements DeliverySink {
     if (this.#phase !== 'open' || this.#paused || !this.#engine) return
     const { open } = this.#breaker
     const running = open ? Number(this.#trying) : this.#running
-    const active = running * this.#parts.runner.size + this.#ready.length
+    const active = running * this.#parts.runner.size + this.#queue.ready.length
     // While everything fails, one message to try is all that is needed.
-    const grant = this.#credit.next(active, this.#lanes.parked, this.#settler.pending, performance.now(), open ? 1 : undefined)
+    const grant = this.#credit.next(active, this.#queue.parked, this.#settler.pending, performance.now(), open ? 1 : undefined)
     if (grant) this.#engine.grant(grant.messages, grant.bytes)
   }
 
@@ -501,7 +455,7 @@ export class Consumer implements DeliverySink {
     this.#parts.runner.close()
     await this.#engine?.stop()
     await this.#intake
-    this.#ready.length = 0
+    this.#queue.ready.length = 0
     for (const job of this.#hand.all()) if (job.state === 'queued' || job.state === 'parked' || job.state === 'delayed') this.#release(job)
     await within(deadlineMs, this.#finish())
     for (const job of this.#hand.all()) {
