@@ -2,14 +2,16 @@ import { Admin } from './admin/admin.ts'
 import type { BatchHandler, Handler } from './deliver/handler.ts'
 import { type LiveHandler, subscribeLive } from './deliver/live.ts'
 import { type BatchOptions, makeRunner } from './deliver/make-runner.ts'
-import { resolvePolicy, type SubscribeOptions } from './deliver/options.ts'
+import { type Policy, resolvePolicy, type SubscribeOptions } from './deliver/options.ts'
 import { GroupSubscription, type Subscription, type SubscriptionStatus } from './deliver/subscription.ts'
+import { refuseStored, UnstoredSubscription } from './deliver/unstored.ts'
 import type { Capabilities, Engine, EngineHealth, KvOptions } from './engines/engine.ts'
 import { type EngineOptions, openEngine } from './engines/registry.ts'
 import { BusError } from './errors.ts'
 import { Kv } from './kv/kv.ts'
 import { Blobs } from './ledger/blobs.ts'
 import type { Ledger } from './ledger/ledger.ts'
+import { noLedger } from './ledger/no-ledger.ts'
 import { type Duration, toMs } from './message/duration.ts'
 import type { Headers } from './message/headers.ts'
 import { Events } from './observe/events.ts'
@@ -19,7 +21,7 @@ import { type Outcome, PublishPromise, type Receipt } from './publish/receipt.ts
 import { ask, type Request, responder } from './requests/requests.ts'
 import type { Address, Selection, TopicDefinition } from './topic/definition.ts'
 import { checkGroup, checkName } from './topic/name.ts'
-import { type PublishTopic, type ReadTopic, resolveChoice } from './topic/resolve.ts'
+import { type Choice, type PublishTopic, type ReadTopic, resolveChoice } from './topic/resolve.ts'
 
 export interface ConnectOptions extends EngineOptions {
   /** Set for every subscription that does not say otherwise. */
@@ -74,7 +76,7 @@ export class Bus {
   readonly #publisher: Publisher
   readonly #window: number
   readonly #events = new Events()
-  readonly #subscriptions = new Set<GroupSubscription>()
+  readonly #subscriptions = new Set<Subscription>()
   readonly #others = new Set<{ close(): Promise<void> }>()
   readonly #buckets = new Set<Kv>()
   readonly #onError: (error: BusError) => void
@@ -100,6 +102,8 @@ export class Bus {
       ((error) =>
         process.emitWarning(`a publish that nobody awaited failed: ${error.message}`, { code: error.code, type: 'CozebusWarning' }))
     this.admin = new Admin(engine, ledger)
+    if (engine.capabilities.durability === 'none')
+      process.emitWarning('this bus stores nothing: a message that nobody listens to is gone', { code: 'unstored', type: 'CozebusWarning' })
     engine.onHealth((health) => {
       this.#health = health
     })
@@ -191,6 +195,8 @@ export class Bus {
     if (typeof handler !== 'function')
       throw new BusError('invalid_argument', 'subscribe(topic, { group }, handler): the handler is missing')
     const policy = resolvePolicy(options, this.#options.defaults ?? {}, choice.definition?.key !== undefined)
+    if (this.#engine.capabilities.durability === 'none' || choice.definition?.persist === false)
+      return this.#subscribeUnstored(choice, options, policy, handler)
     this.#mustKeepOrder(policy.order, policy.orderScope)
     const subscription: GroupSubscription = new GroupSubscription(
       choice,
@@ -212,6 +218,34 @@ export class Bus {
       this.#mustBeOpen()
     } catch (error) {
       await subscription.close().catch(() => {})
+      this.#subscriptions.delete(subscription)
+      throw error
+    }
+    return subscription
+  }
+
+  async #subscribeUnstored(
+    choice: Choice,
+    options: SubscribeOptions & { group: string; batch?: BatchOptions | undefined },
+    policy: Policy,
+    handler: Handler | BatchHandler,
+  ): Promise<Subscription> {
+    refuseStored(options, policy.order)
+    if (!this.#engine.live?.publish)
+      throw new BusError('unsupported', `the ${this.#engine.name} engine stores all that is published; leave out persist: false`)
+    const subscription: UnstoredSubscription = new UnstoredSubscription(
+      this.#engine,
+      choice,
+      options.group,
+      policy,
+      handler as Handler,
+      this.#events,
+      () => this.#subscriptions.delete(subscription),
+    )
+    this.#subscriptions.add(subscription)
+    try {
+      await subscription.start()
+    } catch (error) {
       this.#subscriptions.delete(subscription)
       throw error
     }
@@ -355,6 +389,7 @@ export async function connectEngine(engine: Engine, options: ConnectOptions = {}
   let ledgerEngine: Engine | undefined
   try {
     if (typeof options.ledger === 'object') return new Bus(engine, options.ledger, undefined, options)
+    if (engine.capabilities.ledger === 'none') return new Bus(engine, noLedger(engine.name), undefined, options)
     if (options.ledger === undefined && engine.ledger) return new Bus(engine, engine.ledger, undefined, options)
     ledgerEngine = await openEngine(options.ledger ?? 'file:./.cozebus', {})
     if (!ledgerEngine.ledger)

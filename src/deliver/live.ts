@@ -5,6 +5,7 @@ import type { AnyDefinition } from '../topic/definition.ts'
 import { matcher } from '../topic/pattern.ts'
 import type { Choice } from '../topic/resolve.ts'
 import { decode, open } from './intake.ts'
+import type { Job } from './job.ts'
 import type { Message } from './message.ts'
 
 /** A live subscription's handler; what it throws is told on the warning channel and goes no further. */
@@ -49,15 +50,16 @@ async function hand(
   events: Events,
 ): Promise<void> {
   try {
-    const job = open(
-      { ...stored, redelivered: false, fence: 0, scope: undefined },
-      stored.storage,
-      !engine.capabilities.headers,
-      Date.now(),
-    )
+    const job = openLive(stored, engine)
     const message = decode(job, definition)
     await handler(message instanceof Promise ? await message : message)
   } catch (error) {
     events.warn(`a live subscription to ${stored.name} failed on a message`, error)
   }
+}
+
+/** A message that nobody holds a lease of. */
+export function openLive(stored: Stored, engine: Engine): Job {
+  const delivery = { ...stored, redelivered: false, fence: 0, scope: undefined }
+  return open(delivery, stored.storage, !engine.capabilities.headers, Date.now())
 }

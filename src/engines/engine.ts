@@ -47,7 +47,7 @@ export type ReadFrom = Position | 'start' | 'end' | { readonly timeMs: number }
 
 export interface Capabilities {
   /** What a confirmed publish has survived. */
-  readonly durability: 'memory' | 'page-cache' | 'disk'
+  readonly durability: 'none' | 'memory' | 'page-cache' | 'disk'
   /** Across which members order per key is kept: all of a group, one process, or none. */
   readonly ordering: 'group' | 'process' | 'none'
   /** Whether unconfirmed messages of one key keep their order, so that the way out needs no wait between them. */
@@ -67,7 +67,8 @@ export interface Capabilities {
   readonly history: boolean
   readonly headers: boolean
   readonly maxMessageBytes: number
-  readonly ledger: 'native' | 'given'
+  /** `none`: what stores nothing needs none. */
+  readonly ledger: 'native' | 'given' | 'none'
 }
 
 export interface Outgoing {
@@ -223,10 +224,18 @@ export interface EngineAdmin {
   deleteTopic(storage: StorageName): Promise<void>
 }
 
-/** At most once, to every process that listens, from now on. */
+/** At most once, to whoever listens, from now on. */
 export interface Live {
-  /** `pattern` is a name or a pattern over full names. */
-  subscribe(pattern: string, listener: (batch: readonly Stored[]) => void): Promise<{ close(): Promise<void> }>
+  /**
+   * Hands messages to whoever listens, and stores none. Resolves once the broker has them. Absent where all that is
+   * published is stored.
+   */
+  publish?(batch: readonly Outgoing[]): Promise<PublishOutcome[]>
+  /**
+   * `pattern` is a name or a pattern over full names. `group`: one of its listeners gets a message, else each.
+   * @throws BusError `unsupported` for a group where {@link publish} is absent
+   */
+  subscribe(pattern: string, listener: (batch: readonly Stored[]) => void, group?: string): Promise<{ close(): Promise<void> }>
 }
 
 export interface RequestMessage {

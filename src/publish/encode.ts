@@ -20,6 +20,8 @@ export interface PublishOptions {
   readonly deliverAt?: Date | number
   /** Gives up waiting; what was sent already may be stored all the same. */
   readonly signal?: AbortSignal
+  /** False: handed to whoever listens and stored nowhere, where the engine can. Default: what the definition says, else true. */
+  readonly persist?: boolean
   /** How long to try. Default `'30s'`. */
   readonly timeout?: Duration
 }

@@ -8,7 +8,7 @@ import type { AnyDefinition } from '../topic/definition.ts'
 import { type PublishTopic, resolveTarget, type Target } from '../topic/resolve.ts'
 import { checkIn, refuseTooLarge, sweepBlobs } from './claim-check.ts'
 import { encode, type PublishOptions, seal } from './encode.ts'
-import { Outbox, type Parcel } from './outbox.ts'
+import { Outbox, type Parcel, type Sink } from './outbox.ts'
 import { Scheduler } from './scheduler.ts'
 
 /** Called once, whatever becomes of the message. */
@@ -25,6 +25,7 @@ export class Publisher {
   readonly #claimCheck: boolean
   readonly #outbox: Outbox
   readonly #later: Outbox
+  readonly #unstored: Outbox | undefined
   readonly #scheduler: Scheduler
   readonly #declared = new WeakMap<AnyDefinition, Promise<void>>()
   /** By storage: the last message that is still being made ready. */
@@ -37,16 +38,18 @@ export class Publisher {
     this.#blobs = new Blobs(ledger)
     this.#claimCheck = claimCheck
     this.#outbox = new Outbox(engine, window, events)
+    const unstored = unstoredSink(engine)
+    this.#unstored = unstored && new Outbox(unstored, window, events)
     this.#scheduler = new Scheduler(engine, ledger, events)
     this.#later = new Outbox(this.#scheduler, window, events)
     // Also what a process that is gone took in: where the engine keeps any delay there is nothing of the kind.
-    if (engine.capabilities.delayMaxMs < anyDelayMs) this.#scheduler.start()
+    if (engine.capabilities.delayMaxMs < anyDelayMs && engine.capabilities.ledger !== 'none') this.#scheduler.start()
     if (claimCheck) this.#sweeping = setInterval(() => this.#sweep(events), sweepEveryMs).unref()
   }
 
   /** Messages handed in and not yet confirmed. */
   get pending(): number {
-    return this.#outbox.pending + this.#later.pending
+    return this.#outbox.pending + this.#later.pending + (this.#unstored?.pending ?? 0)
   }
 
   /** Nothing is thrown: a refusal is an outcome. */
@@ -58,6 +61,10 @@ export class Publisher {
       target = resolveTarget(topic)
       const parcel = { signal: options.signal, deadline: now + toMs(options.timeout ?? 30_000, 'timeout') }
       const message = encode(target, body, options, now)
+      if (!(options.persist ?? target.definition?.persist ?? true)) {
+        this.#hand(message, parcel, target, done)
+        return
+      }
       const declared = this.#declare(target.definition)
       if (message instanceof Promise || declared || message.deliverAt !== undefined || this.#preparing.has(target.storage)) {
         this.#inTurn(target.storage, this.#prepare(message, declared), parcel, options.id, target, done)
@@ -70,6 +77,22 @@ export class Publisher {
     } catch (thrown) {
       done(options.id ?? '', target, { ok: false, error: toBusError(thrown) })
     }
+  }
+
+  /** To whoever listens. @throws BusError `unsupported`, `message_too_large` */
+  #hand(message: Outgoing | Promise<Outgoing>, parcel: Pick<Parcel, 'signal' | 'deadline'>, target: Target, done: Done): void {
+    const { capabilities, name } = this.#engine
+    const out = this.#unstored
+    if (!out) throw new BusError('unsupported', `the ${name} engine stores all that is published; leave out persist: false`)
+    const send = (ready: Outgoing): void => {
+      if (ready.deliverAt !== undefined)
+        throw new BusError('invalid_argument', 'what is not stored cannot wait: leave out delay, or persist: false')
+      const sealed = seal(ready, capabilities)
+      if (sealed.body.byteLength > capabilities.maxMessageBytes) refuseTooLarge(ready, sealed.body.byteLength, capabilities.maxMessageBytes)
+      out.push({ ...parcel, message: sealed, done: (outcome) => done(sealed.id, target, outcome) })
+    }
+    if (message instanceof Promise) message.then(send).catch((thrown) => done('', target, { ok: false, error: toBusError(thrown) }))
+    else send(message)
   }
 
   /** What takes a while to get ready (an asynchronous schema, a body stored aside) is not passed by what was published after it. */
@@ -136,7 +159,13 @@ export class Publisher {
     this.#closed = true
     clearInterval(this.#sweeping)
     await Promise.all(this.#preparing.values())
-    await Promise.all([this.#outbox.drain(), this.#later.drain()])
+    await Promise.all([this.#outbox.drain(), this.#later.drain(), this.#unstored?.drain()])
     await this.#scheduler.close()
   }
+}
+
+/** What is not stored has no second chance: sent again it would come twice. */
+function unstoredSink({ live }: Engine): Sink | undefined {
+  const publish = live?.publish?.bind(live)
+  return publish && { capabilities: { orderedPipelining: true, dedupeWindowMs: 0 }, publish }
 }

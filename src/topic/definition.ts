@@ -20,6 +20,8 @@ export interface TopicOptions<Schema extends StandardSchemaV1 | undefined = unde
   readonly key?: (body: OutputOf<Schema>) => string | undefined
   /** Default: JSON. */
   readonly codec?: Codec
+  /** False: handed to whoever listens and stored nowhere, where the engine can (NATS). Default true. */
+  readonly persist?: boolean
   /** What may be deleted besides what every group has settled. Default: the engine's own. */
   readonly retention?: { readonly age?: Duration; readonly messages?: number; readonly bytes?: number }
 }
@@ -53,6 +55,7 @@ export interface TopicDefinition<P, In, Out> {
   readonly schema: StandardSchemaV1 | undefined
   readonly key: ((body: any) => string | undefined) | undefined
   readonly codec: Codec
+  readonly persist: boolean
   readonly retention: Retention | undefined
   /** The address that these parameters give. @throws BusError `invalid_topic` for a value that is no token */
   with(params: P): Address<In>
@@ -118,6 +121,7 @@ export function topic<const Template extends string, Schema extends StandardSche
     schema: options.schema,
     key: options.key,
     codec: options.codec ?? jsonCodec,
+    persist: options.persist ?? true,
     retention: retention && {
       ageMs: retention.age === undefined ? undefined : toMs(retention.age, 'retention.age'),
       messages: retention.messages,

@@ -1,3 +1,4 @@
+import { BusError } from '../../errors.ts'
 import type { Live, Stored } from '../engine.ts'
 import type { Columns } from './columns.ts'
 import type { Link } from './link.ts'
@@ -13,7 +14,9 @@ export class EmbeddedLive implements Live {
     this.#link = link
   }
 
-  async subscribe(pattern: string, listener: (batch: readonly Stored[]) => void): Promise<{ close(): Promise<void> }> {
+  async subscribe(pattern: string, listener: (batch: readonly Stored[]) => void, group?: string): Promise<{ close(): Promise<void> }> {
+    if (group !== undefined)
+      throw new BusError('unsupported', 'the embedded store keeps what groups read; a group that keeps nothing is none here')
     const id = this.#next++
     this.#listeners.set(id, listener)
     try {

@@ -15,6 +15,14 @@ export interface ConnectionListener {
   denied?(error: InstanceType<typeof errors.PermissionViolationError>): void
 }
 
+/** Room for the headers of ours in the server's limit of a message. */
+const headerRoom = 4096
+
+/** The largest body that this server takes. */
+export function maxBytes({ nc }: Connection): number {
+  return (nc.info?.max_payload ?? 1024 * 1024) - headerRoom
+}
+
 /** One connection to one cluster: opens it, follows its state, and says so. */
 export class Connection {
   readonly nc: NatsConnection

@@ -16,8 +16,9 @@ import type {
 import { NatsAdmin } from './admin.ts'
 import { Buckets } from './buckets.ts'
 import { Checkpoints } from './checkpoints.ts'
-import { Connection } from './connection.ts'
+import { Connection, maxBytes } from './connection.ts'
 import { Consumers } from './consumers.ts'
+import { CoreEngine } from './core.ts'
 import { natsError } from './failure.ts'
 import { NatsKv } from './kv.ts'
 import { NatsLedger } from './ledger.ts'
@@ -29,12 +30,10 @@ import { NatsRequests } from './requests.ts'
 import { Streams } from './streams.ts'
 import { NatsSubscription } from './subscription.ts'
 
-/** Room for the headers of ours in the server's limit of a message. */
-const headerRoom = 4096
-
 /** Connects to NATS. @throws BusError `unauthorized`, `engine_unavailable`, `unsupported` for a server without JetStream */
 export async function openNats(url: string, options: NatsOptions = {}): Promise<Engine> {
   const connection = await Connection.open(url, options)
+  if (options.jetstream === false) return new CoreEngine(connection)
   try {
     const js = jetstream(connection.nc)
     const jsm = await jetstreamManager(connection.nc, { checkAPI: false })
@@ -102,7 +101,7 @@ class NatsEngine implements Engine {
       filter: 'broker',
       history: true,
       headers: true,
-      maxMessageBytes: (connection.nc.info?.max_payload ?? 1024 * 1024) - headerRoom,
+      maxMessageBytes: maxBytes(connection),
       ledger: 'native',
     }
     this.#publishing = new Publishing(connection, this.#streams, this.capabilities.maxMessageBytes)

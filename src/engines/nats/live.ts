@@ -1,7 +1,9 @@
 import type { Msg } from '@nats-io/transport-node'
-import type { Live, Stored } from '../engine.ts'
+import { BusError } from '../../errors.ts'
+import type { Live, Outgoing, PublishOutcome, Stored } from '../engine.ts'
 import type { Connection } from './connection.ts'
-import { decodeHeaders } from './headers.ts'
+import { natsError } from './failure.ts'
+import { decodeHeaders, encodeHeaders } from './headers.ts'
 import { nameOf, partitionToken } from './names.ts'
 
 /** Whatever is published is a core message too: whoever listens gets it, from now on, at most once. */
@@ -12,7 +14,28 @@ export class NatsLive implements Live {
     this.#connection = connection
   }
 
-  async subscribe(pattern: string, listener: (batch: readonly Stored[]) => void): Promise<{ close(): Promise<void> }> {
+  async publish(batch: readonly Outgoing[]): Promise<PublishOutcome[]> {
+    const { nc } = this.#connection
+    this.#connection.mustBeConnected()
+    const outcomes = batch.map((message): PublishOutcome => {
+      try {
+        nc.publish(message.name, message.body, { headers: encodeHeaders(message) })
+        return { ok: true, position: undefined, duplicate: false }
+      } catch (thrown) {
+        return { ok: false, error: natsError(thrown, `topic '${message.name}'`) }
+      }
+    })
+    try {
+      // The server has read them; who listens gets them, and nobody else ever will.
+      await nc.flush()
+    } catch (thrown) {
+      const error = new BusError('publish_unknown', natsError(thrown, 'publishing').message, { cause: thrown })
+      return outcomes.map((outcome) => (outcome.ok ? { ok: false, error } : outcome))
+    }
+    return outcomes
+  }
+
+  async subscribe(pattern: string, listener: (batch: readonly Stored[]) => void, group?: string): Promise<{ close(): Promise<void> }> {
     const { nc } = this.#connection
     const take = (failure: Error | null, msg: Msg): void => {
       // Acknowledgements and answers of the server on the way are no messages.
@@ -21,7 +44,9 @@ export class NatsLive implements Live {
     }
     // A message with a key has its partition behind its name.
     const subjects = pattern.endsWith('>') ? [pattern] : [pattern, `${pattern}.${partitionToken}.*`]
-    const subscriptions = subjects.map((subject) => nc.subscribe(subject, { callback: take }))
+    const subscriptions = subjects.map((subject) =>
+      nc.subscribe(subject, { callback: take, ...(group === undefined ? {} : { queue: group }) }),
+    )
     await nc.flush()
     return {
       close: async () => {

@@ -3,6 +3,11 @@ export type Provision = 'create' | 'apply' | 'verify' | 'off'
 
 export interface NatsOptions {
   /**
+   * False: core NATS only. Nothing is stored: whoever listens gets a message, at most once; groups share by queue groups.
+   * Default true.
+   */
+  readonly jetstream?: boolean
+  /**
    * `create` makes the streams and consumers that are missing and never alters one that is there. `apply` also brings
    * those to what is asked for. `verify` refuses to go on where something is missing or different. `off` looks at nothing.
    * Default `'create'`.

@@ -7,6 +7,8 @@ export interface Case {
   readonly name: string
   /** Why it does not apply to an engine of these capabilities; undefined = it does. */
   readonly skip?: (capabilities: Capabilities, engine: Engine, subject: Subject) => string | undefined
+  /** It applies to an engine that stores nothing, too. */
+  readonly unstored?: true
   readonly run: (h: Harness, seed: number) => Promise<void>
 }
 

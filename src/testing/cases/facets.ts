@@ -4,6 +4,7 @@ export const facets: readonly Case[] = [
   {
     rule: 'R8',
     name: 'requests are answered by one member of a group, and say when nobody listens or answers',
+    unstored: true,
     skip: (_, engine) => (engine.requests ? undefined : 'the engine has no requests'),
     async run(h) {
       const [a, b] = [await h.bus(), await h.bus()]
