@@ -80,7 +80,7 @@ class NatsEngine implements Engine {
   constructor(connection: Connection, js: JetStreamClient, jsm: JetStreamManager, options: NatsOptions, level: number) {
     this.#connection = connection
     this.#jsm = jsm
-    this.#streams = new Streams(jsm, options)
+    this.#streams = new Streams(jsm, options, () => connection.nc.info?.cluster !== undefined)
     this.#consumers = new Consumers(jsm, options, level)
     this.#buckets = new Buckets(js, options)
     this.#checkpoints = new Checkpoints(this.#buckets, this.#consumers)

@@ -4,6 +4,7 @@ import { BusError } from '../../errors.ts'
 import { isPrivate, mainOf } from '../../topic/name.ts'
 import { covers, isPattern } from '../../topic/pattern.ts'
 import type { Retention } from '../engine.ts'
+import { canChange, differences, textOf } from './drift.ts'
 import { apiCode, isApi, natsError } from './failure.ts'
 import { partitionToken, replayStream, replaySubjects, streamName } from './names.ts'
 import type { NatsOptions } from './options.ts'
@@ -31,9 +32,12 @@ export class Streams {
   readonly #options: NatsOptions
   readonly #known = new Map<string, Promise<StreamRef>>()
 
-  constructor(jsm: JetStreamManager, options: NatsOptions) {
+  readonly #clustered: () => boolean
+
+  constructor(jsm: JetStreamManager, options: NatsOptions, clustered: () => boolean) {
     this.#jsm = jsm
     this.#options = options
+    this.#clustered = clustered
   }
 
   /** Known already, so that a publish need not wait. */
@@ -47,7 +51,7 @@ export class Streams {
   ensure(storage: string): Promise<StreamRef> {
     let known = this.#known.get(storage)
     if (!known) {
-      known = this.#find(storage).then((found) => found ?? this.#make(storage))
+      known = this.#find(storage).then((found) => (found ? this.#asAsked(found) : this.#make(storage)))
       this.#known.set(storage, known)
       known.then(
         (ref) => this.#resolved.set(storage, ref),
@@ -109,6 +113,33 @@ export class Streams {
     }
   }
 
+  /** `verify` and `apply` look at a stream that is there; `create` and `off` take it as it is. */
+  async #asAsked(ref: StreamRef): Promise<StreamRef> {
+    const { provision = 'create' } = this.#options
+    if (provision === 'create' || provision === 'off' || isPrivate(ref.storage)) return ref
+    const { config } = (await this.#info(ref.name))!
+    const wanted = this.#configOf(ref.storage)
+    const found = differences(config, wanted)
+    if (found.length === 0) return ref
+    if (provision === 'verify' || !canChange(found))
+      throw new BusError(
+        'conflict',
+        `stream '${ref.name}' is not as asked for: ${textOf(found)}; ${provision === 'verify' ? "change it, the options, or connect with provision: 'apply'" : 'the server changes this only by making the stream anew'}`,
+      )
+    const subjects = [...new Set([...(config.subjects ?? []), ...(wanted.subjects ?? [])])]
+    try {
+      await this.#jsm.streams.update(ref.name, {
+        subjects,
+        num_replicas: wanted.num_replicas!,
+        duplicate_window: wanted.duplicate_window!,
+        allow_direct: wanted.allow_direct!,
+      })
+    } catch (error) {
+      throw natsError(error, `stream '${ref.name}'`)
+    }
+    return (await this.#find(ref.storage)) ?? ref
+  }
+
   async #info(name: string): Promise<StreamInfo | undefined> {
     try {
       return await this.#jsm.streams.info(name)
@@ -126,6 +157,12 @@ export class Streams {
         `there is no stream for topic '${storage}', and provision: '${provision}' makes none; make stream '${streamName(storage)}', or connect with provision: 'create'`,
       )
     const config = this.#configOf(storage)
+    // Servers before 2.11 take any number, and keep one copy.
+    if ((config.num_replicas ?? 1) > 1 && !this.#clustered())
+      throw new BusError(
+        'invalid_argument',
+        `replicas is ${config.num_replicas}, and this server is no cluster; leave it at 1, or connect to a cluster`,
+      )
     try {
       await this.#jsm.streams.add(config)
       return (await this.#find(storage))!

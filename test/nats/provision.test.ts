@@ -1,0 +1,98 @@
+import { jetstreamManager, StorageType } from '@nats-io/jetstream'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { connect, topic } from '../../src/index.ts'
+import { startNats } from '../rig/nats.ts'
+import { describeNats } from '../rig/needs.ts'
+
+await describeNats('streams that are made, found, checked and changed', (version) => {
+  let server: Awaited<ReturnType<typeof startNats>>
+  beforeAll(async () => {
+    server = await startNats({ version })
+  })
+  afterAll(() => server.stop())
+  const manager = async () => {
+    const nc = await server.connect()
+    return { nc, jsm: await jetstreamManager(nc) }
+  }
+
+  test("a plain topic is Coze's stream; a definition is one stream, with a partition behind the name of a keyed message", async () => {
+    await using bus = await connect(server.url)
+    await bus.publish('opencoze.knowledge', 1)
+    const docs = topic('docs.{space}.{event}', { key: (doc: { id: string }) => doc.id })
+    await bus.publish(docs.with({ space: '7', event: 'added' }), { id: 'd1' })
+    await bus.publish('docs.8.added', { id: 'd2' })
+    const { nc, jsm } = await manager()
+    expect((await jsm.streams.info('opencoze_knowledge_STREAM')).config.subjects).toEqual(['opencoze.knowledge'])
+    const info = await jsm.streams.info('docs_ANY_ANY_STREAM', { subjects_filter: '>' })
+    expect(info.config.subjects).toEqual(['docs.*.*', 'docs.*.*._k.*'])
+    expect(Object.keys(info.state.subjects!).sort()).toEqual([expect.stringMatching(/^docs\.7\.added\._k\.\d+$/), 'docs.8.added'])
+    await nc.close()
+  })
+
+  test('a stream that captures the subject already is used, whatever its name', async () => {
+    const { nc, jsm } = await manager()
+    await jsm.streams.add({ name: 'THEIRS', subjects: ['orders.>'] })
+    await using bus = await connect(server.url)
+    const got: unknown[] = []
+    await bus.subscribe('orders.eu.new', { group: 'g' }, (message) => void got.push(message.body))
+    await bus.publish('orders.eu.new', 1)
+    await expect.poll(() => got).toEqual([1])
+    expect((await jsm.streams.info('THEIRS')).state.messages).toBe(1)
+    await nc.close()
+  })
+
+  test("a stream of the topic's name that holds something else is a conflict that says so", async () => {
+    const { nc, jsm } = await manager()
+    await jsm.streams.add({ name: 'taken_STREAM', subjects: ['something.else'] })
+    await using bus = await connect(server.url)
+    await expect(bus.publish('taken', 1)).rejects.toMatchObject({ code: 'conflict', message: expect.stringContaining('something.else') })
+    await nc.close()
+  })
+
+  test('verify and off make nothing; verify shows what differs; apply changes it, and says what it cannot', async () => {
+    const { nc, jsm } = await manager()
+    await jsm.streams.add({ name: 'drift_STREAM', subjects: ['drift'], duplicate_window: 5e9, allow_direct: true })
+    const open = (nats: object) => connect(server.url, { nats })
+    for (const provision of ['verify', 'off']) {
+      await using bus = await open({ provision })
+      await expect(bus.publish(`none.${provision}`, 1)).rejects.toMatchObject({
+        code: 'not_found',
+        message: expect.stringContaining(provision),
+      })
+    }
+    await using verifying = await open({ provision: 'verify' })
+    await expect(verifying.publish('drift', 1)).rejects.toMatchObject({
+      code: 'conflict',
+      message: expect.stringMatching(/duplicate_window is 5000000000, asked for is 120000000000/),
+    })
+    await using taking = await open({ provision: 'create' })
+    await taking.publish('drift', 1)
+    expect((await jsm.streams.info('drift_STREAM')).config.duplicate_window).toBe(5e9)
+    await using applying = await open({ provision: 'apply' })
+    await applying.publish('drift', 2)
+    expect((await jsm.streams.info('drift_STREAM')).config.duplicate_window).toBe(120e9)
+    await jsm.streams.add({ name: 'mem_STREAM', subjects: ['mem'], storage: StorageType.Memory })
+    await expect(applying.publish('mem', 1)).rejects.toMatchObject({
+      code: 'conflict',
+      message: expect.stringContaining('storage is memory'),
+    })
+    await nc.close()
+  })
+
+  test('more copies than there are servers is an error', async () => {
+    await using bus = await connect(server.url, { nats: { replicas: 3 } })
+    await expect(bus.publish('copies', 1)).rejects.toMatchObject({
+      code: 'invalid_argument',
+      message: expect.stringContaining('no cluster'),
+    })
+  })
+
+  test('retention of a definition is told to the server', async () => {
+    await using bus = await connect(server.url)
+    const logs = topic('logs.{level}', { retention: { age: '1h', messages: 100, bytes: 1_000_000 } })
+    await bus.publish(logs.with({ level: 'info' }), 1)
+    const { nc, jsm } = await manager()
+    expect((await jsm.streams.info('logs_ANY_STREAM')).config).toMatchObject({ max_age: 3600e9, max_msgs: 100, max_bytes: 1_000_000 })
+    await nc.close()
+  })
+})
