@@ -41,6 +41,11 @@ export class Admin {
     this.#pauses = new Pauses(ledger)
   }
 
+  /** Makes a topic where it is missing, so that it is there before anybody publishes or subscribes. */
+  async declare(topic: ReadTopic): Promise<void> {
+    await this.#engine.admin.declare(storageOf(topic), resolveChoice(topic).definition?.retention)
+  }
+
   /** Every topic, in the order of names; those of the bus itself are left out. */
   async topics(): Promise<TopicInfo[]> {
     return (await this.#engine.admin.topics()).filter(({ storage }) => !isPrivate(storage)).sort((a, b) => (a.storage < b.storage ? -1 : 1))

@@ -6,7 +6,8 @@ import type { Buckets } from './buckets.ts'
 import type { Checkpoints } from './checkpoints.ts'
 import { type Consumers, filtersOf, groupMark, storageMark } from './consumers.ts'
 import { natsError } from './failure.ts'
-import { ownersBucket, partitionToken } from './names.ts'
+import { durableName, ownersBucket, partitionToken } from './names.ts'
+import type { NatsOptions } from './options.ts'
 import { scopeOf } from './plan.ts'
 import { placeOf } from './reading.ts'
 import type { StreamRef, Streams } from './streams.ts'
@@ -22,21 +23,41 @@ export class NatsAdmin implements EngineAdmin {
   readonly #consumers: Consumers
   readonly #checkpoints: Checkpoints
   readonly #buckets: Buckets
+  readonly #options: NatsOptions
   readonly #watchers = new Set<(storage: string) => void>()
   readonly #told = new Set<string>()
   #looking: NodeJS.Timeout | undefined
 
-  constructor(jsm: JetStreamManager, streams: Streams, consumers: Consumers, checkpoints: Checkpoints, buckets: Buckets) {
+  constructor(
+    jsm: JetStreamManager,
+    streams: Streams,
+    consumers: Consumers,
+    checkpoints: Checkpoints,
+    buckets: Buckets,
+    options: NatsOptions,
+  ) {
     this.#jsm = jsm
     this.#streams = streams
     this.#consumers = consumers
     this.#checkpoints = checkpoints
     this.#buckets = buckets
+    this.#options = options
   }
 
   async declare(storage: string, retention?: Retention): Promise<void> {
     const ref = await this.#streams.ensure(storage)
     if (retention) await this.#streams.retain(ref, retention)
+    const { groups = [], ackWaitMs = 30_000 } = this.#options.shared?.(storage) ?? {}
+    for (const group of groups)
+      await this.#consumers.ensure({
+        stream: ref.name,
+        name: durableName(group, storage),
+        group,
+        storage,
+        filters: ref.subjects,
+        from: 'earliest',
+        ackWaitMs,
+      })
   }
 
   async topics(): Promise<TopicInfo[]> {

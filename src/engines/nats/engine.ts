@@ -19,6 +19,7 @@ import { Checkpoints } from './checkpoints.ts'
 import { Connection, maxBytes } from './connection.ts'
 import { Consumers } from './consumers.ts'
 import { CoreEngine } from './core.ts'
+import { Doubts } from './doubts.ts'
 import { natsError } from './failure.ts'
 import { NatsKv } from './kv.ts'
 import { NatsLedger } from './ledger.ts'
@@ -84,7 +85,7 @@ class NatsEngine implements Engine {
     this.#consumers = new Consumers(jsm, options, level)
     this.#buckets = new Buckets(js, options)
     this.#checkpoints = new Checkpoints(this.#buckets, this.#consumers)
-    this.admin = new NatsAdmin(jsm, this.#streams, this.#consumers, this.#checkpoints, this.#buckets)
+    this.admin = new NatsAdmin(jsm, this.#streams, this.#consumers, this.#checkpoints, this.#buckets, options)
     this.live = new NatsLive(connection)
     this.requests = new NatsRequests(connection)
     this.kv = new NatsKv(this.#buckets, options)
@@ -104,7 +105,7 @@ class NatsEngine implements Engine {
       maxMessageBytes: maxBytes(connection),
       ledger: 'native',
     }
-    this.#publishing = new Publishing(connection, this.#streams, this.capabilities.maxMessageBytes)
+    this.#publishing = new Publishing(connection, this.#streams, new Doubts(connection, jsm), this.capabilities.maxMessageBytes)
   }
 
   publish(batch: readonly Outgoing[]): Promise<PublishOutcome[]> {

@@ -11,6 +11,7 @@ export const keyHeader = 'Sharding-Key'
 const encodedKeyHeader = 'cozebus-key'
 
 const uuidV7 = /^[0-9a-f]{8}-[0-9a-f]{4}-7/
+const uuid = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i
 const plain = /^[\x21-\x7e]+$/
 
 /** The milliseconds in a UUIDv7; undefined for another id. */
@@ -66,5 +67,14 @@ export function decodeHeaders(given: MsgHdrs | undefined): Decoded {
       ;(headers ??= {})[name] = value
     }
   }
-  return { id, key, headers, at: at ?? (id === undefined ? undefined : timeIn(id)) }
+  at ??= id === undefined ? undefined : timeIn(id)
+  // Ours tells when it was published. Coze's Go bus numbers the messages of a send by their key, `<key>-0`: many have the same.
+  if (at === undefined && id !== undefined && !uuid.test(id)) {
+    const numbered = /^(.+)-\d{1,6}$/.exec(id)
+    if (numbered) {
+      id = undefined
+      if (/^\d+$/.test(numbered[1]!)) key ??= numbered[1]!
+    }
+  }
+  return { id, key, headers, at }
 }

@@ -56,3 +56,8 @@ export function nameOf(subject: string, partitioned: boolean): string {
   const at = subject.lastIndexOf(`.${partitionToken}.`)
   return at < 0 ? subject : subject.slice(0, at)
 }
+
+/** The subject of a message: a key has its partition in it, where the stream has partitions. */
+export function subjectOf({ name, key }: { readonly name: string; readonly key: string | undefined }, partitions: number): string {
+  return key !== undefined && partitions > 0 ? `${name}.${partitionToken}.${partitionOf(key, partitions)}` : name
+}

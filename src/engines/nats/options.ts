@@ -1,6 +1,18 @@
 /** What is made, changed or only looked at on the server. */
 export type Provision = 'create' | 'apply' | 'verify' | 'off'
 
+/** A topic that programs without the bus share with it. */
+export interface SharedTopic {
+  /** How long its stream, where it is made here, stores the same id once, ms; at least 100. */
+  readonly dedupeWindowMs?: number
+  /** How long it keeps messages, ms. */
+  readonly maxAgeMs?: number
+  /** Groups whose consumers are made along with the stream, before anybody else makes them. */
+  readonly groups?: readonly string[]
+  /** The acknowledgement wait of those, ms. Default 30 000. */
+  readonly ackWaitMs?: number
+}
+
 export interface NatsOptions {
   /**
    * False: core NATS only. Nothing is stored: whoever listens gets a message, at most once; groups share by queue groups.
@@ -21,6 +33,8 @@ export interface NatsOptions {
   readonly dedupeWindowMs?: number
   /** Partitions of the keyed topics made here: as many members of a group can work at once in order. Default 16. */
   readonly partitions?: number
+  /** What is special about the stream of a topic, by its name. */
+  readonly shared?: (topic: string) => SharedTopic | undefined
   /** User and password. */
   readonly user?: string
   readonly password?: string

@@ -2,9 +2,10 @@ import { createInbox, type errors, type Msg, type Subscription } from '@nats-io/
 import { BusError } from '../../errors.ts'
 import type { Outgoing, PublishOutcome } from '../engine.ts'
 import type { Connection } from './connection.ts'
+import type { Doubts } from './doubts.ts'
 import { apiCode, apiFailure, natsError } from './failure.ts'
 import { encodeHeaders } from './headers.ts'
-import { partitionOf, partitionToken } from './names.ts'
+import { subjectOf } from './names.ts'
 import type { StreamRef, Streams } from './streams.ts'
 
 const answerWaitMs = 5000
@@ -25,6 +26,10 @@ interface Waiting {
   readonly index: number
   readonly ref: StreamRef
   readonly subject: string
+  readonly id: string
+  /** The stream's last sequence that was known when it was sent. */
+  readonly after: number
+  readonly sentAt: number
   readonly number: number
 }
 
@@ -35,6 +40,7 @@ interface Waiting {
 export class Publishing {
   readonly #connection: Connection
   readonly #streams: Streams
+  readonly #doubts: Doubts
   readonly #inbox = createInbox()
   readonly #answers: Subscription
   /** By place; places are used again, as a map would keep what was answered alive. */
@@ -46,10 +52,11 @@ export class Publishing {
   readonly #prefix: number
   readonly #maxBytes: number
 
-  constructor(connection: Connection, streams: Streams, maxBytes: number) {
+  constructor(connection: Connection, streams: Streams, doubts: Doubts, maxBytes: number) {
     this.#maxBytes = maxBytes
     this.#connection = connection
     this.#streams = streams
+    this.#doubts = doubts
     this.#prefix = this.#inbox.length + 1
     this.#answers = connection.nc.subscribe(`${this.#inbox}.*`, { callback: this.#answered })
     this.#sweep = setInterval(this.#expire, sweepEveryMs)
@@ -67,10 +74,15 @@ export class Publishing {
       const { storage } = batch[i]!
       refs[i] = this.#streams.ready(storage) ?? (await this.#streams.ensure(storage).catch((error: BusError) => error))
     }
+    const settled = this.#doubts.any ? await this.#doubts.settle(batch, refs) : undefined
     this.#connection.mustBeConnected()
     return new Promise((resolve) => {
       const sending: Sending = { outcomes: new Array(batch.length), until: Date.now() + answerWaitMs, open: batch.length, resolve }
-      for (let i = 0; i < batch.length; i++) this.#send(batch[i]!, i, refs[i]!, sending)
+      for (let i = 0; i < batch.length; i++) {
+        const outcome = settled?.[i]
+        if (outcome) settle(sending, i, outcome)
+        else this.#send(batch[i]!, i, refs[i]!, sending)
+      }
     })
   }
 
@@ -84,12 +96,10 @@ export class Publishing {
       settle(sending, index, { ok: false, error: refused })
       return
     }
-    const { key } = message
-    const subject =
-      key !== undefined && ref.partitions > 0 ? `${message.name}.${partitionToken}.${partitionOf(key, ref.partitions)}` : message.name
+    const subject = subjectOf(message, ref.partitions)
     const place = this.#free.pop() ?? this.#waiting.length
     const number = ++this.#uses * places + place
-    this.#waiting[place] = { sending, index, ref, subject, number }
+    this.#waiting[place] = { sending, index, ref, subject, id: message.id, after: ref.last, sentAt: performance.now(), number }
     try {
       this.#connection.nc.publish(subject, message.body, { reply: `${this.#inbox}.${number}`, headers: encodeHeaders(message) })
     } catch (thrown) {
@@ -114,6 +124,7 @@ export class Publishing {
     if (!waiting) return
     this.#waiting[place] = undefined
     this.#free.push(place)
+    if (!outcome.ok && outcome.error.code === 'publish_unknown') this.#doubts.remember(waiting)
     settle(waiting.sending, waiting.index, outcome)
   }
 
@@ -148,10 +159,12 @@ export class Publishing {
         return { ok: false, error: new BusError('publish_unknown', `topic '${subject}': ${description}`) }
       return { ok: false, error: apiFailure(code, description, `topic '${subject}'`) }
     }
+    if (answer.seq! > ref.last) ref.last = answer.seq!
     return { ok: true, position: String(answer.seq), duplicate: answer.duplicate === true }
   }
 
   #expire = (): void => {
+    this.#doubts.forgetOld()
     const now = Date.now()
     for (let place = 0; place < this.#waiting.length; place++) {
       const waiting = this.#waiting[place]

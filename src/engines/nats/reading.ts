@@ -1,4 +1,4 @@
-import { AckPolicy, DeliverPolicy, type JetStreamManager } from '@nats-io/jetstream'
+import { AckPolicy, type ConsumerConfig, DeliverPolicy, type JetStreamManager } from '@nats-io/jetstream'
 import { createInbox, type Msg, nanos } from '@nats-io/transport-node'
 import { BusError } from '../../errors.ts'
 import type { Page, ReadFrom, Stored } from '../engine.ts'
@@ -25,18 +25,11 @@ export async function readPage(
     const { state } = await jsm.streams.info(ref.name)
     const place = placeOf(after, state.last_seq)
     if (typeof place === 'number' && place >= state.last_seq) return { messages: [], next: String(place) }
-    const info = await jsm.consumers.add(ref.name, {
-      ack_policy: AckPolicy.None,
-      inactive_threshold: nanos(waitMs),
-      mem_storage: true,
-      num_replicas: 1,
-      ...(ref.subjects.length === 1 ? { filter_subject: ref.subjects[0]! } : { filter_subjects: [...ref.subjects] }),
-      ...(typeof place === 'number'
+    const from: Partial<ConsumerConfig> =
+      typeof place === 'number'
         ? { deliver_policy: DeliverPolicy.StartSequence, opt_start_seq: place + 1 }
-        : { deliver_policy: DeliverPolicy.StartTime, opt_start_time: place.toISOString() }),
-    })
-    const messages = info.num_pending === 0 ? [] : await fetch(connection, ref, info.name, Math.min(limit, info.num_pending))
-    void jsm.consumers.delete(ref.name, info.name).catch(() => {})
+        : { deliver_policy: DeliverPolicy.StartTime, opt_start_time: place.toISOString() }
+    const messages = await readSome(connection, jsm, ref, ref.subjects, from, limit)
     // Past everything that is not of this topic: the next page begins where there may be something.
     const last = messages.at(-1)?.position
     return {
@@ -45,6 +38,30 @@ export async function readPage(
     }
   } catch (error) {
     throw natsError(error, `reading topic '${storage}'`)
+  }
+}
+
+/** Some messages of a stream, oldest first, by a consumer that is gone after. */
+export async function readSome(
+  connection: Connection,
+  jsm: JetStreamManager,
+  ref: StreamRef,
+  subjects: readonly string[],
+  from: Partial<ConsumerConfig>,
+  limit: number,
+): Promise<Stored[]> {
+  const info = await jsm.consumers.add(ref.name, {
+    ack_policy: AckPolicy.None,
+    inactive_threshold: nanos(waitMs),
+    mem_storage: true,
+    num_replicas: 1,
+    ...(subjects.length === 1 ? { filter_subject: subjects[0]! } : { filter_subjects: [...subjects] }),
+    ...from,
+  })
+  try {
+    return info.num_pending === 0 ? [] : await fetch(connection, ref, info.name, Math.min(limit, info.num_pending))
+  } finally {
+    void jsm.consumers.delete(ref.name, info.name).catch(() => {})
   }
 }
 

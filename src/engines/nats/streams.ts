@@ -20,6 +20,8 @@ export interface StreamRef {
   readonly dedupeWindowMs: number
   /** Made here, for this storage alone. */
   readonly own: boolean
+  /** The highest sequence seen there: what is sent from now on lies behind it. */
+  last: number
 }
 
 /** What streams made here say of themselves. */
@@ -92,15 +94,15 @@ export class Streams {
         // A replay has the partition of its key, as the message itself had.
         const info = await this.#info(replayStream)
         if (!info) return undefined
-        return refOf(storage, info.config, (await this.#find(main))?.partitions ?? 0)
+        return refOf(storage, info, (await this.#find(main))?.partitions ?? 0)
       }
       // By name first: one request for what the bus made itself.
       const own = await this.#info(streamName(storage))
-      if (own && holds(own.config, storage)) return refOf(storage, own.config)
+      if (own && holds(own.config, storage)) return refOf(storage, own)
       const names = await this.#jsm.streams.names(storage).next()
       for (const name of names) {
         const info = await this.#info(name)
-        if (info && holds(info.config, storage)) return refOf(storage, info.config)
+        if (info && holds(info.config, storage)) return refOf(storage, info)
       }
       if (own)
         throw new BusError(
@@ -177,7 +179,9 @@ export class Streams {
   }
 
   #configOf(storage: string): Partial<StreamConfig> & { name: string } {
-    const { replicas = 1, dedupeWindowMs = 120_000, storage: kind = 'file', partitions = 16 } = this.#options
+    const { replicas = 1, storage: kind = 'file', partitions = 16 } = this.#options
+    const shared = this.#options.shared?.(storage)
+    const dedupeWindowMs = shared?.dedupeWindowMs ?? this.#options.dedupeWindowMs ?? 120_000
     const partitioned = !isPrivate(storage) && isPattern(storage) && partitions > 0
     return {
       name: streamName(storage),
@@ -188,6 +192,7 @@ export class Streams {
       storage: kind === 'memory' ? StorageType.Memory : StorageType.File,
       num_replicas: replicas,
       duplicate_window: nanos(dedupeWindowMs),
+      ...(shared?.maxAgeMs === undefined ? {} : { max_age: nanos(shared.maxAgeMs) }),
       allow_direct: true,
       ...(isPrivate(storage)
         ? {}
@@ -229,7 +234,7 @@ function holds({ subjects = [] }: Pick<StreamConfig, 'subjects'>, storage: strin
   return subjects.some((subject) => covers(subject, storage))
 }
 
-function refOf(storage: string, config: StreamConfig, ofMain?: number): StreamRef {
+function refOf(storage: string, { config, state }: StreamInfo, ofMain?: number): StreamRef {
   const marked = config.metadata?.[storageMark]
   const own = marked === storage
   // A plain name inside a definition has the definition's partitions.
@@ -241,5 +246,6 @@ function refOf(storage: string, config: StreamConfig, ofMain?: number): StreamRe
     partitions,
     dedupeWindowMs: config.duplicate_window / 1e6,
     own,
+    last: state.last_seq,
   }
 }

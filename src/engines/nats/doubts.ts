@@ -1,0 +1,97 @@
+import { DeliverPolicy, type JetStreamManager } from '@nats-io/jetstream'
+import { BusError } from '../../errors.ts'
+import type { Outgoing, PublishOutcome } from '../engine.ts'
+import type { Connection } from './connection.ts'
+import { subjectOf } from './names.ts'
+import { readSome } from './reading.ts'
+import type { StreamRef } from './streams.ts'
+
+/** Nobody asks again after so long: the bus repeats for less. */
+const rememberedMs = 120_000
+const pageSize = 5000
+
+/** One message whose outcome is unknown: it lies behind `after`, if anywhere. */
+interface Doubt {
+  readonly after: number
+  /** Of the first try. */
+  readonly sentAt: number
+}
+
+/**
+ * Messages whose last try had no answer. The server stores the same id once for its window; a repeat that comes later looks
+ * first whether the message is there, on what its subject got since the first try.
+ */
+export class Doubts {
+  readonly #connection: Connection
+  readonly #jsm: JetStreamManager
+  /** By storage and id, the oldest first. */
+  readonly #doubts = new Map<string, Doubt>()
+
+  constructor(connection: Connection, jsm: JetStreamManager) {
+    this.#connection = connection
+    this.#jsm = jsm
+  }
+
+  get any(): boolean {
+    return this.#doubts.size > 0
+  }
+
+  remember({ ref, id, after, sentAt }: { ref: StreamRef; id: string; after: number; sentAt: number }): void {
+    const name = `${ref.storage}/${id}`
+    if (!this.#doubts.has(name)) this.#doubts.set(name, { after, sentAt })
+  }
+
+  forgetOld(): void {
+    const now = performance.now()
+    for (const [name, { sentAt }] of this.#doubts) {
+      if (now - sentAt < rememberedMs) return
+      this.#doubts.delete(name)
+    }
+  }
+
+  /** By index: the outcome of each message that is stored already, or of which it cannot be told. */
+  async settle(batch: readonly Outgoing[], refs: readonly (StreamRef | BusError)[]): Promise<(PublishOutcome | undefined)[]> {
+    const now = performance.now()
+    const asked = new Map<string, { ref: StreamRef; after: number; at: Map<string, number> }>()
+    for (const [i, message] of batch.entries()) {
+      const ref = refs[i]!
+      const doubt = this.#doubts.get(`${message.storage}/${message.id}`)
+      // Half the window: the repeat also needs its time to get there.
+      if (!doubt || ref instanceof BusError || now - doubt.sentAt < ref.dedupeWindowMs / 2) continue
+      const subject = subjectOf(message, ref.partitions)
+      const one = asked.get(subject) ?? { ref, after: doubt.after, at: new Map() }
+      one.after = Math.min(one.after, doubt.after)
+      one.at.set(message.id, i)
+      asked.set(subject, one)
+    }
+    const outcomes: (PublishOutcome | undefined)[] = []
+    for (const [subject, { ref, after, at }] of asked) {
+      try {
+        for (const [id, position] of await this.#find(ref, subject, after, at)) {
+          outcomes[at.get(id)!] = { ok: true, position, duplicate: true }
+          this.#doubts.delete(`${ref.storage}/${id}`)
+        }
+      } catch (thrown) {
+        const error = new BusError(
+          'publish_unknown',
+          `topic '${subject}': it cannot be told whether the first try was stored: ${(thrown as Error).message}`,
+          { cause: thrown },
+        )
+        for (const i of at.values()) outcomes[i] = { ok: false, error }
+      }
+    }
+    return outcomes
+  }
+
+  async #find(ref: StreamRef, subject: string, after: number, wanted: ReadonlyMap<string, unknown>): Promise<Map<string, string>> {
+    const found = new Map<string, string>()
+    for (let place = after; found.size < wanted.size; ) {
+      const from = { deliver_policy: DeliverPolicy.StartSequence, opt_start_seq: place + 1, headers_only: true }
+      const page = await readSome(this.#connection, this.#jsm, ref, [subject], from, pageSize)
+      for (const { id, position } of page) if (wanted.has(id) && !found.has(id)) found.set(id, position)
+      if (page.length < pageSize) break
+      place = Number(page.at(-1)!.position)
+    }
+    return found
+  }
+}

@@ -1,0 +1,81 @@
+import { afterAll, expect, test } from 'vitest'
+import { openNats } from '../../src/engines/nats/engine.ts'
+import { message } from '../embedded/support.ts'
+import { startNats } from '../rig/nats.ts'
+import { describeNats } from '../rig/needs.ts'
+import { startProxy } from '../rig/proxy.ts'
+
+await describeNats('a publish whose answer was lost', async (version) => {
+  const server = await startNats({ version })
+  afterAll(() => server.stop())
+
+  /** Publishes `first` while the answer is cut off, then `count` others by somebody else, then repeats. */
+  async function repeat(topic: string, between: number) {
+    await using proxy = await startProxy(server.port)
+    const engine = await openNats(`nats://127.0.0.1:${proxy.port}`, {
+      reconnectWaitMs: 20,
+      reconnectJitterMs: 0,
+      shared: () => ({ dedupeWindowMs: 100 }),
+    })
+    const other = await openNats(server.url)
+    try {
+      await engine.publish([message(topic, 'before')])
+      const one = message(topic, 'doubtful')
+      for (const connection of proxy.connections) connection.cutAfter(1, 'down')
+      const [lost] = await engine.publish([one])
+      expect(lost).toMatchObject({ ok: false, error: { code: 'publish_unknown' } })
+      await other.publish(Array.from({ length: between }, (_, i) => message(topic, String(i))))
+      // Past the stream's window: the server would store the same id again.
+      await new Promise((resolve) => setTimeout(resolve, 250))
+      await expect
+        .poll(() =>
+          engine.publish([message(topic, 'awake')]).then(
+            ([outcome]) => outcome?.ok,
+            () => false,
+          ),
+        )
+        .toBe(true)
+      const [again, fresh] = await engine.publish([one, message(topic, 'fresh')])
+      const { messages } = await other.read(topic, 'start', 20_000)
+      return { again, fresh, one, ids: messages.map(({ id }) => id) }
+    } finally {
+      await Promise.all([engine.close(), other.close()])
+    }
+  }
+
+  test('is found on the stream and not stored twice, however short the window', async () => {
+    const { again, fresh, one, ids } = await repeat('short', 3)
+    expect(again).toMatchObject({ ok: true, duplicate: true, position: '2' })
+    expect(fresh).toMatchObject({ ok: true, duplicate: false })
+    expect(ids.filter((id) => id === one.id)).toHaveLength(1)
+  })
+
+  test('is found behind thousands of others', async () => {
+    const { again, one, ids } = await repeat('busy', 12_000)
+    expect(again).toMatchObject({ ok: true, duplicate: true })
+    expect(ids.filter((id) => id === one.id)).toHaveLength(1)
+  })
+
+  test('that never came is stored by the repeat', async () => {
+    await using proxy = await startProxy(server.port)
+    const engine = await openNats(`nats://127.0.0.1:${proxy.port}`, {
+      reconnectWaitMs: 20,
+      reconnectJitterMs: 0,
+      shared: () => ({ dedupeWindowMs: 100 }),
+    })
+    await engine.publish([message('lost', 'before')])
+    const one = message('lost', 'gone')
+    for (const connection of proxy.connections) connection.cutAfter(1, 'up')
+    expect(await engine.publish([one])).toMatchObject([{ ok: false, error: { code: 'publish_unknown' } }])
+    await new Promise((resolve) => setTimeout(resolve, 250))
+    await expect
+      .poll(() =>
+        engine.publish([one]).then(
+          ([outcome]) => outcome,
+          () => undefined,
+        ),
+      )
+      .toMatchObject({ ok: true, duplicate: false, position: '2' })
+    await engine.close()
+  })
+})
