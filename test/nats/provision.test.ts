@@ -1,4 +1,4 @@
-import { jetstreamManager, StorageType } from '@nats-io/jetstream'
+import { AckPolicy, jetstreamManager, StorageType } from '@nats-io/jetstream'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { connect, topic } from '../../src/index.ts'
 import { startNats } from '../rig/nats.ts'
@@ -85,6 +85,19 @@ await describeNats('streams that are made, found, checked and changed', (version
       code: 'invalid_argument',
       message: expect.stringContaining('no cluster'),
     })
+  })
+
+  test('a durable that is there under another name is used for the group', async () => {
+    const { nc, jsm } = await manager()
+    await using bus = await connect(server.url, { nats: { durables: { indexer: 'cg_index' } } })
+    await bus.publish('named', 1)
+    await jsm.consumers.add('named_STREAM', { durable_name: 'cg_index', ack_policy: AckPolicy.Explicit, filter_subject: 'named' })
+    const got: unknown[] = []
+    await bus.subscribe('named', { group: 'indexer' }, (message) => void got.push(message.body))
+    await expect.poll(() => got).toEqual([1])
+    await expect.poll(async () => (await jsm.consumers.info('named_STREAM', 'cg_index')).ack_floor.stream_seq).toBe(1)
+    expect(await jsm.consumers.list('named_STREAM').next()).toHaveLength(1)
+    await nc.close()
   })
 
   test('retention of a definition is told to the server', async () => {

@@ -74,12 +74,14 @@ class NatsEngine implements Engine {
   readonly #consumers: Consumers
   readonly #checkpoints: Checkpoints
   readonly #buckets: Buckets
+  readonly #options: NatsOptions
   readonly #publishing: Publishing
   readonly #subscriptions = new Set<NatsSubscription>()
   #closed: Promise<void> | undefined
 
   constructor(connection: Connection, js: JetStreamClient, jsm: JetStreamManager, options: NatsOptions, level: number) {
     this.#connection = connection
+    this.#options = options
     this.#jsm = jsm
     this.#streams = new Streams(jsm, options, () => connection.nc.info?.cluster !== undefined)
     this.#consumers = new Consumers(jsm, options, level)
@@ -121,6 +123,7 @@ class NatsEngine implements Engine {
         consumers: this.#consumers,
         checkpoints: this.#checkpoints,
         buckets: this.#buckets,
+        durables: this.#options.durables,
         warn: () => {},
         onClose: () => this.#subscriptions.delete(subscription),
       },

@@ -6,6 +6,7 @@ import type { Connection } from './connection.ts'
 import type { Consumers, Durable } from './consumers.ts'
 import type { NatsDelivery } from './delivery.ts'
 import { ownersBucket } from './names.ts'
+import type { NatsOptions } from './options.ts'
 import { Owners } from './owners.ts'
 import { type Plan, partsOf, planOf, scopeOf } from './plan.ts'
 import { Reader } from './reader.ts'
@@ -20,6 +21,7 @@ export interface LaneParts {
   readonly consumers: Consumers
   readonly checkpoints: Checkpoints
   readonly buckets: Buckets
+  readonly durables: NatsOptions['durables']
   readonly deliver: (delivery: NatsDelivery) => void
   readonly assigned: (scope: string, epoch: number) => void
   readonly revoked: (scope: string, epoch: number) => void
@@ -58,7 +60,7 @@ export class Lane {
     const ref = await streams.ensure(source.storage)
     const first = this.#owners === undefined
     if (first) this.#count = partsOf(this.#spec, ref)
-    const plan = planOf(this.#spec, source, ref, this.#count)
+    const plan = planOf(this.#spec, source, ref, this.#count, this.#parts.durables?.[this.#spec.group])
     if (isPrivate(source.storage)) await this.#whenThereAreReplays(source, () => this.#read({ source, ref, plan }))
     else await this.#read({ source, ref, plan })
     if (!first) return

@@ -32,8 +32,8 @@ export function streamName(storage: string): string {
 }
 
 /** A group as a durable name: the same where the alphabet allows it, as Go names it. */
-export function durableName(group: string, storage: string): string {
-  const own = group.replaceAll('.', '%2E')
+export function durableName(group: string, storage: string, named?: string): string {
+  const own = named ?? group.replaceAll('.', '%2E')
   // The replays of all groups are in one stream: there a group needs the topic's name too.
   return isPrivate(storage) ? shortened(`${own}_${hashed(storage)}`) : shortened(own)
 }

@@ -29,6 +29,10 @@ export interface NatsOptions {
   readonly replicas?: number
   /** Where streams made here are kept. Default `'file'`. */
   readonly storage?: 'file' | 'memory'
+  /** Where a cluster puts streams made here. */
+  readonly placement?: { readonly cluster?: string; readonly tags?: readonly string[] }
+  /** Durable consumers by the name of their group, where they are called otherwise. Default: the group's own name. */
+  readonly durables?: Readonly<Record<string, string>>
   /** How long a stream made here stores the same id once, ms; at least 100. Default 2 minutes. */
   readonly dedupeWindowMs?: number
   /** Partitions of the keyed topics made here: as many members of a group can work at once in order. Default 16. */

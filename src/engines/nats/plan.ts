@@ -10,9 +10,9 @@ export interface Plan {
   readonly owned: readonly Durable[]
 }
 
-/** `parts` of the lanes that this source shares with others: 0 = nobody owns anything. */
-export function planOf(spec: SubscriptionSpec, source: Source, ref: StreamRef, parts: number): Plan {
-  const name = durableName(spec.group, source.storage)
+/** `named`: what the group's durable is called where it is not the group's name. `parts` of the lanes that this source shares with others: 0 = nobody owns anything. */
+export function planOf(spec: SubscriptionSpec, source: Source, ref: StreamRef, parts: number, named?: string): Plan {
+  const name = durableName(spec.group, source.storage, named)
   const filter = source.filter ?? source.storage
   const keyed = `${filter}.${partitionToken}.`
   const durable = (as: string, filters: readonly string[]): Durable => ({

@@ -179,7 +179,7 @@ export class Streams {
   }
 
   #configOf(storage: string): Partial<StreamConfig> & { name: string } {
-    const { replicas = 1, storage: kind = 'file', partitions = 16 } = this.#options
+    const { placement, replicas = 1, storage: kind = 'file', partitions = 16 } = this.#options
     const shared = this.#options.shared?.(storage)
     const dedupeWindowMs = shared?.dedupeWindowMs ?? this.#options.dedupeWindowMs ?? 120_000
     const partitioned = !isPrivate(storage) && isPattern(storage) && partitions > 0
@@ -191,6 +191,7 @@ export class Streams {
       discard: DiscardPolicy.Old,
       storage: kind === 'memory' ? StorageType.Memory : StorageType.File,
       num_replicas: replicas,
+      ...(placement ? { placement: { cluster: placement.cluster ?? '', tags: [...(placement.tags ?? [])] } } : {}),
       duplicate_window: nanos(dedupeWindowMs),
       ...(shared?.maxAgeMs === undefined ? {} : { max_age: nanos(shared.maxAgeMs) }),
       allow_direct: true,
