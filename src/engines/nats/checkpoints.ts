@@ -1,5 +1,6 @@
+import type { ConsumerInfo } from '@nats-io/jetstream'
 import type { Buckets } from './buckets.ts'
-import type { Consumers, Durable } from './consumers.ts'
+import type { Consumers, Durable, StreamState } from './consumers.ts'
 import { checkpointsBucket, hashed } from './names.ts'
 
 /** Where a group stands, ms between two looks. */
@@ -11,14 +12,29 @@ export interface Place {
   readonly floor: number
   /** All up to here was handed to somebody. */
   readonly delivered: number
+  /** When the stream was made that these are sequences of. */
+  readonly born: string
+}
+
+/** Who reads a durable, and how many messages it has had. */
+export interface Reading {
+  readonly durable: Durable
+  readonly taken: number
+}
+
+interface Kept {
+  readonly timer: NodeJS.Timeout
+  /** With so many of them nothing was left to acknowledge: until another comes nothing changes. */
+  restedAt: number
 }
 
 /** Groups' places in a bucket of their own: the server forgets a group's place when its consumer is deleted. */
 export class Checkpoints {
   readonly #buckets: Buckets
   readonly #consumers: Consumers
-  readonly #timers = new Map<Durable, NodeJS.Timeout>()
-  readonly #written = new Map<string, number>()
+  readonly #kept = new Map<Reading, Kept>()
+  readonly #written = new Map<string, string>()
+  readonly #streams = new Map<string, StreamState>()
 
   constructor(buckets: Buckets, consumers: Consumers) {
     this.#buckets = buckets
@@ -26,24 +42,57 @@ export class Checkpoints {
   }
 
   /** From now on, until {@link drop}. */
-  keep(durable: Durable): void {
+  keep(reading: Reading): void {
     // Not all members of a service at the same moment.
-    const timer = setInterval(() => void this.write(durable).catch(() => {}), everyMs * (0.8 + Math.random() * 0.4))
+    const timer = setInterval(() => void this.#look(reading).catch(() => {}), everyMs * (0.8 + Math.random() * 0.4))
     timer.unref()
-    this.#timers.set(durable, timer)
+    this.#kept.set(reading, { timer, restedAt: -1 })
   }
 
-  async write(durable: Durable): Promise<void> {
+  async #look(reading: Reading): Promise<void> {
+    const kept = this.#kept.get(reading)
+    const { durable, taken } = reading
+    if (!kept || taken === kept.restedAt) return
     const info = await this.#consumers.find(durable.stream, durable.name)
     if (!info) return
-    const place: Place = { floor: info.ack_floor.stream_seq, delivered: info.delivered.stream_seq }
-    const key = keyOf(durable)
-    if (this.#written.get(key) === place.floor) return
-    await (await this.#buckets.get(checkpointsBucket)).put(key, JSON.stringify(place))
-    this.#written.set(key, place.floor)
+    await this.write(durable, info)
+    if (info.num_ack_pending === 0) kept.restedAt = taken
   }
 
-  async read(durable: Pick<Durable, 'stream' | 'name'>): Promise<Place | undefined> {
+  async write(durable: Durable, info: ConsumerInfo): Promise<void> {
+    const { born } = this.#streams.get(durable.stream) ?? (await this.streamOf(durable))
+    const place: Place = { floor: info.ack_floor.stream_seq, delivered: info.delivered.stream_seq, born }
+    const key = keyOf(durable)
+    const mark = `${place.born}/${place.floor}`
+    if (this.#written.get(key) === mark) return
+    await (await this.#buckets.get(checkpointsBucket)).put(key, JSON.stringify(place))
+    this.#written.set(key, mark)
+  }
+
+  /** The stream as it is now: one of the same name may have taken the place of the one before. */
+  async streamOf({ stream }: Pick<Durable, 'stream'>): Promise<StreamState> {
+    const state = await this.#consumers.stream(stream)
+    this.#streams.set(stream, state)
+    return state
+  }
+
+  /** The durable, made where it is missing: from where its group stood, if it stood anywhere. */
+  async ensure(durable: Durable): Promise<{ info: ConsumerInfo; made: boolean }> {
+    const { stream, name } = durable
+    if (await this.#consumers.find(stream, name)) return { info: await this.#consumers.ensure(durable), made: false }
+    const stood = await this.#read(durable)
+    if (!stood) {
+      const info = await this.#consumers.ensure(durable)
+      // It stands somewhere from now on: made again it does not begin at what is new then.
+      await this.write(durable, info)
+      return { info, made: true }
+    }
+    // All that is in another stream of the same name came after what the group has seen.
+    const { born } = await this.streamOf(durable)
+    return { info: await this.#consumers.again(durable, stood.born === born ? stood.floor + 1 : 1), made: true }
+  }
+
+  async #read(durable: Pick<Durable, 'stream' | 'name'>): Promise<Place | undefined> {
     const entry = await (await this.#buckets.get(checkpointsBucket)).get(keyOf(durable))
     return entry?.operation === 'PUT' ? entry.json<Place>() : undefined
   }
@@ -53,9 +102,10 @@ export class Checkpoints {
     await (await this.#buckets.get(checkpointsBucket)).purge(keyOf(durable))
   }
 
-  async drop(durable: Durable): Promise<void> {
-    clearInterval(this.#timers.get(durable))
-    if (this.#timers.delete(durable)) await this.write(durable).catch(() => {})
+  async drop(reading: Reading): Promise<void> {
+    clearInterval(this.#kept.get(reading)?.timer)
+    await this.#look(reading).catch(() => {})
+    this.#kept.delete(reading)
   }
 }
 

@@ -17,6 +17,12 @@ export interface Durable {
   readonly ackWaitMs: number
 }
 
+export interface StreamState {
+  /** When it was made: one of the same name made later is another, with sequences of its own. */
+  readonly born: string
+  readonly last: number
+}
+
 /** What consumers made here say of themselves. */
 export const groupMark = 'cozebus.group'
 export const storageMark = 'cozebus.storage'
@@ -28,13 +34,10 @@ const maxAckPending = 100_000
 export class Consumers {
   readonly #jsm: JetStreamManager
   readonly #options: NatsOptions
-  readonly #level: number
 
-  /** `level`: of the server's API. */
-  constructor(jsm: JetStreamManager, options: NatsOptions, level: number) {
+  constructor(jsm: JetStreamManager, options: NatsOptions) {
     this.#jsm = jsm
     this.#options = options
-    this.#level = level
   }
 
   async find(stream: string, name: string): Promise<ConsumerInfo | undefined> {
@@ -59,26 +62,34 @@ export class Consumers {
     return this.#make(durable, startOf(durable.from))
   }
 
-  /** Again, after the server lost it or it was deleted: from the sequence on. */
-  again(durable: Durable, sequence: number): Promise<ConsumerInfo> {
+  /** Again, after the server lost it or it was deleted: from the sequence on; as `before` was configured. */
+  again(durable: Durable, sequence: number, before?: ConsumerConfig): Promise<ConsumerInfo> {
     // What was acknowledged there is deleted: all that is left is what is not done.
-    if (isWorkQueue(durable.stream)) return this.#make(durable, { deliver_policy: DeliverPolicy.All })
-    return this.#make(durable, { deliver_policy: DeliverPolicy.StartSequence, opt_start_seq: sequence })
+    const start: Partial<ConsumerConfig> = isWorkQueue(durable.stream)
+      ? { deliver_policy: DeliverPolicy.All }
+      : { deliver_policy: DeliverPolicy.StartSequence, opt_start_seq: sequence }
+    if (!before) return this.#make(durable, start)
+    const { deliver_policy: _, opt_start_seq: __, opt_start_time: ___, ...kept } = before
+    return this.#make(durable, { ...kept, ...start })
   }
 
-  /** All that is not acknowledged comes again, in order, before anything new. */
-  async rewind(durable: Durable, info: ConsumerInfo): Promise<void> {
+  /**
+   * All that is not acknowledged comes again, in order, before anything new. By another consumer of the same name, on
+   * every version: what was asked of the one before, by a member that may only seem dead, ends with it. A reset (2.14)
+   * would go on to fill its requests.
+   */
+  async rewind(durable: Durable, info: ConsumerInfo): Promise<ConsumerInfo> {
     const { stream, name } = durable
+    await this.delete(stream, name)
+    return this.again(durable, info.ack_floor.stream_seq + 1, info.config)
+  }
+
+  async stream(name: string): Promise<StreamState> {
     try {
-      // Since 2.14 in one step, which keeps who waits for messages.
-      if (this.#level >= 4) {
-        await this.#jsm.consumers.reset(stream, name)
-        return
-      }
-      await this.#jsm.consumers.delete(stream, name)
-      await this.again(durable, info.ack_floor.stream_seq + 1)
+      const { created, state } = await this.#jsm.streams.info(name)
+      return { born: String(created), last: state.last_seq }
     } catch (error) {
-      throw natsError(error, `consumer '${name}' of stream '${stream}'`)
+      throw natsError(error, `stream '${name}'`)
     }
   }
 

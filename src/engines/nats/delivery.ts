@@ -8,6 +8,8 @@ import { nameOf } from './names.ts'
 export interface AckInfo {
   readonly delivered: number
   readonly sequence: number
+  /** The server counts what it sends, each time it sends it. */
+  readonly consumerSequence: number
   readonly atMs: number
   readonly pending: number
 }
@@ -20,6 +22,7 @@ export function parseAck(reply: string): AckInfo | undefined {
   return {
     delivered: Number(tokens[first]),
     sequence: Number(tokens[first + 1]),
+    consumerSequence: Number(tokens[first + 2]),
     atMs: Math.floor(Number(tokens[first + 3]) / 1e6),
     pending: Number(tokens[first + 4]),
   }
@@ -30,8 +33,12 @@ export interface Origin {
   readonly storage: string
   readonly stream: string
   readonly partitioned: boolean
+  /** The consumer's name. */
+  readonly durable: string
   readonly scope: string | undefined
   readonly epoch: number
+  /** Whether the scope is still ours. */
+  readonly held: (() => boolean) | undefined
   /** Up to this sequence an owner before may have had them, whatever the server counts. */
   readonly redeliveredTo: number
   readonly ackWaitMs: number
@@ -51,9 +58,12 @@ export class NatsDelivery implements Delivery {
   readonly redelivered: boolean
   readonly fence: number
   readonly scope: string | undefined
-  readonly reply: string
+  readonly stream: string
+  readonly durable: string
+  readonly held: (() => boolean) | undefined
+  reply: string
   readonly ackWaitMs: number
-  /** When the server gives it to somebody else, ms, by our clock. */
+  /** When the server gives it to somebody else, ms, by the clock that nobody sets (`performance.now()`), as all times here but `at`. */
   until: number
   /** Until when the core wants it; the server is asked again and again for as long. */
   wanted: number
@@ -75,6 +85,9 @@ export class NatsDelivery implements Delivery {
     this.redelivered = ack.delivered > 1 || ack.sequence <= place.redeliveredTo
     this.fence = place.scope === undefined ? ack.delivered : place.epoch
     this.scope = place.scope
+    this.stream = place.stream
+    this.durable = place.durable
+    this.held = place.held
     this.reply = msg.reply!
     this.ackWaitMs = place.ackWaitMs
     this.until = now + place.ackWaitMs

@@ -38,17 +38,17 @@ export async function openNats(url: string, options: NatsOptions = {}): Promise<
   try {
     const js = jetstream(connection.nc)
     const jsm = await jetstreamManager(connection.nc, { checkAPI: false })
-    const { api } = await accountInfo(jsm)
-    return new NatsEngine(connection, js, jsm, options, Number((api as { level?: number }).level ?? 0))
+    await mustHaveJetStream(jsm)
+    return new NatsEngine(connection, js, jsm, options)
   } catch (error) {
     await connection.close()
     throw error
   }
 }
 
-async function accountInfo(jsm: JetStreamManager) {
+async function mustHaveJetStream(jsm: JetStreamManager): Promise<void> {
   try {
-    return await jsm.getAccountInfo()
+    await jsm.getAccountInfo()
   } catch (error) {
     const { code, message } = natsError(error, 'JetStream')
     if (code === 'unauthorized') throw new BusError(code, message, { cause: error })
@@ -79,12 +79,12 @@ class NatsEngine implements Engine {
   readonly #subscriptions = new Set<NatsSubscription>()
   #closed: Promise<void> | undefined
 
-  constructor(connection: Connection, js: JetStreamClient, jsm: JetStreamManager, options: NatsOptions, level: number) {
+  constructor(connection: Connection, js: JetStreamClient, jsm: JetStreamManager, options: NatsOptions) {
     this.#connection = connection
     this.#options = options
     this.#jsm = jsm
     this.#streams = new Streams(jsm, options, () => connection.nc.info?.cluster !== undefined)
-    this.#consumers = new Consumers(jsm, options, level)
+    this.#consumers = new Consumers(jsm, options)
     this.#buckets = new Buckets(js, options)
     this.#checkpoints = new Checkpoints(this.#buckets, this.#consumers)
     this.admin = new NatsAdmin(jsm, this.#streams, this.#consumers, this.#checkpoints, this.#buckets, options)

@@ -28,6 +28,10 @@ export class Hand {
     return [...this.#held]
   }
 
+  find(wanted: (delivery: NatsDelivery) => boolean): NatsDelivery | undefined {
+    return this.#held.find(wanted)
+  }
+
   get size(): number {
     return this.#held.length
   }

@@ -48,6 +48,15 @@ export interface Decoded {
   readonly at: number | undefined
 }
 
+/** As it is where somebody wrote what is no encoding: a header that cannot be read must not end the reading of all others. */
+function decodedOr(value: string): string {
+  try {
+    return decodeURIComponent(value)
+  } catch {
+    return value
+  }
+}
+
 /** Headers of the server and the client are left out; a message without any header gives nothing. */
 export function decodeHeaders(given: MsgHdrs | undefined): Decoded {
   if (!given) return { id: undefined, key: undefined, headers: undefined, at: undefined }
@@ -59,11 +68,11 @@ export function decodeHeaders(given: MsgHdrs | undefined): Decoded {
     const value = values[0]!
     if (name === idHeader) id = value
     else if (name === keyHeader) key = value
-    else if (name === encodedKeyHeader) key = decodeURIComponent(value)
-    else if (name.startsWith(encodedPrefix)) (headers ??= {})[name.slice(encodedPrefix.length)] = decodeURIComponent(value)
+    else if (name === encodedKeyHeader) key = decodedOr(value)
+    else if (name.startsWith(encodedPrefix)) (headers ??= {})[name.slice(encodedPrefix.length)] = decodedOr(value)
     else if (name.startsWith('Nats-')) continue
     else {
-      if (name === wire.publishedAt) at = Number(value)
+      if (name === wire.publishedAt && Number.isFinite(Number(value))) at = Number(value)
       ;(headers ??= {})[name] = value
     }
   }

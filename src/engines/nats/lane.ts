@@ -9,7 +9,7 @@ import { ownersBucket } from './names.ts'
 import type { NatsOptions } from './options.ts'
 import { Owners } from './owners.ts'
 import { type Plan, partsOf, planOf, scopeOf } from './plan.ts'
-import { Reader } from './reader.ts'
+import { Reader, type ReaderParts } from './reader.ts'
 import type { StreamRef, Streams } from './streams.ts'
 
 /** Replays are few: this many are asked for at once. */
@@ -23,6 +23,8 @@ export interface LaneParts {
   readonly buckets: Buckets
   readonly durables: NatsOptions['durables']
   readonly deliver: (delivery: NatsDelivery) => void
+  readonly adopt: ReaderParts['adopt']
+  readonly forsake: ReaderParts['forsake']
   readonly assigned: (scope: string, epoch: number) => void
   readonly revoked: (scope: string, epoch: number) => void
   /** Resolves once nothing of the scope is in our hands, and all of it settled or given back. */
@@ -36,6 +38,13 @@ interface Reading {
   readonly plan: Plan
 }
 
+interface Owned {
+  readonly epoch: number
+  readonly readers: Reader[]
+  /** Whether the owner before gave all back. */
+  readonly clean: boolean
+}
+
 /** A topic and its replays, which share lanes: whoever owns a part of one owns that part of the other. */
 export class Lane {
   readonly #parts: LaneParts
@@ -43,7 +52,7 @@ export class Lane {
   readonly #readings: Reading[] = []
   readonly #shared: Reader[] = []
   /** By part. */
-  readonly #owned = new Map<number, { readonly epoch: number; readonly readers: Reader[]; clean: boolean }>()
+  readonly #owned = new Map<number, Owned>()
   #owners: Owners | undefined
   #scope = ''
   #count = 0
@@ -105,7 +114,7 @@ export class Lane {
 
   async #read(reading: Reading): Promise<void> {
     // All durables are there before anybody owns a part: a group begins where it began, not where its first owner came.
-    for (const durable of [...reading.plan.shared, ...reading.plan.owned]) await this.#parts.consumers.ensure(durable)
+    await Promise.all([...reading.plan.shared, ...reading.plan.owned].map((durable) => this.#parts.checkpoints.ensure(durable)))
     if (this.#stopped) return
     this.#readings.push(reading)
     for (const durable of reading.plan.shared) {
@@ -118,17 +127,20 @@ export class Lane {
   }
 
   #reader(durable: Durable, ref: StreamRef): Reader {
-    const { connection, consumers, checkpoints, deliver, warn } = this.#parts
-    checkpoints.keep(durable)
-    return new Reader({ connection, consumers, checkpoints, durable, partitioned: ref.partitions > 0, deliver, warn })
+    const { connection, consumers, checkpoints, deliver, adopt, forsake, warn } = this.#parts
+    const partitioned = ref.partitions > 0
+    const reader = new Reader({ connection, consumers, checkpoints, durable, partitioned, deliver, adopt, forsake, warn })
+    checkpoints.keep(reader)
+    return reader
   }
 
-  async #own(reading: Reading, part: number, owned: { readonly epoch: number; readonly readers: Reader[]; clean: boolean }): Promise<void> {
+  async #own(reading: Reading, part: number, owned: Owned): Promise<void> {
     const durable = reading.plan.owned[part]
     if (!durable) return
     const reader = this.#reader(durable, reading.ref)
     owned.readers.push(reader)
-    await reader.own(this.#scopeName(part), owned.epoch, owned.clean)
+    const held = (): boolean => this.#owners?.holds(part, owned.epoch) === true
+    await reader.own(this.#scopeName(part), owned.epoch, owned.clean, held)
   }
 
   #scopeName(part: number): string {
@@ -140,7 +152,8 @@ export class Lane {
     const owned = { epoch, readers: [] as Reader[], clean }
     this.#parts.assigned(this.#scopeName(part), epoch)
     this.#owned.set(part, owned)
-    for (const reading of this.#readings) await this.#own(reading, part, owned)
+    // It may be taken from us while we wait; its readers are stopped then.
+    for (const reading of this.#readings) if (this.#owned.get(part) === owned) await this.#own(reading, part, owned)
     this.want(this.#wanted)
   }
 
@@ -153,7 +166,7 @@ export class Lane {
 
   async #end(reader: Reader): Promise<void> {
     await reader.stop()
-    await this.#parts.checkpoints.drop(reader.durable)
+    await this.#parts.checkpoints.drop(reader)
   }
 
   async #drained(part: number): Promise<boolean> {
@@ -195,7 +208,7 @@ export class Lane {
     await this.stop()
     await Promise.all(
       [...this.#shared, ...[...this.#owned.values()].flatMap(({ readers }) => readers)].map((reader) =>
-        this.#parts.checkpoints.drop(reader.durable),
+        this.#parts.checkpoints.drop(reader),
       ),
     )
     await this.#owners?.close()

@@ -132,7 +132,12 @@ export class NatsLedger implements Ledger {
     const subscription = this.#connection.nc.subscribe(`${news}${space}.>`, {
       callback: (failure, msg) => {
         if (failure) return
-        const key = decode(msg.subject.slice(news.length))
+        let key: string
+        try {
+          key = decode(msg.subject.slice(news.length))
+        } catch {
+          return // none of ours; thrown here it would end all reading
+        }
         if (key.startsWith(prefix)) listener(key)
       },
     })

@@ -2,6 +2,7 @@ import type { KV } from '@nats-io/kv'
 import type { Msg, Subscription } from '@nats-io/transport-node'
 import type { Connection } from './connection.ts'
 import { ownersBucket } from './names.ts'
+import { type Beat, shareOf } from './shares.ts'
 
 /** What the parts of a group are told of who owns them. */
 export interface OwnerSink {
@@ -17,17 +18,13 @@ const readAgainMs = 30_000
 /** No owner, and what the last one had is not given back. */
 const disorder = '!'
 
-interface Beat {
-  readonly at: number
-  readonly ttlMs: number
-}
-
 /**
  * Who owns which part of a group. Members show that they live by a key each, written again and again; parts have a key
  * with the owner's name, which is written by compare-and-set, so that two can never take one. A member that could not
  * show itself in time counts as dead, to itself first: it lets go before others may take.
  * No expiry of keys: the same on every server version. What others write is heard as core messages, which may be
- * missed; the bucket is the truth, and is read again when nothing was heard for a while.
+ * missed, and which are heard even of a write that fails; the bucket is the truth, and is read again now and then.
+ * Time is measured by clocks that nobody sets.
  */
 export class Owners {
   readonly #kv: KV
@@ -40,12 +37,14 @@ export class Owners {
   readonly #beats = new Map<string, Beat>()
   /** Who owns what, by what was heard. */
   readonly #owned = new Map<number, string>()
-  /** Ours: part → epoch. */
-  readonly #mine = new Map<number, number>()
+  /** Ours. The epoch is that of our taking it; the revision that of its key now. */
+  readonly #mine = new Map<number, { readonly epoch: number; revision: number }>()
   readonly #leaving = new Set<number>()
+  readonly #doubted = new Set<number>()
   #shownAt = 0
-  /** Our clock less the server's, ms. */
-  #offsetMs = 0
+  #shownWallAt = 0
+  /** Our clock less the server's, ms; Infinity while it is not known: then everybody counts as just seen. */
+  #offsetMs = Number.POSITIVE_INFINITY
   #hearing: Subscription | undefined
   #readAt = 0
   #timer: NodeJS.Timeout | undefined
@@ -68,7 +67,7 @@ export class Owners {
   async start(): Promise<void> {
     await this.#show()
     const own = await this.#kv.get(`m.${this.#scope}.${this.#member}`)
-    if (own) this.#offsetMs = Date.now() - own.created.getTime()
+    if (own) this.#offsetMs = performance.now() - own.created.getTime()
     this.#hearing = this.#connection.nc.subscribe(`$KV.${ownersBucket}.*.${this.#scope}.*`, { callback: this.#hear })
     await this.#connection.nc.flush()
     await this.#read()
@@ -76,9 +75,14 @@ export class Owners {
     this.#timer.unref()
   }
 
-  /** Members that live, by what we know. */
-  get members(): number {
-    return this.#live(Date.now()).length
+  /** Whether the part is still ours, so that nobody else can have it: also before a pause of this process was noticed. */
+  holds(part: number, epoch: number): boolean {
+    return this.#mine.get(part)?.epoch === epoch && this.#silentMs() < this.#ttlMs
+  }
+
+  /** Since we showed ourselves. A machine that slept shows in one clock only, and so does one whose clock was set: the longer one counts. */
+  #silentMs(): number {
+    return Math.max(performance.now() - this.#shownAt, Date.now() - this.#shownWallAt)
   }
 
   // It must not throw: the client would stop reading.
@@ -88,56 +92,108 @@ export class Owners {
     const put = !msg.headers?.has('KV-Operation')
     const text = msg.string()
     if (kind === 'm') {
-      if (put) this.#beats.set(name, { at: Date.now(), ttlMs: Number(text) })
+      if (put) this.#beats.set(name, { at: performance.now(), ttlMs: Number(text), revision: 0 })
       else this.#beats.delete(name)
-    } else this.#owned.set(Number(name), put ? text : '')
-    this.#look()
-  }
-
-  /** What stands in the bucket. */
-  async #read(): Promise<void> {
-    this.#readAt = Date.now()
-    const found = await this.#kv.keys([`m.${this.#scope}.*`, `p.${this.#scope}.*`])
-    for await (const key of found) {
-      const entry = await this.#kv.get(key)
-      if (entry?.operation !== 'PUT') continue
-      const [kind, , name = ''] = key.split('.')
-      if (kind === 'm')
-        this.#beats.set(name, { at: Math.min(Date.now(), entry.created.getTime() + this.#offsetMs), ttlMs: Number(entry.string()) })
-      else this.#owned.set(Number(name), entry.string())
+    } else {
+      const part = Number(name)
+      const owner = put ? text : ''
+      this.#owned.set(part, owner)
+      if (owner !== this.#member && this.#mine.has(part)) void this.#doubt(part)
     }
     this.#look()
   }
 
+  /** Somebody wrote, or tried to write, that a part of ours is his: whether he did, a write of our own tells. */
+  async #doubt(part: number): Promise<void> {
+    const mine = this.#mine.get(part)
+    if (!mine || this.#doubted.has(part)) return
+    this.#doubted.add(part)
+    try {
+      mine.revision = await this.#kv.update(`p.${this.#scope}.${part}`, this.#member, mine.revision)
+      this.#owned.set(part, this.#member)
+    } catch {
+      if (this.#mine.get(part) === mine) this.#lose(part)
+    } finally {
+      this.#doubted.delete(part)
+    }
+  }
+
+  #lose(part: number): void {
+    const mine = this.#mine.get(part)
+    if (!mine) return
+    this.#mine.delete(part)
+    this.#sink.revoked(part, mine.epoch)
+  }
+
+  /** What stands in the bucket. */
+  async #read(): Promise<void> {
+    this.#readAt = performance.now()
+    const keys: string[] = []
+    for await (const key of await this.#kv.keys([`m.${this.#scope}.*`, `p.${this.#scope}.*`])) keys.push(key)
+    const entries = await Promise.all(keys.map((key) => this.#kv.get(key)))
+    const now = performance.now()
+    for (const entry of entries) {
+      if (entry?.operation !== 'PUT') continue
+      const [kind, , name = ''] = entry.key.split('.')
+      if (kind === 'm') {
+        const known = this.#beats.get(name)
+        // Written since the last look: it lives, whatever the clock of the server that wrote it down says.
+        const moved = known !== undefined && known.revision !== 0 && known.revision !== entry.revision
+        const at = moved ? now : Math.min(now, entry.created.getTime() + this.#offsetMs)
+        this.#beats.set(name, { at: Math.max(known?.at ?? 0, at), ttlMs: Number(entry.string()), revision: entry.revision })
+      } else {
+        const part = Number(name)
+        const mine = this.#mine.get(part)
+        this.#owned.set(part, entry.string())
+        if (mine && entry.string() !== this.#member && entry.revision > mine.revision) this.#lose(part)
+      }
+    }
+    this.#forgetDead(now)
+    this.#look()
+  }
+
+  /** Members that never came back: their keys would stay for ever. */
+  #forgetDead(now: number): void {
+    for (const [member, { at, ttlMs }] of this.#beats) {
+      if (member === this.#member || now - at < 10 * ttlMs + readAgainMs) continue
+      this.#beats.delete(member)
+      void this.#bury(member)
+    }
+  }
+
+  /** Told to the others, and no mark of it is kept. */
+  async #bury(member: string): Promise<void> {
+    const key = `m.${this.#scope}.${member}`
+    try {
+      await this.#kv.purge(key)
+      const filter = JSON.stringify({ filter: `$KV.${ownersBucket}.${key}` })
+      await this.#connection.nc.request(`$JS.API.STREAM.PURGE.KV_${ownersBucket}`, filter, { timeout: 2000 })
+    } catch {
+      // Somebody else will see that it is dead.
+    }
+  }
+
   #tick = (): void => {
     this.#show().then(
-      () => (Date.now() - this.#readAt > readAgainMs ? void this.#read().catch(() => {}) : this.#look()),
+      () => (performance.now() - this.#readAt > readAgainMs ? void this.#read().catch(() => {}) : this.#look()),
       () => this.#checkSelf(),
     )
   }
 
   async #show(): Promise<void> {
-    const begun = Date.now()
+    const begun = performance.now()
+    const wall = Date.now()
     this.#checkSelf()
     const key = `m.${this.#scope}.${this.#member}`
     await this.#kv.put(key, String(this.#ttlMs), { timeout: Math.max(500, this.#ttlMs / 4) })
     this.#shownAt = begun
+    this.#shownWallAt = wall
   }
 
   /** Could not show ourselves for too long: others may take us for dead soon. */
   #checkSelf(): void {
-    if (this.#mine.size === 0 || Date.now() - this.#shownAt < this.#ttlMs * 0.75) return
-    for (const [part, epoch] of [...this.#mine]) {
-      this.#mine.delete(part)
-      this.#sink.revoked(part, epoch)
-    }
-  }
-
-  #live(now: number): string[] {
-    const live: string[] = []
-    for (const [member, { at, ttlMs }] of this.#beats) if (member === this.#member || now - at < ttlMs * 1.25) live.push(member)
-    if (!live.includes(this.#member)) live.push(this.#member)
-    return live.sort()
+    if (this.#mine.size === 0 || this.#silentMs() < this.#ttlMs * 0.75) return
+    for (const part of [...this.#mine.keys()]) this.#lose(part)
   }
 
   /** One look at a time; what changes meanwhile asks for another. */
@@ -158,11 +214,10 @@ export class Owners {
   }
 
   async #share(): Promise<void> {
-    const now = Date.now()
-    if (now - this.#shownAt >= this.#ttlMs * 0.5) return
-    const live = this.#live(now)
-    const fair = Math.ceil(this.#parts / live.length)
-    for (let part = 0; part < this.#parts && this.#mine.size - this.#leaving.size < fair; part++) {
+    if (this.#silentMs() >= this.#ttlMs * 0.5) return
+    const { live, fair, first } = shareOf(this.#member, this.#parts, this.#owned, this.#beats, performance.now())
+    for (let i = 0; i < this.#parts && this.#mine.size - this.#leaving.size < fair; i++) {
+      const part = (first + i) % this.#parts
       if (!this.#mine.has(part) && this.#isFree(this.#owned.get(part), live)) await this.#take(part, live)
     }
     for (const part of [...this.#mine.keys()].reverse()) {
@@ -171,11 +226,11 @@ export class Owners {
     }
   }
 
-  #isFree(owner: string | undefined, live: readonly string[]): boolean {
-    return owner === undefined || owner === '' || owner === disorder || owner === this.#member || !live.includes(owner)
+  #isFree(owner: string | undefined, live: ReadonlySet<string>): boolean {
+    return owner === undefined || owner === '' || owner === disorder || owner === this.#member || !live.has(owner)
   }
 
-  async #take(part: number, live: readonly string[]): Promise<void> {
+  async #take(part: number, live: ReadonlySet<string>): Promise<void> {
     const key = `p.${this.#scope}.${part}`
     const entry = await this.#kv.get(key)
     const owner = entry?.operation === 'PUT' ? entry.string() : undefined
@@ -187,48 +242,44 @@ export class Owners {
     } catch {
       return // somebody else was quicker, and will be heard
     }
-    // Dead and buried: its key would stay for ever.
-    const clean = owner === undefined || owner === ''
-    if (!clean && owner !== disorder && owner !== this.#member) void this.#kv.purge(`m.${this.#scope}.${owner}`).catch(() => {})
     this.#owned.set(part, this.#member)
-    if (!this.#closed) {
-      this.#mine.set(part, epoch)
-      try {
-        await this.#sink.assigned(part, epoch, clean)
-        return
-      } catch {
-        this.#mine.delete(part)
-      }
+    const clean = owner === undefined || owner === ''
+    if (this.#closed) return this.#free(part, epoch, clean)
+    const mine = { epoch, revision: epoch }
+    this.#mine.set(part, mine)
+    try {
+      await this.#sink.assigned(part, epoch, clean)
+    } catch {
+      if (this.#mine.get(part) !== mine) return
+      this.#lose(part)
+      await this.#free(part, mine.revision, false)
     }
-    await this.#free(part, epoch, clean)
   }
 
   async #leave(part: number): Promise<void> {
     this.#leaving.add(part)
     const clean = await this.#sink.drained(part)
     this.#leaving.delete(part)
-    const epoch = this.#mine.get(part)
-    if (epoch === undefined) return
-    this.#mine.delete(part)
-    this.#sink.revoked(part, epoch)
-    await this.#free(part, epoch, clean)
-    this.#look()
+    await this.#giveUp(part, clean)
   }
 
   /** Lets go of a part that is in disorder: whoever takes it next, this member or another, begins at what is not acknowledged. */
   async renew(part: number): Promise<void> {
-    const epoch = this.#mine.get(part)
-    if (epoch === undefined) return
-    this.#mine.delete(part)
-    this.#sink.revoked(part, epoch)
-    await this.#free(part, epoch, false)
+    await this.#giveUp(part, false)
+  }
+
+  async #giveUp(part: number, clean: boolean): Promise<void> {
+    const mine = this.#mine.get(part)
+    if (!mine) return
+    this.#lose(part)
+    await this.#free(part, mine.revision, clean)
     this.#look()
   }
 
-  async #free(part: number, epoch: number, clean: boolean): Promise<void> {
+  async #free(part: number, revision: number, clean: boolean): Promise<void> {
     const how = clean ? '' : disorder
     try {
-      await this.#kv.update(`p.${this.#scope}.${part}`, how, epoch)
+      await this.#kv.update(`p.${this.#scope}.${part}`, how, revision)
       this.#owned.set(part, how)
     } catch {
       // Taken meanwhile, or not to be reached: then it counts as ours until we count as dead.
@@ -247,8 +298,13 @@ export class Owners {
     this.#stopListening()
     this.#hearing?.unsubscribe()
     await this.#looking
-    await Promise.all([...this.#mine].map(async ([part, epoch]) => this.#free(part, epoch, await this.#sink.drained(part))))
+    await Promise.all(
+      [...this.#mine].map(async ([part, mine]) => {
+        const clean = await this.#sink.drained(part)
+        if (this.#mine.get(part) === mine) await this.#free(part, mine.revision, clean)
+      }),
+    )
     this.#mine.clear()
-    await this.#kv.purge(`m.${this.#scope}.${this.#member}`).catch(() => {})
+    await this.#bury(this.#member)
   }
 }

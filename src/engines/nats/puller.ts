@@ -4,7 +4,7 @@ import type { Connection } from './connection.ts'
 const expiresMs = 30_000
 const heartbeatMs = 5_000
 const firstRetryMs = 20
-const lastRetryMs = 2_000
+const lastRetryMs = 1_000
 const encoder = new TextEncoder()
 
 export interface PullerParts {
@@ -31,11 +31,13 @@ export class Puller {
   #wanted = 0
   /** Asked for, and not come. */
   #pending = 0
-  #heardAt = Date.now()
+  #heardAt = performance.now()
   #retry: NodeJS.Timeout | undefined
   #retryMs = firstRetryMs
   #repairing = false
   #stopped = false
+  /** Something that was sent may have been lost since this was last set to false. */
+  troubled = false
 
   constructor(parts: PullerParts) {
     this.#parts = parts
@@ -63,7 +65,7 @@ export class Puller {
     const batch = this.#wanted
     this.#wanted = 0
     this.#pending += batch
-    this.#heardAt = Date.now()
+    this.#heardAt = performance.now()
     const request = { batch, expires: nanos(expiresMs), idle_heartbeat: nanos(heartbeatMs) }
     connection.nc.publish(`$JS.API.CONSUMER.MSG.NEXT.${stream}.${durable}`, encoder.encode(JSON.stringify(request)), { reply: this.#inbox })
   }
@@ -71,9 +73,10 @@ export class Puller {
   // It must not throw: the client would stop reading.
   #take = (failure: Error | null, msg: Msg): void => {
     if (failure) return
-    this.#heardAt = Date.now()
+    this.#heardAt = performance.now()
     if (msg.subject !== this.#inbox) {
-      this.#pending--
+      // More may come than was asked for: what was taken for lost after all.
+      if (this.#pending > 0) this.#pending--
       this.#retryMs = firstRetryMs
       this.#parts.deliver(msg)
       return
@@ -100,6 +103,7 @@ export class Puller {
   }
 
   #giveUp(): void {
+    this.troubled = true
     this.#back(this.#pending)
   }
 
@@ -136,7 +140,7 @@ export class Puller {
 
   /** The server says that it lives, or is taken for gone. */
   #listen = (): void => {
-    if (this.#pending === 0 || Date.now() - this.#heardAt < 2.5 * heartbeatMs) return
+    if (this.#pending === 0 || performance.now() - this.#heardAt < 2.5 * heartbeatMs) return
     this.#giveUp()
     this.#ask()
   }

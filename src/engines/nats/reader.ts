@@ -1,9 +1,16 @@
+import type { ConsumerInfo } from '@nats-io/jetstream'
 import type { Msg } from '@nats-io/transport-node'
 import type { Checkpoints } from './checkpoints.ts'
 import type { Connection } from './connection.ts'
 import type { Consumers, Durable } from './consumers.ts'
-import { NatsDelivery, parseAck } from './delivery.ts'
+import { type AckInfo, NatsDelivery, parseAck } from './delivery.ts'
 import { Puller } from './puller.ts'
+
+const ack = new TextEncoder().encode('+ACK')
+const firstRetryMs = 50
+const lastRetryMs = 2000
+/** So many gaps, one soon after the other and none of them explained: somebody else reads here too. */
+const strangeGaps = 5
 
 export interface ReaderParts {
   readonly connection: Connection
@@ -12,18 +19,48 @@ export interface ReaderParts {
   readonly durable: Durable
   readonly partitioned: boolean
   readonly deliver: (delivery: NatsDelivery) => void
+  /** It is in our hands already, and by this reply from now on; false = it is not. */
+  readonly adopt: (durable: Durable, sequence: number, reply: string) => boolean
+  /** What is in our hands is of a stream that is gone: acknowledging it would be taken for another's. */
+  readonly forsake: (durable: Durable, scope: string | undefined) => void
   readonly warn: (text: string) => void
 }
 
-/** One durable consumer, read. With an owner's epoch it begins at what the owner before left unfinished. */
+interface Owning {
+  readonly scope: string
+  readonly epoch: number
+  readonly held: () => boolean
+}
+
+/**
+ * One durable consumer, read. With an owner's epoch it begins at what the owner before left unfinished, and sees to it
+ * that nothing passes a message that the server sent and that never came: the server counts what it sends, and where a
+ * number is missing all that is not acknowledged is asked for again, in order.
+ */
 export class Reader {
   readonly #parts: ReaderParts
   #puller: Puller | undefined
   #ackWaitMs = 0
-  #scope: string | undefined
-  #epoch = 0
-  /** Up to here messages may have been handed to an owner before: the server's own count began anew. */
+  #owning: Owning | undefined
+  /** Up to here messages may have been handed to somebody before: the server's own count began anew. */
   #redeliveredTo = 0
+  /** The number that the server gives to what it sends next. */
+  #next = 1
+  /** The highest sequence that came. */
+  #seen = 0
+  /** All that came came in order: what is not in hand of it is acknowledged. */
+  #orderly = true
+  /** Up to here messages come once more; those not in hand are done. */
+  #doneTo = 0
+  #gaps = 0
+  #guarded = true
+  #turning = false
+  #wantedMeanwhile = 0
+  #instead = 0
+  #born = ''
+  #stopped = false
+  /** How many messages came. */
+  taken = 0
 
   constructor(parts: ReaderParts) {
     this.#parts = parts
@@ -31,69 +68,173 @@ export class Reader {
 
   /** Shared: whoever asks gets some. */
   async open(): Promise<void> {
-    const { consumers, durable } = this.#parts
-    this.#ackWaitMs = (await consumers.ensure(durable)).config.ack_wait! / 1e6
+    const { checkpoints, durable } = this.#parts
+    const { info } = await checkpoints.ensure(durable)
+    this.#ackWaitMs = info.config.ack_wait! / 1e6
+    this.#born = (await checkpoints.streamOf(durable)).born
     this.#pull()
   }
 
   /**
    * Owned: nobody else reads. What the owner before had in hand comes first and in order, before anything new: otherwise
-   * the server would give new messages at once and those only after their lease.
+   * the server would give new messages at once and those only after their lease. `held`: whether we still own it.
    */
-  async own(scope: string, epoch: number, clean: boolean): Promise<void> {
-    const { consumers, durable } = this.#parts
-    const info = await consumers.ensure(durable)
+  async own(scope: string, epoch: number, clean: boolean, held: () => boolean): Promise<void> {
+    const { checkpoints, durable } = this.#parts
+    this.#owning = { scope, epoch, held }
+    const { info, made } = await checkpoints.ensure(durable)
     this.#ackWaitMs = info.config.ack_wait! / 1e6
-    this.#scope = scope
-    this.#epoch = epoch
-    // An owner that left in order gave all back: those come first by themselves.
-    if (!clean && info.num_ack_pending > 0) {
-      this.#redeliveredTo = info.delivered.stream_seq
-      await consumers.rewind(durable, info)
-    }
+    const { born, last } = await checkpoints.streamOf(durable)
+    this.#born = born
+    if (this.#stopped) return
+    // An owner that left in order gave all back: those come first by themselves. One that did not may only seem dead.
+    if (made) this.#redeliveredTo = clean ? 0 : last
+    if (clean || made) this.#next = info.delivered.consumer_seq + 1
+    else await this.#rewind(info)
     this.#pull()
   }
 
+  /** Written down first: whoever comes after our death meanwhile finds no consumer, and where it stood. */
+  async #rewind(info: ConsumerInfo): Promise<void> {
+    const { consumers, checkpoints, durable } = this.#parts
+    await checkpoints.write(durable, info)
+    if (this.#stopped) return
+    await consumers.rewind(durable, info)
+    this.#redeliveredTo = Math.max(this.#redeliveredTo, info.delivered.stream_seq)
+    this.#next = 1
+  }
+
   #pull(): void {
+    if (this.#stopped) return
     const { connection, durable, warn } = this.#parts
-    this.#puller = new Puller({
+    const puller: Puller = new Puller({
       connection,
       stream: durable.stream,
       durable: durable.name,
-      deliver: this.#take,
+      // What was asked for by one before comes once more.
+      deliver: (msg) => {
+        if (this.#puller === puller) this.#take(msg)
+      },
       missing: () => this.#restore(),
       warn,
     })
+    this.#puller = puller
+    if (this.#wantedMeanwhile > 0) puller.want(this.#wantedMeanwhile)
+    this.#wantedMeanwhile = 0
   }
 
-  #take = (msg: Msg): void => {
+  #take(msg: Msg): void {
+    const told = msg.reply === undefined ? undefined : parseAck(msg.reply)
+    if (!told) return
+    this.taken++
+    if (this.#owning && !this.#isNext(told, msg.reply!)) return
     const { durable, partitioned, deliver } = this.#parts
-    const ack = msg.reply === undefined ? undefined : parseAck(msg.reply)
-    if (!ack) return
     const origin = {
       storage: durable.storage,
       stream: durable.stream,
+      durable: durable.name,
       partitioned,
-      scope: this.#scope,
-      epoch: this.#epoch,
+      scope: this.#owning?.scope,
+      epoch: this.#owning?.epoch ?? 0,
+      held: this.#owning?.held,
       redeliveredTo: this.#redeliveredTo,
       ackWaitMs: this.#ackWaitMs,
       leaseMs: durable.ackWaitMs,
     }
-    deliver(new NatsDelivery(msg, ack, origin, Date.now()))
+    deliver(new NatsDelivery(msg, told, origin, performance.now()))
+  }
+
+  /** Whether it is to be handed on: it is not when something before it is missing, nor when it is in hand or done. */
+  #isNext({ sequence, consumerSequence }: AckInfo, reply: string): boolean {
+    if (consumerSequence !== this.#next && this.#guarded && this.#isGap()) {
+      void this.#turnBack()
+      return false
+    }
+    this.#next = consumerSequence + 1
+    if (sequence > this.#seen) {
+      this.#seen = sequence
+      return true
+    }
+    const { adopt, connection, durable } = this.#parts
+    const done = sequence <= this.#doneTo
+    if (!adopt(durable, sequence, reply)) {
+      if (!done) {
+        this.#orderly = false
+        return true
+      }
+      connection.nc.publish(reply, ack)
+    }
+    this.#wantInstead()
+    return false
+  }
+
+  /** What came was no message for anybody: another one instead, asked for once for all of a read. */
+  #wantInstead(): void {
+    if (this.#instead++ > 0) return
+    queueMicrotask(() => {
+      const messages = this.#instead
+      this.#instead = 0
+      this.want(messages)
+    })
+  }
+
+  /** Somebody else may read the same consumer, one that knows nothing of owners: then there is no order to keep. */
+  #isGap(): boolean {
+    this.#gaps = this.#puller!.troubled ? 0 : this.#gaps + 1
+    this.#puller!.troubled = false
+    if (this.#gaps < strangeGaps) return true
+    this.#guarded = false
+    const { durable, warn } = this.#parts
+    warn(`consumer '${durable.name}' has other readers, which know nothing of its owner: messages of one key may be handled at once`)
+    return false
+  }
+
+  /** What is in hand stays there; the server sends all that is not acknowledged once more. */
+  async #turnBack(): Promise<void> {
+    if (this.#turning) return
+    this.#turning = true
+    const before = this.#puller!
+    this.#puller = undefined
+    this.#wantedMeanwhile += before.open + 1
+    void before.stop()
+    const { checkpoints, durable, warn } = this.#parts
+    for (let waitMs = firstRetryMs; !this.#stopped; waitMs = Math.min(lastRetryMs, waitMs * 2)) {
+      try {
+        const { info, made } = await checkpoints.ensure(durable)
+        if (this.#stopped || !(await this.#isSame())) break
+        if (made) this.#next = 1
+        else await this.#rewind(info)
+        this.#doneTo = this.#orderly ? this.#seen : 0
+        break
+      } catch (error) {
+        warn(`consumer '${durable.name}' cannot be read: ${error}`)
+        await new Promise((resolve) => setTimeout(resolve, waitMs))
+      }
+    }
+    this.#turning = false
+    this.#pull()
   }
 
   /** The consumer was deleted, or its server lost it: again, from where the group stood. */
   async #restore(): Promise<void> {
-    const { consumers, checkpoints, durable } = this.#parts
-    if (await consumers.find(durable.stream, durable.name)) return
-    const stood = await checkpoints.read(durable)
-    if (stood === undefined) {
-      await consumers.ensure(durable)
-      return
+    const { made } = await this.#parts.checkpoints.ensure(this.#parts.durable)
+    if (!(await this.#isSame()) || !made) return
+    this.#next = 1
+    this.#doneTo = this.#orderly ? this.#seen : 0
+  }
+
+  /** Whether it is still the same stream. All that is there now may have been handed to somebody before; in another one nothing was. */
+  async #isSame(): Promise<boolean> {
+    const { checkpoints, durable, forsake } = this.#parts
+    const { born, last } = await checkpoints.streamOf(durable)
+    if (born === this.#born) {
+      this.#redeliveredTo = Math.max(this.#redeliveredTo, last)
+      return true
     }
-    this.#redeliveredTo = Math.max(this.#redeliveredTo, stood.delivered)
-    await consumers.again(durable, stood.floor + 1)
+    this.#born = born
+    this.#redeliveredTo = 0
+    forsake(durable, this.#owning?.scope)
+    return false
   }
 
   get durable(): Durable {
@@ -102,14 +243,16 @@ export class Reader {
 
   /** Asked for and not come. */
   get asked(): number {
-    return this.#puller?.open ?? 0
+    return this.#puller?.open ?? this.#wantedMeanwhile
   }
 
   want(messages: number): void {
-    this.#puller?.want(messages)
+    if (this.#puller) this.#puller.want(messages)
+    else if (this.#turning) this.#wantedMeanwhile += messages
   }
 
   async stop(): Promise<void> {
+    this.#stopped = true
     await this.#puller?.stop()
     this.#puller = undefined
   }

@@ -13,7 +13,7 @@ const ack = encoder.encode('+ACK')
 const working = encoder.encode('+WPI')
 const nak = encoder.encode('-NAK')
 
-export interface SubscriptionParts extends Omit<LaneParts, 'deliver' | 'assigned' | 'revoked' | 'drain'> {
+export interface SubscriptionParts extends Omit<LaneParts, 'deliver' | 'adopt' | 'forsake' | 'assigned' | 'revoked' | 'drain'> {
   readonly onClose: () => void
 }
 
@@ -64,6 +64,8 @@ export class NatsSubscription implements EngineSubscription {
       const parts = {
         ...this.#parts,
         deliver: this.#arrived,
+        adopt: this.#adopt,
+        forsake: this.#forsake,
         assigned: (scope: string, epoch: number) => this.#sink.assigned(scope, epoch),
         revoked: (scope: string, epoch: number) => this.#revoked(scope, epoch),
         drain: (scope: string, durables: readonly Durable[]) => this.#drain(scope, durables),
@@ -83,6 +85,8 @@ export class NatsSubscription implements EngineSubscription {
       this.#parts.connection.nc.publish(delivery.reply, nak)
       return
     }
+    // It lay in the socket while this process stood still, and is somebody else's by now.
+    if (delivery.held?.() === false) return
     this.#hand.add(delivery)
     this.#buffer.push(delivery)
     if (this.#scheduled) return
@@ -91,12 +95,29 @@ export class NatsSubscription implements EngineSubscription {
     queueMicrotask(this.#handOn)
   }
 
+  #adopt = ({ stream, name }: Durable, sequence: number, reply: string): boolean => {
+    const known = this.#hand.find((delivery) => delivery.sequence === sequence && delivery.durable === name && delivery.stream === stream)
+    if (!known) return false
+    known.reply = reply
+    known.until = performance.now() + known.ackWaitMs
+    return true
+  }
+
+  #forsake = ({ stream, name }: Durable, scope: string | undefined): void => {
+    if (scope !== undefined) this.#renew(scope)
+    else
+      this.#lose(
+        this.#hand.all().filter((delivery) => delivery.durable === name && delivery.stream === stream),
+        'its stream was deleted',
+      )
+  }
+
   #handOn = (): void => {
     this.#scheduled = false
     if (this.#stopped || this.#buffer.length === 0) return
     const batch: NatsDelivery[] = []
     const rest: NatsDelivery[] = []
-    const now = Date.now()
+    const now = performance.now()
     // Lanes with something that waits for its time: nothing later of them may pass it.
     const blocked = this.#delayed > 0 ? new Set<string>() : undefined
     for (const delivery of this.#buffer) {
@@ -145,14 +166,15 @@ export class NatsSubscription implements EngineSubscription {
   async settle(batch: readonly Settlement[]): Promise<readonly SettleResult[]> {
     const { connection } = this.#parts
     connection.mustBeConnected()
-    const now = Date.now()
+    const now = performance.now()
     const results = new Array<SettleResult>(batch.length)
     let sent = false
     for (let i = 0; i < batch.length; i++) {
       const settlement = batch[i]!
       const delivery = settlement.delivery as NatsDelivery
-      if (!this.#hand.has(delivery) || delivery.until <= now) {
+      if (!this.#hand.has(delivery) || delivery.until <= now || delivery.held?.() === false) {
         results[i] = 'lost'
+        if (this.#hand.has(delivery) && delivery.scope !== undefined) this.#renew(delivery.scope)
         continue
       }
       results[i] = 'confirmed'
@@ -204,7 +226,7 @@ export class NatsSubscription implements EngineSubscription {
     if (this.#delayed === 0 || this.#stopped) return
     let next = Number.POSITIVE_INFINITY
     for (const { notBefore } of this.#buffer) if (notBefore > 0 && notBefore < next) next = notBefore
-    this.#timer = setTimeout(this.#handOn, Math.max(0, next - Date.now()) + 1)
+    this.#timer = setTimeout(this.#handOn, Math.max(0, next - performance.now()) + 1)
   }
 
   #extend(delivery: NatsDelivery, now: number): void {
@@ -223,7 +245,7 @@ export class NatsSubscription implements EngineSubscription {
 
   /** Keeps alive what waits here, and what the core wants for longer than the server gives at once; tells what ran out. */
   #look = (): void => {
-    const now = Date.now()
+    const now = performance.now()
     const waits = new Set(this.#buffer)
     const lost: NatsDelivery[] = []
     const scopes = new Set<string>()
@@ -236,11 +258,20 @@ export class NatsSubscription implements EngineSubscription {
       }
     }
     // The server gives it out again after what is later: only a new beginning keeps the order.
-    for (const scope of scopes) for (const lane of this.#lanes.values()) lane.renew(scope)
+    for (const scope of scopes) this.#renew(scope)
+    this.#lose(lost, 'its lease ran out and another member may have it')
+  }
+
+  #renew(scope: string): void {
+    for (const lane of this.#lanes.values()) lane.renew(scope)
+  }
+
+  #lose(lost: readonly NatsDelivery[], why: string): void {
     if (lost.length === 0) return
+    const waits = new Set(this.#buffer)
     this.#drop(lost)
     const told = lost.filter((delivery) => !waits.has(delivery))
-    if (told.length > 0) this.#sink.lost(told, 'its lease ran out and another member may have it')
+    if (told.length > 0) this.#sink.lost(told, why)
   }
 
   #revoked(scope: string, epoch: number): void {
