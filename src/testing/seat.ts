@@ -93,14 +93,15 @@ export function textOf({ body }: { readonly body: Uint8Array }): string {
 
 /** A message as the core would hand it to an engine. */
 export function outgoing(storage: string, text: string, changes: Partial<Outgoing> = {}): Outgoing {
+  const at = Date.now()
   return {
     storage,
     name: storage,
-    id: newId(),
+    id: newId(at),
     key: undefined,
     headers: undefined,
     body: Buffer.from(text),
-    at: Date.now(),
+    at,
     deliverAt: undefined,
     ...changes,
   }

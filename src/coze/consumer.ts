@@ -1,0 +1,81 @@
+import type { DeliveryContext } from '../deliver/message.ts'
+import type { SubscribeOptions } from '../deliver/options.ts'
+import type { Subscription, SubscriptionStatus } from '../deliver/subscription.ts'
+import type { Headers } from '../message/headers.ts'
+import { holdBus } from './buses.ts'
+import type { CozeConfig } from './environment.ts'
+import { leaseMs } from './names.ts'
+import { configOf } from './producer.ts'
+import { rawChoice } from './raw.ts'
+
+/** A message as Coze's handlers get it, and what Coze keeps from them. */
+export interface CozeMessage {
+  readonly topic: string
+  readonly group: string
+  readonly body: Uint8Array
+  readonly id: string
+  /** The sharding key. */
+  readonly key: string | undefined
+  readonly headers: Headers
+  readonly publishedAt: Date
+}
+
+/** Returns: acknowledged. Throws: tried again later, at last a dead letter. */
+export type CozeHandler = (message: CozeMessage, delivery: DeliveryContext) => unknown
+
+export interface ConsumerOptions extends Omit<SubscribeOptions, 'order'> {
+  /** `'key'`: one at a time of each sharding key. Default `'none'`. */
+  readonly order?: 'key' | 'none'
+}
+
+/** A member of a group. Make it with {@link registerConsumer}. */
+export class Consumer {
+  readonly #subscription: Subscription
+  readonly #release: () => Promise<void>
+
+  constructor(subscription: Subscription, release: () => Promise<void>) {
+    this.#subscription = subscription
+    this.#release = release
+  }
+
+  status(): SubscriptionStatus {
+    return this.#subscription.status()
+  }
+
+  /** Handlers finish, the rest is given back. The group stays. */
+  async close(): Promise<void> {
+    await this.#subscription.close()
+    await this.#release()
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close()
+  }
+}
+
+/**
+ * Joins a group of a topic, beside Go services where they read it too. It resolves once the member reads, and rejects when it
+ * cannot. One message at a time unless `concurrency` says more; order, where asked for, is kept in each process, as Go
+ * services take no part in more.
+ * @throws BusError `invalid_argument`, `engine_missing`, `engine_unavailable`, `unauthorized`, `filter_conflict`
+ */
+export async function registerConsumer(
+  server: string | CozeConfig,
+  topic: string,
+  group: string,
+  handler: CozeHandler,
+  options: ConsumerOptions = {},
+): Promise<Consumer> {
+  const { bus, release } = await holdBus(configOf(server))
+  try {
+    const defaults: SubscribeOptions = { concurrency: 1, lease: leaseMs, orderScope: 'process' }
+    const subscription = await bus.subscribe(rawChoice(topic), { ...defaults, ...options, group }, (message, delivery) => {
+      const { id, key, headers, publishedAt, bytes } = message
+      return handler({ topic: message.topic, group, body: bytes, id, key, headers, publishedAt }, delivery)
+    })
+    return new Consumer(subscription, release)
+  } catch (error) {
+    await release()
+    throw error
+  }
+}
