@@ -1,4 +1,6 @@
 import { Admin } from './admin/admin.ts'
+import { connectionOf } from './coze/connection.ts'
+import { configFromEnv } from './coze/environment.ts'
 import type { BatchHandler, Handler } from './deliver/handler.ts'
 import { type LiveHandler, subscribeLive } from './deliver/live.ts'
 import { type BatchOptions, makeRunner } from './deliver/make-runner.ts'
@@ -376,11 +378,17 @@ export class Bus {
 }
 
 /**
- * Connects to the engine of the URL: the argument, else COZEBUS_URL, else the embedded store in ./.cozebus.
+ * Connects to the engine of the URL: the argument, else COZEBUS_URL, else what the variables of Coze Studio name (where
+ * COZE_MQ_TYPE is set), else the embedded store in ./.cozebus.
  * @throws BusError `invalid_argument`, `engine_unavailable`, `engine_missing`, `store_…`
  */
 export async function connect(url: string | ConnectOptions = {}, options: ConnectOptions = {}): Promise<Bus> {
-  if (typeof url !== 'string') return connect(process.env.COZEBUS_URL || 'file:./.cozebus', url)
+  if (typeof url !== 'string') {
+    const given = process.env.COZEBUS_URL
+    if (given || !process.env.COZE_MQ_TYPE) return connect(given || 'file:./.cozebus', url)
+    const coze = connectionOf(configFromEnv())
+    return connect(coze.url, { ...url, nats: { ...coze.options.nats, ...url.nats } })
+  }
   return connectEngine(await openEngine(url, options), options)
 }
 
