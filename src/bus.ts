@@ -378,14 +378,15 @@ export class Bus {
 }
 
 /**
- * Connects to the engine of the URL: the argument, else COZEBUS_URL, else what the variables of Coze Studio name (where
- * COZE_MQ_TYPE is set), else the embedded store in ./.cozebus.
+ * Connects to the engine of the URL: the argument, else COZEBUS_URL, else that of the NATS context (`nats.context`), else
+ * what the variables of Coze Studio name (where COZE_MQ_TYPE is set), else the embedded store in ./.cozebus.
  * @throws BusError `invalid_argument`, `engine_unavailable`, `engine_missing`, `store_…`
  */
 export async function connect(url: string | ConnectOptions = {}, options: ConnectOptions = {}): Promise<Bus> {
   if (typeof url !== 'string') {
     const given = process.env.COZEBUS_URL
-    if (given || !process.env.COZE_MQ_TYPE) return connect(given || 'file:./.cozebus', url)
+    const context = url.nats?.context === undefined ? undefined : `nats+context:${url.nats.context}`
+    if (given || context || !process.env.COZE_MQ_TYPE) return connect(given || context || 'file:./.cozebus', url)
     const coze = connectionOf(configFromEnv())
     return connect(coze.url, { ...url, nats: { ...coze.options.nats, ...url.nats } })
   }

@@ -23,7 +23,7 @@ const nats: Open = async (url, options) => (await import('./nats/engine.ts')).op
 const engines: Readonly<Record<string, Open>> = {
   file: async (url, options) =>
     (await import('./embedded/engine.ts')).openEmbedded({ dir: url.slice('file:'.length).replace(/^\/\/(?=\/)/, ''), ...options.embedded }),
-  ...Object.fromEntries(['nats', 'tls', 'ws', 'wss'].map((scheme) => [scheme, nats])),
+  ...Object.fromEntries(['nats', 'tls', 'ws', 'wss', 'nats+context'].map((scheme) => [scheme, nats])),
   memory: async (_url, options) => (await import('./embedded/engine.ts')).openEmbedded({ dir: undefined, ...options.embedded }),
 }
 
@@ -34,7 +34,7 @@ export async function openEngine(url: string, options: EngineOptions): Promise<E
   if (!open)
     throw new BusError(
       'invalid_argument',
-      `no engine serves '${url.replace(/\/\/[^@/]*@/, '//…@')}'; use ${Object.keys(engines)
+      `no engine serves '${url.replace(/\/\/.*@/s, '//…@')}'; use ${Object.keys(engines)
         .map((name) => `${name}:`)
         .join(' or ')}, for example file:./.cozebus`,
     )

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { type CertificateExtension, type GenerateResult, generate } from 'selfsigned'
 import { temporaryFolder } from './orphans.ts'
 
-/** A private CA, a server's certificate for localhost and 127.0.0.1, a client's; PEM, as text and as files. */
+/** A private CA, a server's certificate (for localhost and 127.0.0.1 unless said), a client's; PEM, as text and as files. */
 export interface Certificates {
   readonly ca: string
   readonly serverCert: string
@@ -20,9 +20,14 @@ const common = { keyType: 'ec', curve: 'P-256', algorithm: 'sha256' } as const
 export async function makeCertificates({
   notAfter,
   client = 'rig-client',
+  names = ['localhost'],
+  ips = ['127.0.0.1'],
 }: {
   notAfter?: Date
   client?: string
+  /** Whom the server's certificate is for. */
+  names?: string[]
+  ips?: string[]
 } = {}): Promise<Certificates> {
   const authority = await generate([{ name: 'commonName', value: 'cozebus test rig' }], {
     ...common,
@@ -40,10 +45,7 @@ export async function makeCertificates({
     })
   const local: CertificateExtension = {
     name: 'subjectAltName',
-    altNames: [
-      { type: 2, value: 'localhost' },
-      { type: 7, ip: '127.0.0.1' },
-    ],
+    altNames: [...names.map((value) => ({ type: 2 as const, value })), ...ips.map((ip) => ({ type: 7 as const, ip }))],
   }
   const [server, user] = await Promise.all([
     signed('localhost', { name: 'extKeyUsage', serverAuth: true }, local),

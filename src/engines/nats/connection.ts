@@ -1,10 +1,9 @@
-import { type ConnectionOptions, connect, errors, type NatsConnection, wsconnect } from '@nats-io/transport-node'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { errors, type NatsConnection } from '@nats-io/transport-node'
 import { BusError } from '../../errors.ts'
 import type { EngineHealth } from '../engine.ts'
-import { authenticator } from './credentials.ts'
-import { natsError } from './failure.ts'
-import type { NatsOptions } from './options.ts'
-import { parseServers } from './url.ts'
+import { dialFirst, type Target } from './dial.ts'
+import { refusesCredentials } from './failure.ts'
 
 /** What the parts of the engine are told of their connection. */
 export interface ConnectionListener {
@@ -23,51 +22,31 @@ export function maxBytes({ nc }: Connection): number {
   return (nc.info?.max_payload ?? 1024 * 1024) - headerRoom
 }
 
-/** One connection to one cluster: opens it, follows its state, and says so. */
+/** One connection to one cluster: follows its state, and says so. */
 export class Connection {
   readonly nc: NatsConnection
+  readonly #target: Target
+  readonly #onEnd: () => void
   #health: EngineHealth
   #connected = true
+  #ended = false
   #closing = false
   readonly #healthListeners = new Set<(health: EngineHealth) => void>()
   readonly #listeners = new Set<ConnectionListener>()
 
-  private constructor(nc: NatsConnection) {
+  private constructor(nc: NatsConnection, target: Target, onEnd: () => void) {
     this.nc = nc
+    this.#target = target
+    this.#onEnd = onEnd
     this.#health = { ok: true, detail: `connected to ${nc.getServer()}` }
     void this.#follow()
-    void nc.closed().then((error) => {
-      this.#lose(error instanceof Error ? `the connection ended: ${error.message}` : 'the connection is closed')
-    })
+    void nc.closed().then((error) => this.#end(error instanceof Error ? error.message : undefined))
   }
 
-  /** @throws BusError `unauthorized` for refused credentials, `engine_unavailable`, `invalid_argument` */
-  static async open(url: string, options: NatsOptions): Promise<Connection> {
-    const { servers, websocket, tls, user, password } = parseServers(url)
-    const auth = authenticator(options, user, password)
-    const connectionOptions: ConnectionOptions = {
-      servers,
-      name: options.name ?? 'cozebus',
-      maxReconnectAttempts: options.reconnectAttempts ?? -1,
-      reconnectTimeWait: options.reconnectWaitMs ?? 2000,
-      reconnectJitter: options.reconnectJitterMs ?? 1000,
-      reconnectJitterTLS: options.reconnectJitterMs ?? 1000,
-      timeout: options.connectTimeoutMs ?? 5000,
-      // The client's own two minutes would notice a dead peer after four to six.
-      pingInterval: options.pingIntervalMs ?? 10_000,
-      maxPingOut: 2,
-      // Credentials that expire while we run turn health red; they do not end the connection for good.
-      ignoreAuthErrorAbort: true,
-      noAsyncTraces: true,
-      ...(auth ? { authenticator: auth } : {}),
-      ...(tls || options.tls ? { tls: tlsOptions(options) } : {}),
-    }
-    try {
-      return new Connection(await (websocket ? wsconnect : connect)(connectionOptions))
-    } catch (error) {
-      const { code, message } = natsError(error, `NATS at ${servers.join(', ')}`)
-      throw new BusError(code, `${message}${hint(error)}`, { cause: error })
-    }
+  /** @throws BusError `unauthorized` for refused credentials, `engine_unavailable`, `unsupported`, `invalid_argument` */
+  static async open(target: Target): Promise<Connection> {
+    const { nc, release } = await dialFirst(target)
+    return new Connection(nc, target, release)
   }
 
   get connected(): boolean {
@@ -77,6 +56,7 @@ export class Connection {
   /** @throws BusError `engine_unavailable`, `closed`: the client would drop what it buffers at the next connect */
   mustBeConnected(): void {
     if (this.#closing) throw new BusError('closed', 'the connection to NATS is closed; connect again')
+    if (this.#ended) throw new BusError('closed', `NATS: ${this.#health.detail}`)
     if (!this.#connected) throw new BusError('engine_unavailable', `NATS: ${this.#health.detail}`)
   }
 
@@ -105,17 +85,23 @@ export class Connection {
         case 'error':
           if (status.error instanceof errors.PermissionViolationError)
             for (const listener of this.#listeners) listener.denied?.(status.error)
-          if (status.error instanceof errors.AuthorizationError || status.error instanceof errors.UserAuthenticationExpiredError)
+          if (refusesCredentials(status.error))
             this.#tell({
               ok: false,
               detail: `the server refuses the credentials (${status.error.message}); trying again with what is read anew`,
             })
           break
         case 'ldm':
-          // This server is about to leave: another one before it does.
-          if (!this.#closing) void this.nc.reconnect().catch(() => {})
+          void this.#leave()
       }
     }
+  }
+
+  /** This server is about to go: to another one before it does, where there is one, and not with all its clients at once. */
+  async #leave(): Promise<void> {
+    if (this.nc.getServers().length < 2) return
+    await sleep(Math.random() * Math.min(this.#target.options.reconnectJitterMs ?? 1000, 2000), undefined, { ref: false })
+    if (!this.#closing) await this.nc.reconnect().catch(() => {})
   }
 
   #lose(detail: string): void {
@@ -123,6 +109,18 @@ export class Connection {
     this.#connected = false
     this.#tell({ ok: false, detail })
     for (const listener of this.#listeners) listener.lost?.()
+  }
+
+  /** The client has given up. */
+  #end(error: string | undefined): void {
+    this.#onEnd()
+    if (this.#closing) return
+    this.#ended = true
+    const { reconnectAttempts = -1 } = this.#target.options
+    const attempts = reconnectAttempts === -1 ? '' : ` after ${reconnectAttempts} attempts to reconnect (nats.reconnectAttempts)`
+    const detail = `the connection has ended${attempts}${error === undefined ? '' : `: ${error}`}; connect again`
+    this.#lose(detail)
+    this.#tell({ ok: false, detail })
   }
 
   #regain(detail: string): void {
@@ -142,21 +140,4 @@ export class Connection {
     await this.nc.flush().catch(() => {})
     await this.nc.close()
   }
-}
-
-function tlsOptions({ tls }: NatsOptions): NonNullable<ConnectionOptions['tls']> {
-  return {
-    ...(tls?.ca === undefined ? {} : { caFile: tls.ca }),
-    ...(tls?.cert === undefined ? {} : { certFile: tls.cert }),
-    ...(tls?.key === undefined ? {} : { keyFile: tls.key }),
-    ...(tls?.handshakeFirst === undefined ? {} : { handshakeFirst: tls.handshakeFirst }),
-  }
-}
-
-function hint(thrown: unknown): string {
-  const text = String(thrown)
-  if (/ECONNREFUSED|connection refused/i.test(text)) return '; is the server running, and is this its client port (4222 by default)?'
-  if (/ENOTFOUND|getaddrinfo/i.test(text)) return '; the name is not known'
-  if (/certificate|self-signed|unable to verify/i.test(text)) return '; give the authority that signed its certificate by nats.tls.ca'
-  return ''
 }

@@ -1,5 +1,4 @@
 import { type JetStreamClient, type JetStreamManager, jetstream, jetstreamManager } from '@nats-io/jetstream'
-import { BusError } from '../../errors.ts'
 import type {
   Capabilities,
   DeliverySink,
@@ -19,44 +18,41 @@ import { Checkpoints } from './checkpoints.ts'
 import { Connection, maxBytes } from './connection.ts'
 import { Consumers } from './consumers.ts'
 import { CoreEngine } from './core.ts'
+import { resolveTarget, type Target } from './dial.ts'
 import { Doubts } from './doubts.ts'
-import { natsError } from './failure.ts'
+import { jetStreamInfo, natsError } from './failure.ts'
 import { NatsKv } from './kv.ts'
 import { NatsLedger } from './ledger.ts'
 import { NatsLive } from './live.ts'
 import type { NatsOptions } from './options.ts'
+import { patiently } from './patience.ts'
 import { Publishing } from './publishing.ts'
 import { readPage } from './reading.ts'
 import { NatsRequests } from './requests.ts'
 import { Streams } from './streams.ts'
 import { NatsSubscription } from './subscription.ts'
 
-/** Connects to NATS. @throws BusError `unauthorized`, `engine_unavailable`, `unsupported` for a server without JetStream */
-export async function openNats(url: string, options: NatsOptions = {}): Promise<Engine> {
-  const connection = await Connection.open(url, options)
+/**
+ * Connects to NATS.
+ * @throws BusError `unauthorized`, `engine_unavailable`, `unsupported` for a server without JetStream, `invalid_argument`
+ */
+export async function openNats(url: string, given: NatsOptions = {}): Promise<Engine> {
+  const target = resolveTarget(url, given)
+  return patiently(target.options, () => openOnce(target))
+}
+
+async function openOnce(target: Target): Promise<Engine> {
+  const { options } = target
+  const connection = await Connection.open(target)
   if (options.jetstream === false) return new CoreEngine(connection)
   try {
     const js = jetstream(connection.nc)
     const jsm = await jetstreamManager(connection.nc, { checkAPI: false })
-    await mustHaveJetStream(jsm)
+    await jetStreamInfo(jsm)
     return new NatsEngine(connection, js, jsm, options)
   } catch (error) {
     await connection.close()
     throw error
-  }
-}
-
-async function mustHaveJetStream(jsm: JetStreamManager): Promise<void> {
-  try {
-    await jsm.getAccountInfo()
-  } catch (error) {
-    const { code, message } = natsError(error, 'JetStream')
-    if (code === 'unauthorized') throw new BusError(code, message, { cause: error })
-    throw new BusError(
-      'unsupported',
-      `the server has no JetStream for this account (${message}); start it with -js, or enable JetStream for the account`,
-      { cause: error },
-    )
   }
 }
 

@@ -1,4 +1,4 @@
-import { JetStreamApiError } from '@nats-io/jetstream'
+import { JetStreamApiError, type JetStreamManager } from '@nats-io/jetstream'
 import { errors } from '@nats-io/transport-node'
 import { BusError, type BusErrorCode } from '../../errors.ts'
 
@@ -45,6 +45,15 @@ export function apiFailure(code: number, description: string, what: string): Bus
   return new BusError(codes[code] ?? 'publish_rejected', `${what}: the server refused: ${description} (${code})`)
 }
 
+/** Its class is not exported. */
+function isNotEnabled(thrown: unknown): boolean {
+  return thrown instanceof Error && thrown.name === 'JetStreamNotEnabled'
+}
+
+export function refusesCredentials(thrown: unknown): thrown is Error {
+  return thrown instanceof errors.AuthorizationError || thrown instanceof errors.UserAuthenticationExpiredError
+}
+
 /** What the client threw, in the words of the bus. */
 export function natsError(thrown: unknown, what: string): BusError {
   if (thrown instanceof BusError) return thrown
@@ -52,10 +61,38 @@ export function natsError(thrown: unknown, what: string): BusError {
   if (thrown instanceof JetStreamApiError) return apiFailure(thrown.code, thrown.apiError().description, what)
   const text = thrown instanceof Error ? thrown.message : String(thrown)
   if (thrown instanceof errors.PermissionViolationError || cause instanceof errors.PermissionViolationError)
-    return new BusError('unauthorized', `${what}: this user has no permission: ${text}`, { cause: thrown })
-  if (thrown instanceof errors.AuthorizationError || thrown instanceof errors.UserAuthenticationExpiredError)
+    return new BusError('forbidden', `${what}: this user has no permission: ${text}`, { cause: thrown })
+  if (refusesCredentials(thrown))
     return new BusError('unauthorized', `${what}: the server refused the credentials (${text})`, { cause: thrown })
+  if (isNotEnabled(thrown))
+    // Without an answer of the server's it is nobody who listens: at a change of leaders, too.
+    return cause instanceof JetStreamApiError
+      ? new BusError('unsupported', `${what}: JetStream is not enabled for this account`, { cause: thrown })
+      : new BusError(
+          'engine_unavailable',
+          `${what}: nobody answers for JetStream; is it enabled (-js), and does the cluster have a leader?`,
+          { cause: thrown },
+        )
   if (thrown instanceof errors.ClosedConnectionError || thrown instanceof errors.DrainingConnectionError)
     return new BusError('closed', `${what}: the connection is closed`, { cause: thrown })
   return new BusError('engine_unavailable', `${what}: ${text}`, { cause: thrown })
+}
+
+/** What the server says of the account. @throws BusError `unsupported` where it has no JetStream, `forbidden`, `engine_unavailable` */
+export async function jetStreamInfo(jsm: JetStreamManager): ReturnType<JetStreamManager['getAccountInfo']> {
+  try {
+    return await jsm.getAccountInfo()
+  } catch (error) {
+    if (isNotEnabled(error))
+      throw new BusError(
+        'unsupported',
+        'the server has no JetStream for this account; start it with -js, enable JetStream for the account, or use it without by nats: { jetstream: false }',
+        { cause: error },
+      )
+    const { code, message } = natsError(error, 'JetStream')
+    if (code !== 'engine_unavailable') throw new BusError(code, message, { cause: error })
+    throw new BusError(code, `JetStream does not answer (${message}); a cluster that has just started may have no leader yet`, {
+      cause: error,
+    })
+  }
 }

@@ -1,3 +1,5 @@
+import { BusError } from '../../errors.ts'
+
 /** What is made, changed or only looked at on the server. */
 export type Provision = 'create' | 'apply' | 'verify' | 'off'
 
@@ -13,6 +15,9 @@ export interface SharedTopic {
   readonly ackWaitMs?: number
 }
 
+/** The secret itself, or what gives it whenever a connection is made: a renewed one is used without a restart. */
+export type Secret = string | (() => string)
+
 export interface NatsOptions {
   /**
    * False: core NATS only. Nothing is stored: whoever listens gets a message, at most once; groups share by queue groups.
@@ -25,7 +30,7 @@ export interface NatsOptions {
    * Default `'create'`.
    */
   readonly provision?: Provision
-  /** Copies of each stream made here: 1, 3 or 5. Default 1. */
+  /** Copies of each stream made here: 1, 3 or 5; an even number survives no more than the odd one below it. Default 1. */
   readonly replicas?: number
   /** Where streams made here are kept. Default `'file'`. */
   readonly storage?: 'file' | 'memory'
@@ -39,34 +44,115 @@ export interface NatsOptions {
   readonly partitions?: number
   /** What is special about the stream of a topic, by its name. */
   readonly shared?: (topic: string) => SharedTopic | undefined
+  /** A context of the NATS command line by its name: address and credentials that are not given here come from it. */
+  readonly context?: string
   /** User and password. */
   readonly user?: string
-  readonly password?: string
-  readonly token?: string
+  readonly password?: Secret
+  readonly token?: Secret
   /** An NKey seed, or the path of a file that holds one. */
-  readonly nkey?: string
+  readonly nkey?: Secret
   /** A user JWT, or the path of a file; with {@link nkey} for its seed. */
-  readonly jwt?: string
+  readonly jwt?: Secret
   /** The content or the path of a `.creds` file. */
-  readonly creds?: string
+  readonly creds?: Secret
+  /** Given, and be it empty: a server without TLS is refused. */
   readonly tls?: {
-    /** Paths of PEM files. */
+    /** PEM, or the paths of PEM files; files are read again at each connect. */
     readonly ca?: string
     readonly cert?: string
     readonly key?: string
     /** TLS before the server's first line. Default false. */
     readonly handshakeFirst?: boolean
   }
-  /** Attempts after a lost connection; -1 = for ever. Default -1. */
+  /** Attempts at each server after a lost connection; -1 = for ever. Default -1. */
   readonly reconnectAttempts?: number
-  /** Between two attempts, ms. Default 2000. */
+  /** Between two attempts at a server, ms. Default 2000. */
   readonly reconnectWaitMs?: number
   /** Up to how much is added to the wait at random, ms. Default 1000. */
   readonly reconnectJitterMs?: number
-  /** For the first connection, ms. Default 5000. */
+  /** For one attempt to connect, ms. Default 5000. */
   readonly connectTimeoutMs?: number
   /** Between two pings; two unanswered ones end a connection. ms, default 10 000. */
   readonly pingIntervalMs?: number
+  /**
+   * Whether the first connect waits for a server that is not there yet, or for a cluster without a leader; a number: so
+   * many ms at most. Credentials that are refused never wait. Default false.
+   */
+  readonly waitForServer?: boolean | number
   /** The connection's name on the server. Default `cozebus`. */
   readonly name?: string
+}
+
+type Check = (value: unknown) => string | undefined
+
+const oneOf =
+  (...values: unknown[]): Check =>
+  (value) =>
+    values.includes(value) ? undefined : values.map((one) => (typeof one === 'string' ? `'${one}'` : String(one))).join(', ')
+const whole =
+  (least: number, most: number): Check =>
+  (value) =>
+    Number.isInteger(value) && (value as number) >= least && (value as number) <= most
+      ? undefined
+      : `a whole number from ${least} to ${most}`
+const text: Check = (value) => (typeof value === 'string' && value.trim() !== '' ? undefined : 'a text that is not empty')
+const object: Check = (value) => (typeof value === 'object' && value !== null && !Array.isArray(value) ? undefined : 'an object')
+const secret: Check = (value) => (typeof value === 'function' ? undefined : text(value) && `${text(value)}, or a function that gives one`)
+
+const day = 86_400_000
+const checks: Readonly<Record<keyof NatsOptions, Check>> = {
+  jetstream: oneOf(true, false),
+  provision: oneOf('create', 'apply', 'verify', 'off'),
+  replicas: whole(1, 5),
+  storage: oneOf('file', 'memory'),
+  dedupeWindowMs: whole(100, 7 * day),
+  partitions: whole(0, 256),
+  placement: object,
+  durables: object,
+  shared: (value) => (typeof value === 'function' ? undefined : 'a function'),
+  context: text,
+  user: text,
+  password: secret,
+  token: secret,
+  nkey: secret,
+  jwt: secret,
+  creds: secret,
+  tls: (value) => (typeof value === 'object' && value !== null ? undefined : 'an object, {} for TLS with the authorities of the system'),
+  reconnectAttempts: whole(-1, 1_000_000),
+  reconnectWaitMs: whole(10, day),
+  reconnectJitterMs: whole(0, day),
+  connectTimeoutMs: whole(50, day),
+  pingIntervalMs: whole(100, day),
+  waitForServer: (value) => (typeof value === 'boolean' ? undefined : whole(1, 30 * day)(value) && 'true, false or a time in ms'),
+  name: text,
+}
+const tlsChecks: Readonly<Record<keyof NonNullable<NatsOptions['tls']>, Check>> = {
+  ca: text,
+  cert: text,
+  key: text,
+  handshakeFirst: oneOf(true, false),
+}
+
+/** @throws BusError `invalid_argument` that names the option, and never shows what it holds where that may be a secret */
+export function checkNatsOptions(options: NatsOptions): void {
+  check(options, checks, 'nats')
+  if (options.tls) check(options.tls, tlsChecks, 'nats.tls')
+  if ((options.tls?.cert === undefined) !== (options.tls?.key === undefined))
+    throw new BusError('invalid_argument', 'nats.tls.cert and nats.tls.key go together: a certificate of the client and its key')
+  if (options.jwt !== undefined && options.creds !== undefined)
+    throw new BusError('invalid_argument', 'nats.creds holds a JWT already; give either nats.creds or nats.jwt with nats.nkey')
+}
+
+function check(values: object, table: Readonly<Record<string, Check>>, prefix: string): void {
+  for (const [name, value] of Object.entries(values)) {
+    if (value === undefined) continue
+    const wanted = Object.hasOwn(table, name) ? table[name]!(value) : undefined
+    if (!Object.hasOwn(table, name))
+      throw new BusError('invalid_argument', `there is no option ${prefix}.${name}; there are ${Object.keys(table).join(', ')}`)
+    if (wanted !== undefined) {
+      const shown = typeof value === 'number' || typeof value === 'boolean' ? `, not ${value}` : ''
+      throw new BusError('invalid_argument', `${prefix}.${name} must be ${wanted.includes("', '") ? `one of ${wanted}` : wanted}${shown}`)
+    }
+  }
 }

@@ -194,7 +194,7 @@ export class Publishing {
       if (waiting?.subject === error.subject)
         this.#settle(place, {
           ok: false,
-          error: new BusError('unauthorized', `topic '${waiting.subject}': this user may not publish to it`),
+          error: new BusError('forbidden', `topic '${waiting.subject}': this user may not publish to it`),
         })
     }
   }
