@@ -1,8 +1,14 @@
 import type { Delivery } from '../engines/engine.ts'
 import type { AttemptState } from '../ledger/attempts.ts'
 import type { Headers } from '../message/headers.ts'
-import type { Lane } from './lanes.ts'
 import type { Message } from './message.ts'
+
+/** The queue of one key: its head is being handled, delayed or settled; the rest waits. */
+export interface Lane {
+  readonly id: string
+  head: Job
+  readonly waiting: Job[]
+}
 
 /** A message in hand, from its delivery to its settlement. */
 export class Job {

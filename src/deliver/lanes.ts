@@ -1,11 +1,4 @@
-import type { Job } from './job.ts'
-
-/** The queue of one key: its head is being handled, delayed or settled; the rest waits. */
-export interface Lane {
-  readonly id: string
-  head: Job
-  readonly waiting: Job[]
-}
+import type { Job, Lane } from './job.ts'
 
 /** One lane a key, for as long as something of the key is in hand. */
 export class Lanes {

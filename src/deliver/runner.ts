@@ -1,6 +1,7 @@
 import type { BatchHandler, Handler } from './handler.ts'
 import type { Job } from './job.ts'
-import { type Message, RunContext } from './message.ts'
+import type { Message } from './message.ts'
+import { RunContext } from './run-context.ts'
 
 export type Prepare = (job: Job) => Message | Promise<Message>
 /** Called once a run; `failed` tells whether `error` counts, as a handler may throw undefined. */
