@@ -19,6 +19,12 @@ function kill(child: ChildProcess): void {
   }
 }
 
+/** What the command gets of ours: all but the token of the gateway, which it does not need and may print. */
+function environment(): NodeJS.ProcessEnv {
+  const { COZEBUS_TOKEN: _, COZEBUS_TOKEN_FILE: __, ...kept } = process.env
+  return kept
+}
+
 /** Runs the command with the body on its standard input; resolves on exit code 0, and rejects for any other. */
 export function execute(command: string, message: Message, attempt: number, signal: AbortSignal | undefined): Promise<void> {
   return new Promise((resolve, reject) => {
@@ -28,7 +34,7 @@ export function execute(command: string, message: Message, attempt: number, sign
       detached: !windows,
       stdio: ['pipe', 'inherit', 'inherit'],
       env: {
-        ...process.env,
+        ...environment(),
         COZEBUS_ID: message.id,
         COZEBUS_TOPIC: message.topic,
         COZEBUS_KEY: message.key ?? '',

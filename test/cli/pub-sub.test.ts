@@ -103,6 +103,16 @@ test('sub --exec runs a command a message: the body on its input, the rest in it
   expect(got).toMatchObject({ code: 0, out: '{"hello":"world"} c.exec k 1 {"a":"1"}\n' })
 })
 
+test('a command does not get the token of the gateway', async () => {
+  await run(['pub', 'c.token', '1'])
+  const got = await run(['sub', 'c.token', '--exec', 'echo "$COZEBUS_TOKEN,$COZEBUS_TOKEN_FILE,$MINE"', '-n', '1'], '', {
+    COZEBUS_TOKEN: 'secret',
+    COZEBUS_TOKEN_FILE: '/secret',
+    MINE: 'kept',
+  })
+  expect(got).toMatchObject({ code: 0, out: ',,kept\n' })
+})
+
 test('a command that fails is retried; what it did counts only once it succeeds', async () => {
   await run(['pub', 'c.fails', '1'])
   const got = await run(['sub', 'c.fails', '--group', 'g', '-n', '1', '--exec', 'echo "run $COZEBUS_ATTEMPT"; test "$COZEBUS_ATTEMPT" = 2'])
