@@ -27,16 +27,21 @@ function check(text: string, what: string, wild: boolean): void {
   }
 }
 
-/** @throws BusError `invalid_topic` */
-export function checkName(name: string): void {
-  check(name, 'topic', false)
-  if (name.startsWith(privatePrefix))
-    throw new BusError('invalid_topic', `topic '${name}': names that begin with '${privatePrefix}' are the bus's own`)
+function refusePrivate(text: string, what: string): void {
+  if (isPrivate(text))
+    throw new BusError('invalid_topic', `${what} '${text}': names that begin with '${privatePrefix}' are the bus's own`)
 }
 
-/** @throws BusError `invalid_topic` */
+/** A name that a user gives. @throws BusError `invalid_topic` */
+export function checkName(name: string): void {
+  check(name, 'topic', false)
+  refusePrivate(name, 'topic')
+}
+
+/** A name or pattern that a user gives. @throws BusError `invalid_topic` */
 export function checkPattern(pattern: string): void {
   check(pattern, 'pattern', true)
+  refusePrivate(pattern, 'pattern')
 }
 
 /** @throws BusError `invalid_argument` */

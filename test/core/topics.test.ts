@@ -4,7 +4,7 @@ import { connect, topic } from '../../src/index.ts'
 import { toMs } from '../../src/message/duration.ts'
 import { unwrap, wrap } from '../../src/message/envelope.ts'
 import { newId } from '../../src/message/id.ts'
-import { checkName, privateTopic } from '../../src/topic/name.ts'
+import { checkName, checkPattern, privateTopic } from '../../src/topic/name.ts'
 import { covers, matcher, overlaps } from '../../src/topic/pattern.ts'
 
 const token = fc.stringMatching(/^[a-c]{1,2}$/)
@@ -26,6 +26,16 @@ test('a name that matches two patterns makes them overlap; one that covers anoth
 
 test.each(['', 'a b', 'a..b', '.a', 'a.', 'a.*', '>', 'x'.repeat(300), 'a/b', 'a\n', '_cozebus.x', 'ü'])('%j is no topic name', (text) => {
   expect(() => checkName(text)).toThrow(expect.objectContaining({ code: 'invalid_topic' }))
+})
+
+test.each(['_cozebus.>', '_cozebus.*.x', '_cozebus.replay.g.t'])('the private %j is nobody’s to subscribe to, look into or delete', async (text) => {
+  expect(() => checkPattern(text)).toThrow(expect.objectContaining({ code: 'invalid_topic' }))
+  await using bus = await connect('memory:')
+  const refused = { code: 'invalid_topic' }
+  await expect(bus.subscribe(text, { group: 'g' }, () => {})).rejects.toMatchObject(refused)
+  await expect(bus.subscribe(text, () => {})).rejects.toMatchObject(refused)
+  await expect(bus.respond(text, { group: 'g' }, () => {})).rejects.toMatchObject(refused)
+  await expect(bus.admin.deleteTopic(text)).rejects.toMatchObject(refused)
 })
 
 test('definitions fill, filter and parse', () => {
