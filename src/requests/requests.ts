@@ -2,7 +2,7 @@ import { errorText } from '../deliver/outcome.ts'
 import type { ReplyMessage, RequestMessage, Requests } from '../engines/engine.ts'
 import { BusError } from '../errors.ts'
 import { bytesCodec, type Codec, jsonCodec } from '../message/codec.ts'
-import type { Headers } from '../message/headers.ts'
+import { checkHeaders, type Headers } from '../message/headers.ts'
 import { newId } from '../message/id.ts'
 import { visibleHeaders } from '../message/wire.ts'
 import type { AnyDefinition } from '../topic/definition.ts'
@@ -30,7 +30,7 @@ function codecOf(headers: Headers | undefined): Codec {
   return headers?.['content-type'] === 'application/octet-stream' ? bytesCodec : jsonCodec
 }
 
-/** @throws BusError `timeout`, `no_responders`, `aborted`; `internal` with the responder's words when it failed */
+/** @throws BusError `invalid_message` for headers that may not be, `timeout`, `no_responders`, `aborted`; `internal` with the responder's words when it failed */
 export async function ask(
   requests: Requests,
   name: string,
@@ -39,6 +39,7 @@ export async function ask(
   headers: Headers | undefined,
   signal: AbortSignal | undefined,
 ): Promise<unknown> {
+  if (headers) checkHeaders(headers)
   const encoded = encodeBody(question)
   const reply = await requests.request(
     { name, id: newId(), headers: { ...headers, ...encoded.headers }, body: encoded.body, at: Date.now() },

@@ -28,8 +28,7 @@ function check(text: string, what: string, wild: boolean): void {
 }
 
 function refusePrivate(text: string, what: string): void {
-  if (isPrivate(text))
-    throw new BusError('invalid_topic', `${what} '${text}': names that begin with '${privatePrefix}' are the bus's own`)
+  if (isPrivate(text)) throw new BusError('invalid_topic', `${what} '${text}': names that begin with '${privatePrefix}' are the bus's own`)
 }
 
 /** A name that a user gives. @throws BusError `invalid_topic` */

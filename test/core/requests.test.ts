@@ -11,3 +11,13 @@ test.each([
   })
   await expect(bus.request('ask', 1, { timeout: '10s' })).rejects.toThrow(text)
 })
+
+test.each([{ 'cozebus-error': 'x' }, { 'a b': 'x' }, { a: 'x\r\ny: z' }])(
+  'the headers %j of a request are refused as those of a publish are',
+  async (headers) => {
+    await using bus = await connect('memory:')
+    await bus.respond('ask', { group: 'g' }, () => 'answered')
+    await expect(bus.request('ask', 1, { headers: headers as {} })).rejects.toMatchObject({ code: 'invalid_message' })
+    expect(await bus.request('ask', 1, { headers: { mine: 'x' } })).toBe('answered')
+  },
+)

@@ -28,15 +28,18 @@ test.each(['', 'a b', 'a..b', '.a', 'a.', 'a.*', '>', 'x'.repeat(300), 'a/b', 'a
   expect(() => checkName(text)).toThrow(expect.objectContaining({ code: 'invalid_topic' }))
 })
 
-test.each(['_cozebus.>', '_cozebus.*.x', '_cozebus.replay.g.t'])('the private %j is nobody’s to subscribe to, look into or delete', async (text) => {
-  expect(() => checkPattern(text)).toThrow(expect.objectContaining({ code: 'invalid_topic' }))
-  await using bus = await connect('memory:')
-  const refused = { code: 'invalid_topic' }
-  await expect(bus.subscribe(text, { group: 'g' }, () => {})).rejects.toMatchObject(refused)
-  await expect(bus.subscribe(text, () => {})).rejects.toMatchObject(refused)
-  await expect(bus.respond(text, { group: 'g' }, () => {})).rejects.toMatchObject(refused)
-  await expect(bus.admin.deleteTopic(text)).rejects.toMatchObject(refused)
-})
+test.each(['_cozebus.>', '_cozebus.*.x', '_cozebus.replay.g.t'])(
+  'the private %j is nobody’s to subscribe to, look into or delete',
+  async (text) => {
+    expect(() => checkPattern(text)).toThrow(expect.objectContaining({ code: 'invalid_topic' }))
+    await using bus = await connect('memory:')
+    const refused = { code: 'invalid_topic' }
+    await expect(bus.subscribe(text, { group: 'g' }, () => {})).rejects.toMatchObject(refused)
+    await expect(bus.subscribe(text, () => {})).rejects.toMatchObject(refused)
+    await expect(bus.respond(text, { group: 'g' }, () => {})).rejects.toMatchObject(refused)
+    await expect(bus.admin.deleteTopic(text)).rejects.toMatchObject(refused)
+  },
+)
 
 test('definitions fill, filter and parse', () => {
   const docs = topic('docs.{space}.{event}')
