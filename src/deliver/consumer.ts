@@ -19,6 +19,8 @@ import { Records } from './records.ts'
 import type { Runner } from './runner.ts'
 import { Settler } from './settler.ts'
 
+/** How long a drain waits for an engine to stop and to let go: one that is away may never answer. */
+const lastCallMs = 5000
 /** How long a drain waits past its deadline for the ledger and the engine to hear what became of the last messages. */
 const lastWritesMs = 1000
 
@@ -447,13 +449,18 @@ export class Consumer implements DeliverySink {
 
   // ── the way out of here ───────────────────────────────────────────────────────────────────────────────────────────
 
-  /** Stops the intake, gives back what has not begun, waits for handlers until the deadline, aborts and gives back the rest. */
+  /**
+   * Stops the intake, gives back what has not begun, waits for handlers until the deadline, aborts and gives back the rest.
+   * What the engine fails in does not keep the rest from being done: it is thrown at the end.
+   */
   async close(deadlineMs: number): Promise<void> {
     this.#phase = 'draining'
     const begun = performance.now()
     clearTimeout(this.#breakerTimer)
     this.#parts.runner.close()
-    await this.#engine?.stop()
+    const failures: unknown[] = []
+    const fail = (error: unknown): void => void failures.push(error)
+    await within(lastCallMs, (this.#engine?.stop() ?? Promise.resolve()).catch(fail))
     await this.#intake
     this.#queue.ready.length = 0
     for (const job of this.#hand.all()) if (job.state === 'queued' || job.state === 'parked' || job.state === 'delayed') this.#release(job)
@@ -471,7 +478,8 @@ export class Consumer implements DeliverySink {
     clearInterval(this.#extendTimer)
     this.#phase = 'closed'
     this.#records.close()
-    await this.#engine?.close()
+    await within(lastCallMs, (this.#engine?.close() ?? Promise.resolve()).catch(fail))
+    if (failures.length > 0) throw failures[0]
   }
 
   /** Until no handler runs, and what they left is written. */

@@ -22,6 +22,42 @@ test('R9: closing ends though the broker is away and nothing can be settled', as
   await bus.close()
 })
 
+test.each([
+  ['fails', () => Promise.reject(new BusError('engine_unavailable', 'the broker is away'))],
+  ['never answers', () => new Promise<void>(() => {})],
+])(
+  'R9: an engine whose stop %s does not keep a drain from aborting what hangs and giving it back',
+  async (what, stop) => {
+    const engine = await queueModel().connect()
+    const told: string[] = []
+    const away = override(
+      engine,
+      between(engine, () => ({
+        subscribed: (subscription) => ({
+          stop,
+          close: () => {
+            told.push('left')
+            return subscription.close()
+          },
+        }),
+      })),
+    )
+    const bus = await connectEngine(away, { ledger: memoryLedger() })
+    const work = await bus.subscribe('jobs', { group: 'g' }, (_, { signal }) => {
+      told.push('begun')
+      return new Promise(() => signal.addEventListener('abort', () => told.push('aborted')))
+    })
+    await bus.publish('jobs', 1)
+    await vi.waitFor(() => expect(told).toEqual(['begun']))
+    const closing = work.close({ deadlineMs: 50 })
+    if (what === 'fails') await expect(closing).rejects.toMatchObject({ code: 'engine_unavailable' })
+    else await closing
+    expect(told).toEqual(['begun', 'aborted', 'left'])
+    await bus.close()
+  },
+  20_000,
+)
+
 test('R9: closing ends though the last publish was aborted before it was sent', async () => {
   const bus = await connect('memory:')
   const gone = new AbortController()
