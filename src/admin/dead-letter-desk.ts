@@ -2,7 +2,6 @@ import type { Engine, Outgoing } from '../engines/engine.ts'
 import { Blobs } from '../ledger/blobs.ts'
 import { type DeadLetter, DeadLetters } from '../ledger/dead-letters.ts'
 import type { Ledger } from '../ledger/ledger.ts'
-import { newId } from '../message/id.ts'
 import { wire } from '../message/wire.ts'
 import { checkIn } from '../publish/claim-check.ts'
 import { seal } from '../publish/encode.ts'
@@ -108,10 +107,13 @@ export class DeadLetterDesk {
     }
   }
 
-  /** A message of the group's private topic: a new id for the transport, the message's own inside. */
+  /**
+   * A message of the group's private topic: an id of its own for the transport, the message's own inside. The id is that of
+   * this failure: a crash between publish and discard sends the same again, a later failure is another.
+   */
   async #outgoing(letter: DeadLetter): Promise<Outgoing> {
     const storage = privateTopic(this.#storage, this.#group)
-    const now = Date.now()
+    const id = `${letter.id}-${letter.replays + 1}-${letter.lastFailure.getTime()}`
     const headers = {
       ...letter.headers,
       [wire.id]: letter.messageId,
@@ -119,7 +121,7 @@ export class DeadLetterDesk {
       [wire.publishedAt]: String(letter.publishedAt.getTime()),
       [wire.replays]: String(letter.replays + 1),
     }
-    const message = { storage, name: storage, id: newId(now), key: letter.key, headers, body: letter.bytes, at: now, deliverAt: undefined }
+    const message = { storage, name: storage, id, key: letter.key, headers, body: letter.bytes, at: Date.now(), deliverAt: undefined }
     // The letter's copy goes with the letter: the message takes one along.
     const ready =
       letter.headers[wire.blob] === undefined
