@@ -1,5 +1,5 @@
 import { BusError } from '../errors.ts'
-import { type Duration, toMs } from '../message/duration.ts'
+import { type Duration, longestTimerMs, toMs } from '../message/duration.ts'
 import type { Backoff } from './backoff.ts'
 import type { BreakerPolicy } from './breaker.ts'
 
@@ -68,9 +68,6 @@ export interface Policy {
   readonly parked: number
   readonly bytes: number
 }
-
-/** Node runs a timer that is set for longer at once. */
-export const longestTimerMs = 2 ** 31 - 1
 
 function whole(value: number, name: string, least: number, most: number): number {
   if (!Number.isInteger(value) || value < least || value > most)

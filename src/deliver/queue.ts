@@ -1,6 +1,6 @@
+import { longestTimerMs } from '../message/duration.ts'
 import type { Job } from './job.ts'
 import { Lanes } from './lanes.ts'
-import { longestTimerMs } from './options.ts'
 import { Suspects } from './suspects.ts'
 
 /**

@@ -3,6 +3,9 @@ import { BusError } from '../errors.ts'
 /** Milliseconds, or a number with a unit: `'250ms'`, `'30s'`, `'5m'`, `'2h'`, `'7d'`. */
 export type Duration = number | `${number}${'ms' | 's' | 'm' | 'h' | 'd'}`
 
+/** Node runs a timer that is set for longer at once. */
+export const longestTimerMs = 2 ** 31 - 1
+
 const unitMs = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 }
 
 /**

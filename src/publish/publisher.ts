@@ -8,6 +8,7 @@ import type { AnyDefinition } from '../topic/definition.ts'
 import { type PublishTopic, resolveTarget, type Target } from '../topic/resolve.ts'
 import { checkIn, refuseTooLarge, sweepBlobs } from './claim-check.ts'
 import { encode, type PublishOptions, seal } from './encode.ts'
+import { inTime } from './in-time.ts'
 import { Outbox, type Parcel, type Sink } from './outbox.ts'
 import { Scheduler } from './scheduler.ts'
 
@@ -91,11 +92,17 @@ export class Publisher {
       if (sealed.body.byteLength > capabilities.maxMessageBytes) refuseTooLarge(ready, sealed.body.byteLength, capabilities.maxMessageBytes)
       out.push({ ...parcel, message: sealed, done: (outcome) => done(sealed.id, target, outcome) })
     }
-    if (message instanceof Promise) message.then(send).catch((thrown) => done('', target, { ok: false, error: toBusError(thrown) }))
+    if (message instanceof Promise)
+      inTime(message, parcel, target.name)
+        .then(send)
+        .catch((thrown) => done('', target, { ok: false, error: toBusError(thrown) }))
     else send(message)
   }
 
-  /** What takes a while to get ready (an asynchronous schema, a body stored aside) is not passed by what was published after it. */
+  /**
+   * What takes a while to get ready (an asynchronous schema, a body stored aside) is not passed by what was published after
+   * it. None waits longer than its own time: a schema that never answers holds up nobody for ever.
+   */
   #inTurn(
     storage: string,
     preparing: Promise<Outgoing>,
@@ -105,14 +112,19 @@ export class Publisher {
     done: Done,
   ): void {
     const before = this.#preparing.get(storage) ?? settled
-    const ready = preparing.catch((thrown) => toBusError(thrown))
-    const turn: Promise<void> = before
-      .then(() => ready)
-      .then((message) => {
-        if (message instanceof BusError) done(id ?? '', target, { ok: false, error: message })
-        else this.#dispatch(message, parcel, (outcome) => done(message.id, target, outcome))
-        if (this.#preparing.get(storage) === turn) this.#preparing.delete(storage)
-      })
+    preparing.catch(() => {}) // it may fail long before its turn, or after its time
+    const sent = inTime(
+      before.then(() => preparing),
+      parcel,
+      target.name,
+    ).then(
+      (message) => this.#dispatch(message, parcel, (outcome) => done(message.id, target, outcome)),
+      (thrown) => done(id ?? '', target, { ok: false, error: toBusError(thrown) }),
+    )
+    // One that gave up while it waited lets none of those behind it pass those before it.
+    const turn: Promise<void> = Promise.all([before, sent]).then(() => {
+      if (this.#preparing.get(storage) === turn) this.#preparing.delete(storage)
+    })
     this.#preparing.set(storage, turn)
   }
 

@@ -35,6 +35,30 @@ test('R6: an asynchronous schema does not let a later message pass an earlier on
   expect((await bus.admin.browse(numbers)).messages.map(({ body }) => body)).toEqual([0, 1, 2, 3, 5, 6, 7])
 })
 
+test('R8: a schema that never answers ends with its publish’s timeout or signal, and holds up neither the rest nor close', async () => {
+  const bus = await connect('memory:')
+  const schema: StandardSchemaV1<number, number> = {
+    '~standard': { version: 1, vendor: 'test', validate: (n) => (n === 0 ? new Promise(() => {}) : { value: n as number }) },
+  }
+  const numbers = topic('numbers', { schema })
+  await bus.publish(numbers, -1)
+  const gone = new AbortController()
+  const aborted = { code: 'aborted' }
+  const first = expect(bus.publish(numbers, 0, { timeout: 300 })).rejects.toMatchObject({ code: 'publish_rejected' })
+  const behind = expect(bus.publish(numbers, 1, { signal: gone.signal })).rejects.toMatchObject(aborted)
+  const later = bus.publish(numbers, 2)
+  gone.abort()
+  await behind
+  expect((await bus.admin.browse(numbers)).messages.map(({ body }) => body)).toEqual([-1])
+  await Promise.all([first, later])
+  const again = new AbortController()
+  const last = expect(bus.publish(numbers, 0, { signal: again.signal })).rejects.toMatchObject(aborted)
+  expect((await bus.admin.browse(numbers)).messages.map(({ body }) => body)).toEqual([-1, 2])
+  const closing = bus.close()
+  again.abort()
+  await Promise.all([last, closing])
+})
+
 test('R6: what is published while a definition is declared keeps its order', async () => {
   await using bus = await connect('memory:')
   const steps = topic('steps.{run}', { retention: { age: '1d' } })
