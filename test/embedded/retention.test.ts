@@ -97,6 +97,27 @@ test('an id is remembered for its window after its message is gone, and no longe
   expect(await again()).toBe(true)
 })
 
+test('ids are forgotten a chunk at a time, however many there are', async () => {
+  const dir = temporary()
+  const bus = await engine({ dir })
+  await bus.publish(Array.from({ length: 5000 }, () => message('a', 'x')))
+  await bus.admin.purge('a')
+  const db = new Database(dir)
+  const retention = new Retention(db, new Topics(db), 7 * day, 600_000)
+  const count = db.rows('SELECT count(*) FROM recent_id')
+  const left = (): number => (count.get() as unknown as [number])[0]
+  const seen = [left()]
+  let more = true
+  while (more) {
+    db.begin(true)
+    more = retention.sweep(Date.now() + 11 * 60_000)
+    db.commit()
+    seen.push(left())
+  }
+  db.close()
+  expect(seen).toEqual([5000, 4000, 3000, 2000, 1000, 0, 0])
+})
+
 test('a large topic is deleted a chunk at a time: the log stays as small as it is', async () => {
   const dir = temporary()
   const bus = await engine({ dir })

@@ -38,16 +38,18 @@ export class Retention {
     this.#remember = db.prepare(
       'INSERT OR IGNORE INTO recent_id(topic, id, seq, at) SELECT topic, id, seq, coalesce(stored_at, at) FROM message WHERE topic=? AND seq<=? AND coalesce(stored_at, at)>?',
     )
-    this.#forgetIds = db.prepare('DELETE FROM recent_id WHERE at<=?')
+    this.#forgetIds = db.prepare(
+      `DELETE FROM recent_id WHERE (topic, id) IN (SELECT topic, id FROM recent_id WHERE at<=? ORDER BY at LIMIT ${chunk})`,
+    )
     // Counted for the slowest group of each topic alone: a bare column beside min() is that row's.
     this.#slowest = db.rows(
       'SELECT t.name, g.name, (SELECT count(*) FROM message m WHERE m.topic=t.id AND m.seq>g.cursor) FROM (SELECT topic, name, min(cursor) AS cursor FROM grp GROUP BY topic) g JOIN topic t ON t.id=g.topic ORDER BY 3 DESC LIMIT 1',
     )
   }
 
-  /** A slice of the topics. Returns whether one of them has more to delete. */
+  /** A slice of the topics, and of the ids that are remembered. Returns whether there is more to delete. */
   sweep(now: number): boolean {
-    if (this.#place === 0) this.#forgetIds.run(now - this.#dedupeWindowMs)
+    const more = Number(this.#forgetIds.run(now - this.#dedupeWindowMs).changes) === chunk
     const ids = this.#next.all(this.#place, topicsMost) as unknown as [number][]
     for (const [id] of ids) {
       const topic = this.#topics.byId(id)
@@ -57,7 +59,7 @@ export class Retention {
     }
     // The rest comes with the next sweep: with thousands of topics a whole round at once would keep an idle process busy.
     if (ids.length < topicsMost) this.#place = 0
-    return false
+    return more
   }
 
   /** At the byte cap, history yields: deletes what every group has settled, however new. Returns whether that was enough. */
