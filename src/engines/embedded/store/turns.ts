@@ -28,7 +28,11 @@ interface Operation {
 export class Turns {
   readonly #store: Store
   #queue: Operation[] = []
+  /** When every sweep runs; those that have more to do go on in between, at `sweepAt`. */
+  #beatAt: number
   #sweepAt: number
+  #retentionHasMore = false
+  #keyValuesHaveMore = false
   #restUntil = 0
   #busySince = 0
   #troubled = false
@@ -39,7 +43,8 @@ export class Turns {
   constructor(store: Store, now: number) {
     this.#store = store
     // Not all processes of a machine that starts them together at once.
-    this.#sweepAt = now + sweepEveryMs * Math.random()
+    this.#beatAt = now + sweepEveryMs * Math.random()
+    this.#sweepAt = this.#beatAt
   }
 
   accept(command: Command): void {
@@ -211,11 +216,16 @@ export class Turns {
 
   #sweep(now: number): void {
     const { undertaker, retention, records, keyValues, questions } = this.#store
-    this.#sweepAt = now + (retention.sweep(now) ? sweepAgainMs : sweepEveryMs)
-    if (undertaker.look(now)) questions.lookAgain()
-    records.sweep(now)
-    keyValues.sweep(now)
-    questions.sweep(now)
+    const beat = now >= this.#beatAt
+    if (beat || this.#retentionHasMore) this.#retentionHasMore = retention.sweep(now)
+    if (beat || this.#keyValuesHaveMore) this.#keyValuesHaveMore = keyValues.sweep(now)
+    if (beat) {
+      if (undertaker.look(now)) questions.lookAgain()
+      records.sweep(now)
+      questions.sweep(now)
+      this.#beatAt = now + sweepEveryMs
+    }
+    this.#sweepAt = this.#retentionHasMore || this.#keyValuesHaveMore ? now + sweepAgainMs : this.#beatAt
   }
 
   #publish(call: number, columns: Columns, now: number): void {
@@ -255,7 +265,8 @@ export class Turns {
 
   #clockSetBack(now: number): void {
     const { subscriptions, undertaker } = this.#store
-    this.#sweepAt = Math.min(this.#sweepAt, now + sweepEveryMs)
+    this.#beatAt = Math.min(this.#beatAt, now + sweepEveryMs)
+    this.#sweepAt = Math.min(this.#sweepAt, this.#beatAt)
     this.#restUntil = Math.min(this.#restUntil, now + restMs)
     if (this.#busySince > 0) this.#busySince = now
     this.foreignAt = 0
