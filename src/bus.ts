@@ -7,6 +7,7 @@ import { type BatchOptions, makeRunner } from './deliver/make-runner.ts'
 import { type Policy, resolvePolicy, type SubscribeOptions } from './deliver/options.ts'
 import { GroupSubscription, type Subscription, type SubscriptionStatus } from './deliver/subscription.ts'
 import { refuseStored, UnstoredSubscription } from './deliver/unstored.ts'
+import { lastCallMs, within } from './deliver/within.ts'
 import type { Capabilities, Engine, EngineHealth, KvOptions } from './engines/engine.ts'
 import { type EngineOptions, openEngine } from './engines/registry.ts'
 import { BusError } from './errors.ts'
@@ -345,7 +346,7 @@ export class Bus {
 
   async #close(): Promise<void> {
     await Promise.allSettled([...this.#subscriptions].map((subscription) => subscription.close({ deadlineMs: this.#drainMs })))
-    await Promise.allSettled([...this.#others].map((other) => other.close()))
+    await within(Math.max(lastCallMs, this.#drainMs), Promise.allSettled([...this.#others].map((other) => other.close())))
     for (const bucket of this.#buckets) bucket.close()
     await this.#publisher.close()
     try {

@@ -2,7 +2,6 @@ import type { Delivery, DeliverySink, Engine, EngineSubscription, Settlement, Se
 import { BusError } from '../errors.ts'
 import { newAttempts } from '../ledger/attempts.ts'
 import type { Ledger } from '../ledger/ledger.ts'
-import { longestTimerMs } from '../message/duration.ts'
 import { wire } from '../message/wire.ts'
 import type { Events } from '../observe/events.ts'
 import type { AnyDefinition } from '../topic/definition.ts'
@@ -19,9 +18,8 @@ import { Queue } from './queue.ts'
 import { Records } from './records.ts'
 import type { Runner } from './runner.ts'
 import { Settler } from './settler.ts'
+import { lastCallMs, within } from './within.ts'
 
-/** How long a drain waits for an engine to stop and to let go: one that is away may never answer. */
-const lastCallMs = 5000
 /** How long a drain waits past its deadline for the ledger and the engine to hear what became of the last messages. */
 const lastWritesMs = 1000
 
@@ -488,16 +486,4 @@ export class Consumer implements DeliverySink {
     while (this.#running > 0 || this.#records.busy)
       await (this.#running > 0 ? new Promise<void>((resolve) => this.#onIdle.push(resolve)) : this.#records.idle())
   }
-}
-
-/** Waits no longer than that. */
-async function within(ms: number, action: Promise<void>): Promise<void> {
-  let timer: NodeJS.Timeout | undefined
-  await Promise.race([
-    action,
-    new Promise((resolve) => {
-      timer = setTimeout(resolve, Math.min(ms, longestTimerMs))
-    }),
-  ])
-  clearTimeout(timer)
 }

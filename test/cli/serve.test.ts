@@ -1,6 +1,7 @@
 import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, test } from 'vitest'
 import { messages, readEvents } from '../gateway/support.ts'
@@ -229,4 +230,15 @@ test('--json prints one object for programs', async () => {
   expect((await fetch(`${said.url}/readyz`)).status).toBe(200)
   running.child.kill('SIGTERM')
   expect((await running.ended).code).toBe(0)
+})
+
+test('SIGTERM ends it though another program keeps the lock of the store', async () => {
+  const { child, base, ended } = await serve()
+  const other = new DatabaseSync(join(dir, 'store', 'bus.db'))
+  other.exec('BEGIN IMMEDIATE')
+  const waiting = publish(base, 's.locked', 1).catch(() => undefined)
+  child.kill('SIGTERM')
+  await ended
+  await waiting
+  other.close()
 })

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { expect, onTestFinished, test } from 'vitest'
 import { openEmbedded } from '../../src/engines/embedded/engine.ts'
+import { connect } from '../../src/index.ts'
 import { engine, joinGroup, message, source, temporary } from './support.ts'
 
 test('a file that is no store is refused and left as it is', async () => {
@@ -186,3 +187,46 @@ test('the files lie where they are said to, and a closed store leaves no log', a
   await bus.close()
   expect([existsSync(join(dir, 'bus.db')), existsSync(join(dir, 'bus.db-wal'))]).toEqual([true, false])
 })
+
+/** Another program that takes the lock of a store and keeps it. */
+function hog(dir: string): DatabaseSync {
+  const other = new DatabaseSync(join(dir, 'bus.db'))
+  other.exec('BEGIN IMMEDIATE')
+  return other
+}
+
+test('a close ends though another process never lets go of the lock, and says what was not stored', async () => {
+  const dir = temporary()
+  const bus = await engine({ dir })
+  const hand = await joinGroup(bus, 'g', [source('a')])
+  await bus.publish([message('a', '1')])
+  await hand.until(1)
+  const other = hog(dir)
+  const waiting = bus.publish([message('a', '2')])
+  const begun = performance.now()
+  await bus.close()
+  expect(performance.now() - begun).toBeLessThan(15_000)
+  expect(await waiting).toMatchObject([{ ok: false, error: { code: 'engine_unavailable' } }])
+  other.exec('ROLLBACK')
+  other.close()
+  // What it held is free at once, as after a crash.
+  const next = await joinGroup(await engine({ dir }), 'g', [source('a')])
+  await next.until(1)
+  expect(next.texts).toEqual(['1'])
+}, 30_000)
+
+test('a bus at work closes too while another process keeps the lock', async () => {
+  const dir = temporary()
+  const bus = await connect(`file:${dir}`, { drain: 100 })
+  const got: unknown[] = []
+  await bus.subscribe('a', { group: 'g' }, (message) => void got.push(message.body))
+  await bus.subscribe('b', () => {})
+  await bus.respond('c', { group: 'g' }, () => 'answer')
+  await bus.publish('a', 1)
+  await expect.poll(() => got).toEqual([1])
+  const other = hog(dir)
+  const waiting = expect(bus.publish('a', 2, { timeout: 1000 })).rejects.toMatchObject({ code: 'engine_unavailable' })
+  await bus.close()
+  await waiting
+  other.close()
+}, 60_000)

@@ -2,7 +2,7 @@ import { closeSync, constants, openSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import { receiveMessageOnPort, workerData } from 'node:worker_threads'
 import { bellName, type Command, type WorkerStart } from './protocol.ts'
-import { isBusy, storeError } from './store/failure.ts'
+import { storeError } from './store/failure.ts'
 import { Store } from './store/store.ts'
 import { Turns } from './store/turns.ts'
 
@@ -10,6 +10,7 @@ import { Turns } from './store/turns.ts'
 const spinMs = 0.15
 /** Other processes count as active this long after a write of theirs. */
 const foreignActiveMs = 100
+/** How long a close waits for a lock that another process does not let go. */
 const closeWaitMs = 5000
 const longestMs = 60_000
 
@@ -54,13 +55,13 @@ function ring(bell: number): void {
 function run(store: Store): void {
   const turns = new Turns(store, Date.now())
   const bell = start.dir === undefined ? undefined : openBell(start.dir)
-  let closing: number | undefined
+  let closing: { readonly call: number; readonly until: number } | undefined
   let workedAt = 0
   for (;;) {
     const seen = Atomics.load(flag, 0)
     for (let received = receiveMessageOnPort(port); received; received = receiveMessageOnPort(port)) {
       for (const command of received.message as Command[]) {
-        if (command.op === 'call' && command.name === 'close') closing = command.call
+        if (command.op === 'call' && command.name === 'close') closing = { call: command.call, until: performance.now() + closeWaitMs }
         else turns.accept(command)
       }
     }
@@ -73,30 +74,36 @@ function run(store: Store): void {
         // Who waits for the lock looks for it every 0.3 to 1.5 ms: without a gap one busy writer would keep it.
         if (now - turns.foreignAt < foreignActiveMs) pause(0.5 + Math.random() * 0.5)
       }
-    } else if (did === 'busy') pause(0.3 + Math.random() * 1.2)
-    else if (closing !== undefined && !turns.waiting) {
+    } else if (closing !== undefined && (!turns.waiting || (did === 'busy' && performance.now() >= closing.until))) {
+      turns.giveUp()
       if (bell !== undefined) closeSync(bell)
-      close(store, closing)
+      close(store, closing.call, closing.until)
       return
-    } else if (performance.now() - workedAt > spinMs || Atomics.load(flag, 0) !== seen) {
+    } else if (did === 'busy') pause(0.3 + Math.random() * 1.2)
+    else if (performance.now() - workedAt > spinMs || Atomics.load(flag, 0) !== seen) {
       Atomics.wait(flag, 0, seen, Math.max(0, Math.min(longestMs, turns.nextTimer() - Date.now(), start.pollMs)))
     }
   }
 }
 
-function close(store: Store, call: number): void {
-  const { db, out } = store
-  const until = Date.now() + closeWaitMs
+/** What it cannot free because it never gets the lock is what a crash would leave (leases, this process's row): others free it. */
+function close(store: Store, call: number, until: number): void {
+  const { db, out, presence } = store
   try {
-    while (!db.begin(true) && Date.now() < until) pause(1)
-    store.leave()
-    db.commit()
-    store.presence.close()
-    db.close()
+    let begun = db.begin(true)
+    while (!begun && performance.now() < until) {
+      pause(1)
+      begun = db.begin(true)
+    }
+    if (begun) {
+      store.leave()
+      db.commit()
+    }
   } catch (error) {
-    // What is left behind (leases, this process's row) is what a crash would leave: others free it.
-    if (!isBusy(error)) out.push({ op: 'health', ok: false, detail: storeError(error, db.where).message })
+    out.push({ op: 'health', ok: false, detail: storeError(error, db.where).message })
   }
+  presence.close()
+  db.close()
   out.push({ op: 'done', call, value: undefined })
   out.send()
 }

@@ -10,7 +10,7 @@ const sweepEveryMs = 10_000
 const sweepAgainMs = 10
 /** After a failure that is nobody's fault (a full disk), before the store tries by itself again. */
 const restMs = 1000
-/** How long other writers may hold the lock before health says so. */
+/** How long other writers may hold the lock before health says so, and what is to be stored is refused: its caller may try again. */
 const busyMost = 10_000
 
 interface Operation {
@@ -83,6 +83,19 @@ export class Turns {
   /** Whether anything is queued. */
   get waiting(): boolean {
     return this.#queue.length > 0
+  }
+
+  /** At a close that cannot wait any longer: what is queued is refused. */
+  giveUp(): void {
+    this.#refuse(() => true)
+  }
+
+  #refuse(which: (operation: Operation) => boolean): void {
+    const message = `${this.#store.db.where}: another process does not let go of its lock; nothing of this was stored`
+    for (const operation of this.#queue)
+      if (which(operation)) this.#store.out.push({ op: 'failed', call: operation.call, code: 'engine_unavailable', message })
+    this.#queue = this.#queue.filter((operation) => !which(operation))
+    this.#store.out.send()
   }
 
   /** Does what there is to do. `busy`: another process holds the lock. */
@@ -304,7 +317,10 @@ export class Turns {
 
   #busy(now: number): 'busy' {
     this.#busySince ||= now
-    if (now - this.#busySince > busyMost && !this.#troubled)
+    if (now - this.#busySince <= busyMost) return 'busy'
+    // The rest (settling, leaving) is not for the caller to try again: it is done once the lock is free.
+    this.#refuse(({ mode }) => mode === 'durable' || mode === 'alone')
+    if (!this.#troubled)
       this.#health(false, `${this.#store.db.where}: other processes have held its lock for more than ${busyMost / 1000} s`)
     return 'busy'
   }

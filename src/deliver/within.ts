@@ -1,0 +1,16 @@
+import { longestTimerMs } from '../message/duration.ts'
+
+/** How long a drain waits for an engine to stop and to let go: one that is away may never answer. */
+export const lastCallMs = 5000
+
+/** Waits no longer than that. */
+export async function within(ms: number, action: Promise<unknown>): Promise<void> {
+  let timer: NodeJS.Timeout | undefined
+  await Promise.race([
+    action,
+    new Promise((resolve) => {
+      timer = setTimeout(resolve, Math.min(ms, longestTimerMs))
+    }),
+  ])
+  clearTimeout(timer)
+}
