@@ -1,6 +1,6 @@
 import { MessageChannel, type MessagePort, receiveMessageOnPort, Worker } from 'node:worker_threads'
 import { BusError, type BusErrorCode } from '../../errors.ts'
-import type { Calls, Command, Reply, WorkerStart } from './protocol.ts'
+import { type Calls, type Command, liveMost, type Reply, type WorkerStart } from './protocol.ts'
 
 type Pushed = Exclude<Reply, { op: 'ready' | 'failed' | 'done' | 'published' | 'settled' }>
 type Published = Extract<Reply, { op: 'published' }>
@@ -160,6 +160,11 @@ export class Link {
   wake(): void {
     Atomics.add(this.#flag, 0, 1)
     Atomics.notify(this.#flag, 0)
+  }
+
+  /** So much for listeners has arrived: the thread may send more. */
+  heard(bytes: number): void {
+    if (Atomics.sub(this.#flag, 1, bytes) >= liveMost) this.wake()
   }
 
   /** Where nothing rings when others write. */

@@ -2,6 +2,7 @@ import { BusError } from '../../errors.ts'
 import type { Live, Stored } from '../engine.ts'
 import type { Columns } from './columns.ts'
 import type { Link } from './link.ts'
+import { liveBytes } from './protocol.ts'
 import { EmbeddedStored } from './subscription.ts'
 
 /** Listeners without a group. */
@@ -37,6 +38,7 @@ export class EmbeddedLive implements Live {
 
   take(listener: number, columns: Columns): void {
     const { storages, count } = columns
+    this.#link.heard(liveBytes(columns))
     this.#listeners.get(listener)?.(Array.from({ length: count }, (_, i) => new EmbeddedStored(columns, i, storages as string)))
   }
 }

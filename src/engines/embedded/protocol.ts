@@ -18,7 +18,7 @@ import type { Columns } from './columns.ts'
 /** What the thread of the store is started with. */
 export interface WorkerStart {
   readonly port: MessagePort
-  /** [0] counts what was posted, and is what the thread sleeps on; [1] is set when another process wrote. */
+  /** [0] counts what was posted, and is what the thread sleeps on; [1] is how many bytes for listeners are on their way. */
   readonly flag: Int32Array
   /** Undefined: a store in memory. */
   readonly dir: string | undefined
@@ -31,6 +31,14 @@ export interface WorkerStart {
 
 /** The file whose change tells other processes of a commit. */
 export const bellName = 'bell'
+
+/** Listeners grant no credit: so much may be on its way to them ({@link liveBytes}), the rest stays in the store until it was taken. */
+export const liveMost = 8 * 1024 * 1024
+
+/** What a batch for a listener weighs: small bodies cost more than their bytes. */
+export function liveBytes({ bodies, count }: Columns): number {
+  return bodies.byteLength + 256 * count
+}
 
 /** Numbers of one settlement, in this order, in {@link Command} `settle`. */
 export const settleFields = 5

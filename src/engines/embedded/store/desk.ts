@@ -33,7 +33,7 @@ export class Desk {
     this.#presence = presence
     this.#out = out
     this.#retention = retention
-    this.#page = db.rows('SELECT seq, id, at, name, key, headers, body FROM message WHERE topic=? AND seq>? ORDER BY seq LIMIT ?')
+    this.#page = db.rows('SELECT seq, id, at, name, key, headers, body FROM message WHERE topic=? AND seq>? ORDER BY seq')
     this.#made = db.rows('SELECT id, name FROM topic WHERE id>? ORDER BY id')
     this.#edges = db.rows(
       'SELECT (SELECT coalesce(stored_at, at) FROM message WHERE topic=?1 ORDER BY seq LIMIT 1), (SELECT coalesce(stored_at, at) FROM message WHERE topic=?1 ORDER BY seq DESC LIMIT 1), (SELECT count(*) FROM scheduled WHERE topic=?1)',
@@ -45,18 +45,15 @@ export class Desk {
     let place = this.#groups.placeOf(topic, after)
     const rows: MessageRow[] = []
     let bytes = 0
-    while (rows.length < limit && bytes < pageBytes) {
-      const most = Math.min(limit - rows.length, topic.biggest * 100 > pageBytes ? 10 : 500)
-      const page = this.#page.all(topic.id, place, most) as unknown as MessageRow[]
-      for (const row of page) {
-        place = row[0]
-        // One name of a definition: the others are not asked for.
-        if (topic.name !== storage && row[3] !== storage) continue
-        rows.push(row)
-        bytes += row[6].byteLength
-        if (bytes >= pageBytes) break
-      }
-      if (page.length < most) break
+    // Row by row: read at once, a page of large bodies would not fit in memory.
+    for (const row of this.#page.iterate(topic.id, place) as unknown as Iterable<MessageRow>) {
+      if (rows.length >= limit) break
+      const wanted = topic.name === storage || row[3] === storage // one name of a definition: the others are not asked for
+      if (wanted && rows.length > 0 && bytes + row[6].byteLength > pageBytes) break
+      place = row[0]
+      if (!wanted) continue
+      rows.push(row)
+      bytes += row[6].byteLength
     }
     return { columns: packRows(rows, storage, undefined), next: String(place) }
   }

@@ -70,7 +70,7 @@ export class Store {
     this.records = new Records(db, this.out)
     this.desk = new Desk(db, this.topics, groups, this.presence, this.retention, this.out)
     this.keyValues = new KeyValues(db, this.out)
-    this.live = new Live(db, this.topics, this.out)
+    this.live = new Live(db, this.out, start.flag)
     this.questions = new Questions(db, this.out, this.presence)
     this.calls = this.#table()
   }

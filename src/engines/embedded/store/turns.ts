@@ -115,8 +115,9 @@ export class Turns {
       }
       const resting = now < this.#restUntil
       if (batch.length === 0 && (resting || !this.#hasOwnWork(now))) {
-        if (foreign) this.#finish(now)
-        return 'idle'
+        const more = store.live.hasMore
+        if (foreign || more) this.#finish(now)
+        return more ? 'worked' : 'idle'
       }
       if (
         !this.#begin(
