@@ -13,10 +13,10 @@ export const leases: readonly Case[] = [
       const runs: string[] = []
       const slow = async (message: { id: string }): Promise<void> => {
         runs.push(message.id)
-        await h.quiet(1500)
+        await h.quiet(2500)
       }
-      await h.subscribe(a, h.topic, { group: 'g', concurrency: 2, lease: 600 }, slow, 'a')
-      await h.subscribe(b, h.topic, { group: 'g', concurrency: 2, lease: 600 }, slow, 'b')
+      await h.subscribe(a, h.topic, { group: 'g', concurrency: 2, lease: 1000 }, slow, 'a')
+      await h.subscribe(b, h.topic, { group: 'g', concurrency: 2, lease: 1000 }, slow, 'b')
       for (let i = 0; i < 8; i++) await h.publish(a, h.topic, { i })
       await h.until('all are handled', () => h.history.acknowledged('g').size === 8)
       equal(runs.length, 8, 'runs')
