@@ -8,14 +8,14 @@ import type { Admin } from './admin.ts'
  * program declared with parameters, and which storages a pattern meets.
  */
 export class StoredTopics {
-  readonly #admin: Pick<Admin, 'topics' | 'watch'>
+  readonly #admin: Pick<Admin, 'topics' | 'watch' | 'group'>
   /** One that was deleted stays: whoever reads it is told so by the engine. */
   readonly #names = new Set<string>()
   readonly #definitions: AnyDefinition[] = []
   #listed: Promise<void> | undefined
   #stop = (): void => {}
 
-  constructor(admin: Pick<Admin, 'topics' | 'watch'>) {
+  constructor(admin: Pick<Admin, 'topics' | 'watch' | 'group'>) {
     this.#admin = admin
   }
 
@@ -60,7 +60,22 @@ export class StoredTopics {
     return definition ? { definition, name: topic } : topic
   }
 
-  /** The storage whose groups and dead letters are meant. @throws BusError `not_found` */
+  /**
+   * The storage of a group that is asked for by the topic's name. By one name of a definition only a group that takes this name
+   * alone: what is done to a group is done to all that it takes.
+   * @throws BusError `not_found`
+   */
+  async storageOfGroup(topic: string, group: string): Promise<string> {
+    const storage = await this.storage(topic)
+    if (storage !== topic && (await this.#admin.group(storage, group)).filter !== topic)
+      throw new BusError(
+        'not_found',
+        `topic '${topic}' has no group '${group}' of its own: the one of that name takes other names of '${storage}' too; ask for '${storage}'`,
+      )
+    return storage
+  }
+
+  /** Where the messages of the topic are. @throws BusError `not_found` */
   async storage(topic: string): Promise<string> {
     await this.#ready()
     const find = (): string | undefined => (this.#names.has(topic) ? topic : this.#definitionOf(topic)?.storage)

@@ -36,7 +36,7 @@ function on(parent: Command, name: string, description: string, ends: readonly [
     .action((topic: string, group: string, ...rest: unknown[]) => {
       const options = optionsOf(rest.at(-1) as Command)
       return withStored(options, async (bus, stored) => {
-        const storage = await stored.storage(topic)
+        const storage = await stored.storageOfGroup(topic, group)
         const desk = bus.admin.deadLetters(storage, group)
         // A mistyped group must not pass for one without dead letters; those of a deleted group stay.
         if ((await desk.count()) === 0) await bus.admin.group(storage, group)

@@ -50,7 +50,7 @@ function on(parent: Command, name: string, description: string, change: Change, 
       const options = optionsOf<ChangeOptions>(command)
       return withStored(options, async (bus, stored) => {
         // Looked up first: a mistyped name must not pass for a group that is changed.
-        const found = await bus.admin.group(await stored.storage(topic), group)
+        const found = await bus.admin.group(await stored.storageOfGroup(topic, group), group)
         const instead = await change(bus, found, options)
         if (typeof instead === 'string') done({ dryRun: true, ...found }, instead, options.json)
         else done({ topic: found.storage, group, done: name }, `group ${group} of ${found.storage} ${outcome}`, options.json)
@@ -78,7 +78,7 @@ function list(topic: string, options: Common): Promise<void> {
 
 function lag(topic: string, group: string, options: Common): Promise<void> {
   return withStored(options, async (bus, stored) => {
-    const { lag, oldestMs } = await bus.admin.group(await stored.storage(topic), group)
+    const { lag, oldestMs } = await bus.admin.group(await stored.storageOfGroup(topic, group), group)
     process.stdout.write(options.json ? `${JSON.stringify({ lag, oldestMs })}\n` : `${lag}\n`)
   })
 }

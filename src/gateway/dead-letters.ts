@@ -72,7 +72,7 @@ export const deadLetterRoutes: readonly Route[] = [
 ]
 
 async function deskOf({ bus, stored }: Scope, c: Context): Promise<DeadLetterDesk> {
-  return bus.admin.deadLetters(await stored.storage(topicOf(c)), groupOf(c))
+  return bus.admin.deadLetters(await stored.storageOfGroup(topicOf(c), groupOf(c)), groupOf(c))
 }
 
 function letterView(letter: DeadLetterView) {

@@ -90,5 +90,5 @@ export const groupRoutes: readonly Route[] = [
 
 /** @throws BusError `not_found`: a mistyped name must not look like a group at rest */
 async function find({ bus, stored }: Scope, c: Context) {
-  return bus.admin.group(await stored.storage(topicOf(c)), groupOf(c))
+  return bus.admin.group(await stored.storageOfGroup(topicOf(c), groupOf(c)), groupOf(c))
 }

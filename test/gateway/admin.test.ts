@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest'
+import { topic } from '../../src/index.ts'
 import { served } from './support.ts'
 
 const { bus, call } = await served({}, { defaults: { retry: { attempts: 1 }, breaker: false } })
@@ -99,4 +100,30 @@ test('dead letters are listed in pages, looked at, replayed to their group only,
   await expect.poll(letters).toEqual([])
   expect(others).toEqual([0, 1, 2, 3])
   await Promise.all([work.close(), other.close()])
+})
+
+test('by one name of a definition nothing is done to a group that takes its other names too', async () => {
+  const docs = topic('own.{space}.{event}')
+  for (const [filter, group] of [
+    [docs, 'all'],
+    ['own.7.added', 'one'],
+  ] as const)
+    await (await bus.subscribe(filter, { group }, () => {})).close()
+  const path = (group: string): string => `/v1/topics/own.7.added/groups/${group}`
+  for (const [method, rest, body] of [
+    ['GET', '', undefined],
+    ['DELETE', '', undefined],
+    ['POST', '/pause', undefined],
+    ['POST', '/reset', { to: 'new' }],
+    ['GET', '/dead-letters', undefined],
+    ['POST', '/dead-letters/discard', { filter: {} }],
+  ] as const)
+    expect([method, rest, await call(method, path('all') + rest, body)]).toMatchObject([
+      method,
+      rest,
+      { status: 404, body: { code: 'not_found', detail: expect.stringContaining("ask for 'own.*.*'") } },
+    ])
+  expect((await call('GET', `${path('one')}/dead-letters`)).body).toEqual({ deadLetters: [] })
+  expect((await call('DELETE', path('one'))).body).toEqual({ deleted: 'one' })
+  expect((await bus.admin.groups(docs)).map(({ group, paused }) => [group, paused])).toEqual([['all', false]])
 })
