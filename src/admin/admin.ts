@@ -118,7 +118,7 @@ export class Admin {
     await this.#engine.admin.reset(storageOf(topic), group, target)
   }
 
-  /** With its replays, dead letters and pause; members that are still there make it anew. @throws BusError `not_found` */
+  /** With its replays, dead letters and pause. @throws BusError `conflict` while it has members, `not_found` */
   async deleteGroup(topic: ReadTopic, group: string): Promise<void> {
     checkGroup(group)
     const storage = storageOf(topic)
@@ -136,7 +136,7 @@ export class Admin {
     await this.#pauses.set(storage, group, false)
   }
 
-  /** With its groups, and all that is kept of them. @throws BusError `not_found` */
+  /** With its groups, and all that is kept of them. @throws BusError `conflict` while one of them has members, `not_found` */
   async deleteTopic(topic: ReadTopic): Promise<void> {
     const storage = storageOf(topic)
     const groups = await this.#engine.admin.groups(storage)

@@ -218,9 +218,11 @@ export interface EngineAdmin {
   groups(storage: StorageName): Promise<GroupInfo[]>
   /** Moves a group. @throws BusError `conflict` while it has members, `not_found` */
   reset(storage: StorageName, group: string, to: ReadFrom): Promise<void>
+  /** @throws BusError `conflict` while it has members (they would make it anew and begin again), `not_found` */
   deleteGroup(storage: StorageName, group: string): Promise<void>
   /** Deletes stored messages, all of them or those before the position; returns how many. */
   purge(storage: StorageName, before?: Position): Promise<number>
+  /** With its groups. @throws BusError `conflict` while one of them has members; nothing is deleted then. `not_found` */
   deleteTopic(storage: StorageName): Promise<void>
 }
 

@@ -1,7 +1,8 @@
 import { expect, test, vi } from 'vitest'
 import { BusError, connect, connectEngine, Retry, topic } from '../../src/index.ts'
 import { AttemptBook, newAttempts } from '../../src/ledger/attempts.ts'
-import { memoryLedger, spy, testBus } from '../../src/testing/index.ts'
+import { memoryLedger, spy } from '../../src/testing/index.ts'
+import { logModel } from '../../src/testing/models/log.ts'
 import { queueModel } from '../../src/testing/models/queue.ts'
 import { between, override } from '../../src/testing/models/wrapping.ts'
 
@@ -37,7 +38,20 @@ test.each([
   ['a handler', undefined],
   ['a batch handler', { size: 1, wait: 0 }],
 ])('R8: %s that hangs after its lease was lost gives its place back at the timeout', async (_, batch) => {
-  await using bus = await testBus({ drain: 100 })
+  const engine = await logModel().connect()
+  let lose = (): void => {}
+  const losing = override(
+    engine,
+    between(engine, (_, sink) => ({
+      sink: {
+        deliver(deliveries) {
+          lose = () => sink.lost(deliveries, 'another member has it')
+          sink.deliver(deliveries)
+        },
+      },
+    })),
+  )
+  await using bus = await connectEngine(losing, { ledger: memoryLedger(), drain: 100 })
   const handled: number[] = []
   const hang = (body: number): unknown => {
     handled.push(body)
@@ -48,7 +62,7 @@ test.each([
   else await bus.subscribe('jobs', options, (message) => hang(message.body))
   await bus.publish('jobs', 1)
   await vi.waitFor(() => expect(handled).toEqual([1]))
-  await bus.admin.deleteTopic('jobs')
+  lose()
   await vi.waitFor(() => expect(bus.status().subscriptions[0]).toMatchObject({ lost: 1, running: 1 }), 5000)
   await vi.waitFor(() => expect(bus.status().subscriptions[0]?.running).toBe(0), 5000)
 })

@@ -39,6 +39,7 @@ test('nothing goes before the slowest group has settled it, whatever its age', a
   expect(sweep(dir, Date.now() + 30 * day)).toBe(2495)
   await slow.settle('release', [slow.all[5]!], 60_000)
   expect(sweep(dir, Date.now() + 30 * day)).toBe(2495)
+  await slow.subscription.close()
   await bus.admin.deleteGroup('a', 'slow')
   expect(sweep(dir, Date.now() + 6 * day)).toBe(2495)
   expect(sweep(dir, Date.now() + 8 * day)).toBe(0)

@@ -67,6 +67,8 @@ export class EmbeddedAdmin implements EngineAdmin {
   }
 
   async deleteTopic(storage: string): Promise<void> {
+    // Before anything goes.
+    await this.#link.call('checkIdle', storage)
     // What is left for the one transaction is small then: nobody waits long, and the log does not grow by the whole topic.
     await this.purge(storage)
     await this.#link.call('deleteTopic', storage)

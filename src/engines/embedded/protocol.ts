@@ -96,6 +96,8 @@ export interface Calls {
   deleteGroup(storage: string, group: string): void
   /** A chunk: `upTo` is what the first call returned. */
   purge(storage: string, before: string | undefined, upTo: number | undefined): { deleted: number; upTo: number }
+  /** Refuses while a group of the topic has members. */
+  checkIdle(storage: string): void
   deleteTopic(storage: string): void
   ledgerWrite(records: readonly LedgerRecord[]): void
   ledgerRead(space: LedgerSpace, keys: readonly string[]): (Uint8Array | undefined)[]

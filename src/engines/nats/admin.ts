@@ -103,13 +103,33 @@ export class NatsAdmin implements EngineAdmin {
 
   async groups(storage: string): Promise<GroupInfo[]> {
     const ref = await this.#streams.existing(storage)
-    const consumers = await this.#of(ref)
+    return Promise.all([...(await this.#byGroup(ref))].map(([group, infos]) => this.#groupInfo(ref, group, infos)))
+  }
+
+  async #byGroup(ref: StreamRef): Promise<Map<string, ConsumerInfo[]>> {
     const byGroup = new Map<string, ConsumerInfo[]>()
-    for (const info of consumers) {
+    for (const info of await this.#of(ref)) {
       const group = info.config.metadata?.[groupMark] ?? info.name
       byGroup.set(group, [...(byGroup.get(group) ?? []), info])
     }
-    return Promise.all([...byGroup].map(([group, infos]) => this.#groupInfo(ref, group, infos)))
+    return byGroup
+  }
+
+  /** The consumers of a group without members. @throws BusError `not_found`, `conflict` */
+  async #idle(ref: StreamRef, group: string): Promise<ConsumerInfo[]> {
+    const infos = (await this.#byGroup(ref)).get(group)
+    if (!infos) throw new BusError('not_found', `topic '${ref.storage}' has no group '${group}'`)
+    await this.#mustBeIdle(ref, group, infos)
+    return infos
+  }
+
+  async #mustBeIdle(ref: StreamRef, group: string, infos: readonly ConsumerInfo[]): Promise<void> {
+    const members = await this.#members(ref, infos)
+    if (members === 0) return
+    throw new BusError(
+      'conflict',
+      `group '${group}' of topic '${ref.storage}' has ${members} member${members === 1 ? '' : 's'}; close ${members === 1 ? 'it' : 'them'} first`,
+    )
   }
 
   async #of(ref: StreamRef): Promise<ConsumerInfo[]> {
@@ -168,10 +188,7 @@ export class NatsAdmin implements EngineAdmin {
 
   async reset(storage: string, group: string, to: ReadFrom): Promise<void> {
     const ref = await this.#streams.existing(storage)
-    const infos = (await this.#of(ref)).filter((info) => (info.config.metadata?.[groupMark] ?? info.name) === group)
-    if (infos.length === 0) throw new BusError('not_found', `topic '${storage}' has no group '${group}'`)
-    if ((await this.#members(ref, infos)) > 0)
-      throw new BusError('conflict', `group '${group}' of topic '${storage}' has members; close them first, or pause it and wait`)
+    const infos = await this.#idle(ref, group)
     try {
       const { state } = await this.#jsm.streams.info(ref.name)
       const place = placeOf(to, state.last_seq)
@@ -193,9 +210,7 @@ export class NatsAdmin implements EngineAdmin {
 
   async deleteGroup(storage: string, group: string): Promise<void> {
     const ref = await this.#streams.existing(storage)
-    const infos = (await this.#of(ref)).filter((info) => (info.config.metadata?.[groupMark] ?? info.name) === group)
-    if (infos.length === 0) throw new BusError('not_found', `topic '${storage}' has no group '${group}'`)
-    for (const { name } of infos) {
+    for (const { name } of await this.#idle(ref, group)) {
       await this.#checkpoints.forget({ stream: ref.name, name })
       await this.#consumers.delete(ref.name, name)
     }
@@ -215,6 +230,7 @@ export class NatsAdmin implements EngineAdmin {
 
   async deleteTopic(storage: string): Promise<void> {
     const ref = await this.#streams.existing(storage)
+    for (const [group, infos] of await this.#byGroup(ref)) await this.#mustBeIdle(ref, group, infos)
     try {
       if (ref.own) await this.#jsm.streams.delete(ref.name)
       else {

@@ -29,7 +29,7 @@ export const contractAdmin: readonly Case[] = [
   },
   {
     rule: 'R3',
-    name: 'engine: groups tell their lag, what is in hand and their members; one with members is not moved',
+    name: 'engine: groups tell their lag, what is in hand and their members; one with members is neither moved nor deleted, nor is its topic',
     async run(h) {
       const engine = await h.engine()
       const seat = await h.seat(engine)
@@ -44,6 +44,9 @@ export const contractAdmin: readonly Case[] = [
       await seat.ack(...seat.deliveries)
       await h.until('three lag', async () => (await group())?.lag === 3)
       equal(await codeOf(() => engine.admin.reset(h.topic, 'g', 'end')), 'conflict', 'reset with members')
+      equal(await codeOf(() => engine.admin.deleteGroup(h.topic, 'g')), 'conflict', 'delete with members')
+      equal(await codeOf(() => engine.admin.deleteTopic(h.topic)), 'conflict', 'delete of a topic with members')
+      equal((await group())?.lag, 3, 'lag after what was refused')
       await seat.close()
       equal((await group())?.members, 0, 'members after close')
       await engine.admin.reset(h.topic, 'g', 'end')

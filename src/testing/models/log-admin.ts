@@ -64,6 +64,7 @@ export function logAdmin(broker: LogBroker, connection: Connection): EngineAdmin
     async deleteTopic(storage) {
       connection.check()
       broker.existing(storage)
+      for (const { name, committed } of broker.groups.values()) if (committed.has(storage)) idleGroup(storage, name)
       broker.topics.delete(storage)
       for (const group of broker.groups.values()) group.forget(storage)
     },

@@ -84,11 +84,9 @@ export function queueAdmin(broker: QueueBroker, connection: Connection): EngineA
     async deleteTopic(storage) {
       connection.check()
       const { channels } = broker.existing(storage)
+      for (const group of channels.keys()) idleChannel(storage, group)
       broker.topics.delete(storage)
-      for (const channel of channels.values()) {
-        channel.empty()
-        for (const member of [...channel.members]) member.orphaned(channel)
-      }
+      for (const channel of channels.values()) channel.empty()
     },
   }
 }

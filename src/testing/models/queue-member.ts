@@ -126,15 +126,6 @@ export class QueueMember implements EngineSubscription {
     for (const { members } of this.#channels()) if (members.includes(this)) members.splice(members.indexOf(this), 1)
   }
 
-  /** The topic was deleted: the broker throws its channels out, and the engine subscribes again. */
-  orphaned(channel: Channel): void {
-    for (const flight of [...channel.flights.values()].filter(({ member }) => member === this)) {
-      channel.finish(flight)
-      this.expired(flight, 'the topic was deleted')
-    }
-    for (const source of this.sources) if (source.storage === channel.storage) this.join(source)
-  }
-
   /** No more calls into the sink, from anywhere. */
   end(): void {
     this.#state = 'closed'

@@ -146,19 +146,16 @@ export class Desk {
   reset(storage: string, group: string, to: ReadFrom, now: number): void {
     const topic = this.#topic(storage)
     const found = this.#group(topic, storage, group)
-    const members = this.#presence.liveMembers(found.id, now)
-    if (members > 0)
-      throw new BusError(
-        'conflict',
-        `group '${group}' of topic '${storage}' has ${members} member${members === 1 ? '' : 's'}; close ${members === 1 ? 'it' : 'them'} first, then move the group`,
-      )
+    this.#mustBeIdle(found.id, storage, group, 'move the group', now)
     this.#run('DELETE FROM lease WHERE grp=?', found.id)
     this.#run('DELETE FROM waiting WHERE grp=?', found.id)
     this.#run('UPDATE grp SET cursor=? WHERE id=?', this.#groups.placeOf(topic, to), found.id)
   }
 
-  deleteGroup(storage: string, group: string): void {
+  deleteGroup(storage: string, group: string, now: number): void {
     const found = this.#group(this.#topic(storage), storage, group)
+    // They would make it anew, and begin again.
+    this.#mustBeIdle(found.id, storage, group, 'delete the group', now)
     for (const table of ['lease', 'waiting', 'member']) this.#run(`DELETE FROM ${table} WHERE grp=?`, found.id)
     this.#run('DELETE FROM grp WHERE id=?', found.id)
   }
@@ -176,9 +173,28 @@ export class Desk {
     return { deleted: this.#retention.cut(topic, end, now), upTo: end }
   }
 
-  deleteTopic(storage: string): void {
+  /** @throws BusError `conflict` while a group of the topic has members */
+  checkIdle(storage: string, now: number): void {
+    const topic = this.#topics.find(storage)
+    if (!topic) return
+    const groups = this.#db.rows('SELECT id, name FROM grp WHERE topic=? ORDER BY name').all(topic.id) as unknown as [number, string][]
+    for (const [id, group] of groups) this.#mustBeIdle(id, storage, group, 'delete the topic', now)
+  }
+
+  #mustBeIdle(id: number, storage: string, group: string, then: string, now: number): void {
+    const members = this.#presence.liveMembers(id, now)
+    if (members === 0) return
+    const they = members === 1 ? 'it' : 'them'
+    throw new BusError(
+      'conflict',
+      `group '${group}' of topic '${storage}' has ${members} member${members === 1 ? '' : 's'}; close ${they} first, then ${then}`,
+    )
+  }
+
+  deleteTopic(storage: string, now: number): void {
     const topic = this.#topics.find(storage)
     if (!topic) throw notFound(storage)
+    this.checkIdle(storage, now)
     this.#topics.load()
     for (const table of ['lease', 'waiting', 'member'])
       this.#run(`DELETE FROM ${table} WHERE grp IN (SELECT id FROM grp WHERE topic=?)`, topic.id)
