@@ -8,8 +8,8 @@ import { type Policy, resolvePolicy, type SubscribeOptions } from './deliver/opt
 import { GroupSubscription, type Subscription, type SubscriptionStatus } from './deliver/subscription.ts'
 import { refuseStored, UnstoredSubscription } from './deliver/unstored.ts'
 import { lastCallMs, within } from './deliver/within.ts'
-import type { Capabilities, Engine, EngineHealth, KvOptions } from './engines/engine.ts'
-import { type EngineOptions, openEngine } from './engines/registry.ts'
+import type { Capabilities, Engine, EngineHealth, Finding, KvOptions } from './engines/engine.ts'
+import { type EngineOptions, examineWay, openEngine } from './engines/registry.ts'
 import { BusError } from './errors.ts'
 import { Kv } from './kv/kv.ts'
 import { Blobs } from './ledger/blobs.ts'
@@ -325,6 +325,12 @@ export class Bus {
     }
   }
 
+  /** What an operator should know about the broker and what is stored there; empty for an engine that has nothing to say. */
+  async diagnose(): Promise<readonly Finding[]> {
+    this.#mustBeOpen()
+    return (await this.#engine.diagnose?.()) ?? []
+  }
+
   status(): BusStatus {
     return {
       engine: this.#engine.name,
@@ -392,6 +398,11 @@ export async function connect(url: string | ConnectOptions = {}, options: Connec
     return connect(coze.url, { ...url, nats: { ...coze.options.nats, ...url.nats } })
   }
   return connectEngine(await openEngine(url, options), options)
+}
+
+/** Goes to the broker step by step, name, port, encryption, credentials, and says how far that went; for a bus that cannot be opened. */
+export function examine(url: string, options: EngineOptions = {}): Promise<readonly Finding[]> {
+  return examineWay(url, options)
 }
 
 /** A bus over an engine that was made elsewhere: for engines of one's own and for the conformance suite. The bus closes it. */

@@ -3,7 +3,7 @@
 // Looking in
 export type { Admin, GroupView, StoredView } from './admin/admin.ts'
 export type { DeadLetterDesk, DeadLetterFilter, DeadLetterView } from './admin/dead-letter-desk.ts'
-export { type Bus, type BusStatus, type ConnectOptions, connect, connectEngine, type Health } from './bus.ts'
+export { type Bus, type BusStatus, type ConnectOptions, connect, connectEngine, examine, type Health } from './bus.ts'
 // Subscribing
 export type { BatchHandler, Handler } from './deliver/handler.ts'
 export type { BatchOptions } from './deliver/make-runner.ts'
@@ -11,7 +11,7 @@ export type { DeliveryContext, Message } from './deliver/message.ts'
 export type { BreakerOptions, RetryOptions, SubscribeOptions } from './deliver/options.ts'
 export { Reject, Retry } from './deliver/outcome.ts'
 export type { Subscription, SubscriptionStatus } from './deliver/subscription.ts'
-export type { TopicInfo } from './engines/engine.ts'
+export type { Finding, TopicInfo } from './engines/engine.ts'
 // Errors
 export { BusError, type BusErrorCode, errorTable } from './errors.ts'
 export type { Entry, Kv } from './kv/kv.ts'

@@ -1,15 +1,17 @@
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 import type { Command } from 'commander'
 import type { Bus } from '../bus.ts'
+import type { Finding } from '../engines/engine.ts'
 import { newId } from '../message/id.ts'
 import { add, type Common, open, optionsOf } from './command.ts'
-import { paint, table } from './output.ts'
+import { paint, plain, table } from './output.ts'
 import { checkStore } from './store-check.ts'
 
-interface Check {
-  readonly check: string
+type Level = Finding['level']
+
+interface Check extends Finding {
+  /** Everything but a problem. */
   readonly ok: boolean
-  readonly detail: string
 }
 
 const roundTripMs = 5000
@@ -28,15 +30,19 @@ async function doctor(options: Common): Promise<void> {
   const checks: Check[] = []
   const attempt = async (check: string, action: () => Promise<string> | string): Promise<void> => {
     try {
-      checks.push({ check, ok: true, detail: await action() })
+      checks.push({ check, ok: true, level: 'ok', detail: await action() })
     } catch (error) {
-      checks.push({ check, ok: false, detail: error instanceof Error ? error.message : String(error) })
+      checks.push({ check, ok: false, level: 'problem', detail: error instanceof Error ? error.message : String(error) })
     }
+  }
+  const add = (findings: readonly Finding[]): void => {
+    for (const finding of findings) checks.push({ ok: finding.level !== 'problem', ...finding })
   }
   const loop = monitorEventLoopDelay({ resolution: 10 })
   loop.enable()
   await attempt('node', nodeVersion)
   await attempt('store', () => checkStore(options.url))
+  add(await way(options.url))
   let bus: Bus | undefined
   await attempt('connect', async () => {
     bus = await open(options.url)
@@ -54,11 +60,18 @@ async function doctor(options: Common): Promise<void> {
       if (ms > loopDelayMs) throw new Error(`p99 delay of ${ms.toFixed(1)} ms; this machine is overloaded`)
       return `p99 delay ${ms.toFixed(1)} ms`
     })
+    add(await connected.diagnose())
     await connected.close()
   }
   loop.disable()
   show(checks, options.json ?? false)
   if (checks.some(({ ok }) => !ok)) process.exitCode = 1
+}
+
+/** Loaded only here: help comes without the bus. */
+async function way(url: string): Promise<readonly Finding[]> {
+  const { examine } = await import('../bus.ts')
+  return examine(url)
 }
 
 function nodeVersion(): string {
@@ -103,6 +116,15 @@ function show(checks: readonly Check[], json: boolean): void {
     table(checks as unknown as Record<string, unknown>[], true)
     return
   }
-  for (const { check, ok, detail } of checks)
-    process.stdout.write(`${ok ? paint('green', 'ok  ') : paint('red', 'FAIL')} ${check.padEnd(11)} ${detail}\n`)
+  for (const { check, level, detail, advice } of checks) {
+    process.stdout.write(`${paint(marks[level][1], marks[level][0])} ${check.padEnd(11)} ${plain(detail)}\n`)
+    if (advice !== undefined) process.stdout.write(`${' '.repeat(17)}→ ${plain(advice)}\n`)
+  }
+}
+
+const marks: Readonly<Record<Level, readonly [string, 'green' | 'red' | 'yellow' | 'dim']>> = {
+  ok: ['ok  ', 'green'],
+  note: ['note', 'dim'],
+  warning: ['WARN', 'yellow'],
+  problem: ['FAIL', 'red'],
 }

@@ -15,6 +15,7 @@ const { version } = JSON.parse(readFileSync(new URL('../../package.json', import
 const program = new Command('cozebus')
   .description('An event bus for agent platforms: publish, work through and look into topics.')
   .addOption(new Option('--url <url>', 'where the bus is').env('COZEBUS_URL').default('file:./.cozebus'))
+  .option('--context <name>', 'a context of the NATS command line, instead of --url')
   .version(version)
   .option('--json', 'print JSON')
   .option('--no-color', 'no colour, like NO_COLOR=1')
@@ -27,6 +28,8 @@ const program = new Command('cozebus')
   .exitOverride()
   .hook('preAction', (command) => {
     if (command.opts()['color'] === false) process.env.NO_COLOR = '1'
+    const { context } = command.opts<{ context?: string }>()
+    if (context !== undefined) command.setOptionValue('url', `nats+context:${context}`)
   })
 
 for (const add of [addServe, addPub, addSub, addTopics, addGroups, addDlq, addDoctor, addBench]) add(program)

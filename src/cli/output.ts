@@ -45,7 +45,7 @@ export function done(result: Record<string, unknown>, sentence: string, json = f
 }
 
 /** Colour on a terminal only, and never with NO_COLOR or --no-color. */
-export function paint(style: 'bold' | 'green' | 'red' | 'dim', text: string): string {
+export function paint(style: 'bold' | 'green' | 'red' | 'yellow' | 'dim', text: string): string {
   return process.stdout.isTTY && !process.env.NO_COLOR ? styleText(style, text) : text
 }
 

@@ -2,6 +2,8 @@ import type { Command } from 'commander'
 import { placeOrTime } from '../admin/place.ts'
 import type { DeliveryContext, Message } from '../deliver/message.ts'
 import { BusError } from '../errors.ts'
+import { readableBody } from '../message/exact-json.ts'
+import type { Selection } from '../topic/definition.ts'
 import { checkPattern } from '../topic/name.ts'
 import { add, type Common, open, optionsOf, storedTopics, whole } from './command.ts'
 import { execute } from './execute.ts'
@@ -59,7 +61,7 @@ async function sub(topic: string, options: SubOptions): Promise<void> {
   try {
     const work =
       group === undefined
-        ? await bus.subscribe(topic, (message) => handle(message))
+        ? await bus.subscribe(await anyBody(topic), (message) => handle({ ...message, body: readableBody(message.bytes) }))
         : await bus.subscribe(await stored.place(topic), { group, concurrency, ...where }, handle)
     onStop(() => bus.close())
     if (process.stderr.isTTY)
@@ -71,6 +73,12 @@ async function sub(topic: string, options: SubOptions): Promise<void> {
     clearInterval(alive)
     await bus.close()
   }
+}
+
+/** Whatever others publish there is shown, JSON or not: only what is worked on has to be readable. */
+async function anyBody(pattern: string): Promise<Selection> {
+  const [{ topic }, { bytesCodec }] = await Promise.all([import('../topic/definition.ts'), import('../message/codec.ts')])
+  return { definition: topic('followed', { codec: bytesCodec }), filter: pattern }
 }
 
 type Work = (message: Message, delivery?: DeliveryContext) => Promise<void>

@@ -33,6 +33,8 @@ export interface Engine {
   readonly kv?: KeyValueStore
   /** Present where {@link Capabilities.ledger} is `'native'`. */
   readonly ledger?: Ledger
+  /** Looks at the broker and at what is stored there as an operator would. Changes nothing; never rejects for what it finds. */
+  diagnose?(): Promise<readonly Finding[]>
   /** Calls back on loss and return of the broker; the core shows it in health. Returns the way to stop. */
   onHealth(listener: (health: EngineHealth) => void): () => void
   /** Settles what was handed in, then lets go of everything. Twice is one close. */
@@ -294,4 +296,13 @@ export interface KvBucket {
 export interface EngineHealth {
   readonly ok: boolean
   readonly detail: string
+}
+
+/** What was looked at, what it means, and what to do about it. */
+export interface Finding {
+  readonly check: string
+  /** `note`: worth knowing. `warning`: will hurt one day. `problem`: hurts now. */
+  readonly level: 'ok' | 'note' | 'warning' | 'problem'
+  readonly detail: string
+  readonly advice?: string
 }

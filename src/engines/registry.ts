@@ -1,5 +1,5 @@
 import { BusError } from '../errors.ts'
-import type { Engine } from './engine.ts'
+import type { Engine, Finding } from './engine.ts'
 import type { NatsOptions } from './nats/options.ts'
 
 /** A broker's own options, under its name. */
@@ -39,4 +39,11 @@ export async function openEngine(url: string, options: EngineOptions): Promise<E
         .join(' or ')}, for example file:./.cozebus`,
     )
   return open(url, options)
+}
+
+/** Goes to the broker step by step, for one that cannot be reached. Nothing for an engine without a way to go. */
+export async function examineWay(url: string, options: EngineOptions): Promise<readonly Finding[]> {
+  const scheme = /^([a-z][a-z0-9+.-]*):/i.exec(url)?.[1]?.toLowerCase() ?? ''
+  if (engines[scheme] !== nats) return []
+  return (await import('./nats/doctor/way.ts')).examineWay(url, options.nats)
 }

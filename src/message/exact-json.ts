@@ -35,3 +35,17 @@ export function bodyView({ body, bytes }: { readonly body: unknown; readonly byt
     return body
   }
 }
+
+/** Any body for people to read: JSON as it is, else text, else base64. */
+export function readableBody(bytes: Uint8Array): unknown {
+  try {
+    const text = strictText(bytes)
+    try {
+      return parseExact(text)
+    } catch {
+      return text
+    }
+  } catch {
+    return { base64: Buffer.from(bytes).toString('base64') }
+  }
+}

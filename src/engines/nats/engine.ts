@@ -5,6 +5,7 @@ import type {
   Engine,
   EngineHealth,
   EngineSubscription,
+  Finding,
   Outgoing,
   Page,
   PublishOutcome,
@@ -19,6 +20,7 @@ import { Connection, maxBytes } from './connection.ts'
 import { Consumers } from './consumers.ts'
 import { CoreEngine } from './core.ts'
 import { resolveTarget, type Target } from './dial.ts'
+import { diagnose } from './doctor/diagnose.ts'
 import { Doubts } from './doubts.ts'
 import { jetStreamInfo, natsError } from './failure.ts'
 import { NatsKv } from './kv.ts'
@@ -138,6 +140,10 @@ class NatsEngine implements Engine {
 
   read(storage: StorageName, after: ReadFrom, limit: number): Promise<Page> {
     return readPage(this.#connection, this.#jsm, this.#streams, storage, after, limit)
+  }
+
+  diagnose(): Promise<readonly Finding[]> {
+    return diagnose(this.#connection.nc, this.#jsm, this.#options)
   }
 
   onHealth(listener: (health: EngineHealth) => void): () => void {

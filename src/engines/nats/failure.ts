@@ -54,6 +54,10 @@ export function refusesCredentials(thrown: unknown): thrown is Error {
   return thrown instanceof errors.AuthorizationError || thrown instanceof errors.UserAuthenticationExpiredError
 }
 
+export function mayNotPublish(topic: string): BusError {
+  return new BusError('forbidden', `topic '${topic}': this user may not publish to it; give it the permission, or connect as another`)
+}
+
 /** What the client threw, in the words of the bus. */
 export function natsError(thrown: unknown, what: string): BusError {
   if (thrown instanceof BusError) return thrown

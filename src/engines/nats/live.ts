@@ -1,8 +1,9 @@
+import { setImmediate } from 'node:timers/promises'
 import type { Msg } from '@nats-io/transport-node'
 import { BusError } from '../../errors.ts'
 import type { Live, Outgoing, PublishOutcome, Stored } from '../engine.ts'
 import type { Connection } from './connection.ts'
-import { natsError } from './failure.ts'
+import { mayNotPublish, natsError } from './failure.ts'
 import { decodeHeaders, encodeHeaders } from './headers.ts'
 import { nameOf, partitionToken } from './names.ts'
 
@@ -17,6 +18,8 @@ export class NatsLive implements Live {
   async publish(batch: readonly Outgoing[]): Promise<PublishOutcome[]> {
     const { nc } = this.#connection
     this.#connection.mustBeConnected()
+    const denied = new Set<string>()
+    const hear = this.#connection.listen({ denied: ({ operation, subject }) => operation === 'publish' && denied.add(subject) })
     const outcomes = batch.map((message): PublishOutcome => {
       try {
         nc.publish(message.name, message.body, { headers: encodeHeaders(message) })
@@ -28,16 +31,22 @@ export class NatsLive implements Live {
     try {
       // The server has read them; who listens gets them, and nobody else ever will.
       await nc.flush()
+      // What it refused it has said before that; the client tells us a moment later.
+      await setImmediate()
     } catch (thrown) {
       const error = new BusError('publish_unknown', natsError(thrown, 'publishing').message, { cause: thrown })
       return outcomes.map((outcome) => (outcome.ok ? { ok: false, error } : outcome))
+    } finally {
+      hear()
     }
-    return outcomes
+    return outcomes.map((outcome, i) => (denied.has(batch[i]!.name) ? { ok: false, error: mayNotPublish(batch[i]!.name) } : outcome))
   }
 
   async subscribe(pattern: string, listener: (batch: readonly Stored[]) => void, group?: string): Promise<{ close(): Promise<void> }> {
     const { nc } = this.#connection
+    let denied: Error | undefined
     const take = (failure: Error | null, msg: Msg): void => {
+      if (failure) denied = failure
       // Acknowledgements and answers of the server on the way are no messages.
       if (failure || msg.subject.startsWith('$') || msg.subject.startsWith('_')) return
       listener([storedOf(msg)])
@@ -48,6 +57,7 @@ export class NatsLive implements Live {
       nc.subscribe(subject, { callback: take, ...(group === undefined ? {} : { queue: group }) }),
     )
     await nc.flush()
+    if (denied) throw natsError(denied, `topic '${pattern}'`)
     return {
       close: async () => {
         await Promise.all(subscriptions.map((subscription) => subscription.drain().catch(() => {})))

@@ -3,7 +3,7 @@ import { BusError } from '../../errors.ts'
 import type { Outgoing, PublishOutcome } from '../engine.ts'
 import type { Connection } from './connection.ts'
 import type { Doubts } from './doubts.ts'
-import { apiCode, apiFailure, natsError } from './failure.ts'
+import { apiCode, apiFailure, mayNotPublish, natsError } from './failure.ts'
 import { encodeHeaders } from './headers.ts'
 import { subjectOf } from './names.ts'
 import type { StreamRef, Streams } from './streams.ts'
@@ -194,7 +194,7 @@ export class Publishing {
       if (waiting?.subject === error.subject)
         this.#settle(place, {
           ok: false,
-          error: new BusError('forbidden', `topic '${waiting.subject}': this user may not publish to it`),
+          error: mayNotPublish(waiting.subject),
         })
     }
   }

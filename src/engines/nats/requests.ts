@@ -40,15 +40,18 @@ export class NatsRequests implements Requests {
     listener: (message: RequestMessage) => Promise<ReplyMessage>,
   ): Promise<{ close(): Promise<void> }> {
     const running = new Set<Promise<void>>()
+    let denied: Error | undefined
     const subscription = this.#connection.nc.subscribe(pattern, {
       queue: group,
       callback: (failure, msg) => {
+        if (failure) denied = failure
         if (failure || !msg.reply) return
         const answering = answer(msg, listener).finally(() => running.delete(answering))
         running.add(answering)
       },
     })
     await this.#connection.nc.flush()
+    if (denied) throw natsError(denied, `topic '${pattern}'`)
     return {
       close: async () => {
         await subscription.drain().catch(() => {})
