@@ -1,29 +1,12 @@
 import { spawn } from 'node:child_process'
-import { createHash } from 'node:crypto'
-import { cpSync, readdirSync, readFileSync } from 'node:fs'
-import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { jetstreamManager } from '@nats-io/jetstream'
 import { onTestFinished } from 'vitest'
 import { configFromEnv, type NatsConfig } from '../../src/coze/index.ts'
-import { command, installOnce } from '../rig/install.ts'
+import { command } from '../rig/install.ts'
 import type { NatsNode } from '../rig/nats.ts'
 import { guardProcess } from '../rig/orphans.ts'
-
-const source = join(import.meta.dirname, 'go')
-
-/** The Go program beside this file; built anew when it was changed. */
-async function goProgram(): Promise<string> {
-  const hash = createHash('sha256')
-  for (const name of readdirSync(source).sort()) hash.update(readFileSync(join(source, name)))
-  const folder = await installOnce(`coze-go-${hash.digest('hex').slice(0, 12)}`, async (into) => {
-    const copy = join(into, 'source')
-    cpSync(source, copy, { recursive: true })
-    const env = { ...process.env, GOWORK: 'off', CGO_ENABLED: '0' }
-    await command('go', ['build', '-trimpath', '-o', join(into, 'coze'), '.'], { cwd: copy, env })
-  })
-  return join(folder, 'coze')
-}
+import { goProgram } from './go-program.ts'
 
 const built = goProgram()
 built.catch(() => {})

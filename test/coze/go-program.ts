@@ -1,0 +1,19 @@
+import { createHash } from 'node:crypto'
+import { cpSync, readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { command, installOnce } from '../rig/install.ts'
+
+const source = join(import.meta.dirname, 'go')
+
+/** Resolves to the path of the Go program beside this file; built anew when it was changed. */
+export async function goProgram(): Promise<string> {
+  const hash = createHash('sha256')
+  for (const name of readdirSync(source).sort()) hash.update(readFileSync(join(source, name)))
+  const folder = await installOnce(`coze-go-${hash.digest('hex').slice(0, 12)}`, async (into) => {
+    const copy = join(into, 'source')
+    cpSync(source, copy, { recursive: true })
+    const env = { ...process.env, GOWORK: 'off', CGO_ENABLED: '0' }
+    await command('go', ['build', '-trimpath', '-o', join(into, 'coze'), '.'], { cwd: copy, env })
+  })
+  return join(folder, 'coze')
+}
