@@ -21,7 +21,7 @@ import { Events } from './observe/events.ts'
 import type { PublishOptions } from './publish/encode.ts'
 import { Publisher } from './publish/publisher.ts'
 import { type Outcome, PublishPromise, type Receipt } from './publish/receipt.ts'
-import { ask, type Request, responder } from './requests/requests.ts'
+import { type Answer, ask, askMany, type Request, responder } from './requests/requests.ts'
 import type { Address, Selection, TopicDefinition } from './topic/definition.ts'
 import { checkGroup, checkName } from './topic/name.ts'
 import { type Choice, type PublishTopic, type ReadTopic, resolveChoice } from './topic/resolve.ts'
@@ -281,6 +281,26 @@ export class Bus {
       options.headers,
       options.signal,
     )) as Answer
+  }
+
+  /**
+   * Asks all groups of responders and gives each answer as it comes, until the time is over, `max` have come or the loop is
+   * left. Default `timeout` `'1s'`, no `max`.
+   * @throws BusError `no_responders`, `unsupported` where the engine gives the first answer only
+   */
+  async *requestMany<Body = any>(
+    topic: string | Address,
+    question: unknown,
+    options: { timeout?: Duration; max?: number; headers?: Headers; signal?: AbortSignal } = {},
+  ): AsyncGenerator<Answer<Body>, void, void> {
+    this.#mustBeOpen()
+    const name = typeof topic === 'string' ? topic : topic.name
+    checkName(name)
+    const { max = -1, headers, signal } = options
+    if (max !== -1 && !(Number.isInteger(max) && max > 0))
+      throw new BusError('invalid_argument', `max must be a whole number from 1, not ${max}`)
+    const timeoutMs = toMs(options.timeout ?? '1s', 'timeout')
+    yield* askMany(this.#requests(), this.#engine.name, name, question, { timeoutMs, max, headers, signal })
   }
 
   /** Answers requests with what the handler returns; one member of the group gets each. */

@@ -23,7 +23,7 @@ export { channels } from './observe/events.ts'
 export type { PublishOptions } from './publish/encode.ts'
 export type { Outcome, Receipt } from './publish/receipt.ts'
 // Requests and key-value
-export type { Request } from './requests/requests.ts'
+export type { Answer, Request } from './requests/requests.ts'
 // Topics
 export {
   type Address,

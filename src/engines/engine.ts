@@ -255,6 +255,8 @@ export type ReplyMessage = { readonly headers: Headers | undefined; readonly bod
 export interface Requests {
   /** @throws BusError `timeout`, `no_responders`, `aborted` */
   request(message: RequestMessage, timeoutMs: number, signal?: AbortSignal): Promise<ReplyMessage>
+  /** All answers that come in time, at most `max`. Absent where the first one is all there is. @throws BusError `no_responders` */
+  requestMany?(message: RequestMessage, timeoutMs: number, max: number, signal?: AbortSignal): AsyncIterable<ReplyMessage>
   /** One member of each group answers a request; the first answer counts. The listener never rejects. */
   respond(pattern: string, group: string, listener: (message: RequestMessage) => Promise<ReplyMessage>): Promise<{ close(): Promise<void> }>
 }

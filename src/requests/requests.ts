@@ -1,6 +1,6 @@
 import { errorText } from '../deliver/outcome.ts'
 import type { ReplyMessage, RequestMessage, Requests } from '../engines/engine.ts'
-import { BusError } from '../errors.ts'
+import { BusError, toBusError } from '../errors.ts'
 import { bytesCodec, type Codec, jsonCodec } from '../message/codec.ts'
 import { checkHeaders, type Headers } from '../message/headers.ts'
 import { newId } from '../message/id.ts'
@@ -46,6 +46,41 @@ export async function ask(
     timeoutMs,
     signal,
   )
+  return answerOf(reply, name)
+}
+
+/** One answer of several: a responder that failed hides no other. */
+export type Answer<Body = any> = { readonly ok: true; readonly body: Body } | { readonly ok: false; readonly error: BusError }
+
+/** @throws BusError `unsupported`, `invalid_message`, `no_responders` */
+export async function* askMany(
+  requests: Requests,
+  engine: string,
+  name: string,
+  question: unknown,
+  options: {
+    readonly timeoutMs: number
+    readonly max: number
+    readonly headers: Headers | undefined
+    readonly signal: AbortSignal | undefined
+  },
+): AsyncGenerator<Answer, void, void> {
+  if (!requests.requestMany) throw new BusError('unsupported', `the ${engine} engine gives the first answer only; use request`)
+  const { timeoutMs, max, headers, signal } = options
+  if (headers) checkHeaders(headers)
+  const encoded = encodeBody(question)
+  const message = { name, id: newId(), headers: { ...headers, ...encoded.headers }, body: encoded.body, at: Date.now() }
+  for await (const reply of requests.requestMany(message, timeoutMs, max, signal)) {
+    try {
+      yield { ok: true, body: answerOf(reply, name) }
+    } catch (thrown) {
+      yield { ok: false, error: toBusError(thrown) }
+    }
+  }
+}
+
+/** @throws BusError `internal` with the responder's words when it failed */
+function answerOf(reply: ReplyMessage, name: string): unknown {
   const failure = reply.headers?.[errorHeader]
   if (failure !== undefined) throw new BusError('internal', `the responder of '${name}' failed: ${decodeURIComponent(failure)}`)
   return codecOf(reply.headers).decode(reply.body)

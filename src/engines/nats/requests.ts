@@ -1,4 +1,4 @@
-import { errors, type Msg } from '@nats-io/transport-node'
+import { errors, type Msg, type QueuedIterator } from '@nats-io/transport-node'
 import { BusError } from '../../errors.ts'
 import { newId } from '../../message/id.ts'
 import type { ReplyMessage, RequestMessage, Requests } from '../engine.ts'
@@ -32,6 +32,29 @@ export class NatsRequests implements Requests {
       asking,
       new Promise<never>((_, reject) => signal.addEventListener('abort', () => reject(aborted()), { once: true })),
     ])
+  }
+
+  async *requestMany(message: RequestMessage, timeoutMs: number, max: number, signal?: AbortSignal): AsyncGenerator<ReplyMessage> {
+    this.#connection.mustBeConnected()
+    const { name } = message
+    const headers = encodeHeaders({ id: message.id, key: undefined, headers: message.headers, at: message.at })
+    try {
+      const answers = await this.#connection.nc.requestMany(name, message.body, {
+        strategy: max > 0 ? 'count' : 'timer',
+        maxWait: Math.max(1, timeoutMs),
+        maxMessages: max,
+        headers,
+      })
+      const stop = (): void => (answers as QueuedIterator<Msg>).stop()
+      signal?.addEventListener('abort', stop, { once: true })
+      for await (const reply of answers) {
+        if (signal?.aborted) return
+        yield { headers: decodeHeaders(reply.headers).headers, body: reply.data }
+      }
+      signal?.removeEventListener('abort', stop)
+    } catch (thrown) {
+      throw requestError(thrown, name, timeoutMs)
+    }
   }
 
   async respond(

@@ -28,6 +28,31 @@ export const facets: readonly Case[] = [
   },
   {
     rule: 'R8',
+    name: 'a question to many gets the answer of each group, failures among them, and ends in time',
+    unstored: true,
+    skip: (_, engine) => (engine.requests ? undefined : 'the engine has no requests'),
+    async run(h) {
+      const [a, b] = [await h.bus(), await h.bus()]
+      const collect = async (options: { timeout?: number; max?: number }): Promise<unknown[]> => {
+        const answers: unknown[] = []
+        for await (const answer of a.requestMany(h.topic, 7, options)) answers.push(answer.ok ? answer.body : answer.error.code)
+        return answers
+      }
+      if (!h.engineOf(a).requests!.requestMany) {
+        equal(await codeOf(() => collect({})), 'unsupported', 'many answers')
+        return
+      }
+      equal(await codeOf(() => collect({ timeout: 300 })), 'no_responders', 'without responders')
+      for (const group of ['one', 'two']) for (const bus of [a, b]) await bus.respond(h.topic, { group }, ({ body }) => `${group} ${body}`)
+      await b.respond(h.topic, { group: 'three' }, () => {
+        throw new Error('broken')
+      })
+      equal((await collect({ timeout: 400 })).sort(), ['internal', 'one 7', 'two 7'], 'answers')
+      equal((await collect({ timeout: 5000, max: 2 })).length, 2, 'at most two')
+    },
+  },
+  {
+    rule: 'R8',
     name: 'key-value: put, create, update, delete, keys, history, watch',
     skip: (_, engine) => (engine.kv ? undefined : 'the engine has no key-value store'),
     async run(h) {
