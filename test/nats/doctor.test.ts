@@ -1,5 +1,6 @@
 import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { jetstreamManager } from '@nats-io/jetstream'
@@ -132,6 +133,13 @@ await describeNats('the doctor', (version) => {
     const rows = JSON.parse(stdout) as (Finding & { ok: boolean })[]
     expect(rows.every(({ ok }) => ok)).toBe(true)
     expect(rows.map(({ check }) => check)).toEqual(expect.arrayContaining(['TCP', 'credentials', 'JetStream', 'round trip', 'permissions']))
+    mkdirSync(join(place.path, 'nats/context'), { recursive: true })
+    place.file('nats/context/here.json', JSON.stringify({ url: server.url }))
+    const env = { ...environment.env, XDG_CONFIG_HOME: place.path }
+    const byContext = await run(...cozebus('doctor', '--json', '--context', 'here'), { ...environment, env })
+    expect(JSON.parse(byContext.stdout)).toContainEqual(
+      expect.objectContaining({ check: 'TCP', detail: expect.stringContaining(`:${server.port}`) }),
+    )
     const failed = await run(...cozebus('doctor', '--url', 'nats://127.0.0.1:1'), environment).catch((error: unknown) => error)
     expect(failed).toMatchObject({ code: 1, stdout: expect.stringContaining('FAIL TCP') })
   })
