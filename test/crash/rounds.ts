@@ -27,10 +27,17 @@ const publishers = 2
 const standstillMs = 30_000
 const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
 
+/** A broker that the processes share, in place of an embedded store. */
+export interface Broker {
+  readonly url: string
+  /** Something happens to it, in each round. */
+  strike(): Promise<void>
+}
+
 /** The processes of a run, and the one that kills them. */
 class Arena {
   readonly dir = mkdtempSync(join(tmpdir(), 'cozebus-crash-'))
-  readonly url = `file:${this.dir}/store`
+  readonly url: string
   readonly journal = new Journal(join(this.dir, 'journal'), 'arena')
   readonly count = { kills: 0, selfKills: 0, pauses: 0, drains: 0 }
   readonly #random: Random
@@ -38,8 +45,9 @@ class Arena {
   #started = 0
   #ending = false
 
-  constructor(random: Random) {
+  constructor(random: Random, url?: string) {
     this.#random = random
+    this.url = url ?? `file:${this.dir}/store`
   }
 
   start(role: 'publish' | 'work'): string {
@@ -100,10 +108,15 @@ class Arena {
 }
 
 /** Publishers and workers in processes of their own, killed at random; then what they did is judged. */
-export async function crashRounds(rounds: number, seed: number, onRound: (done: number) => void = () => {}): Promise<Outcome> {
+export async function crashRounds(
+  rounds: number,
+  seed: number,
+  onRound: (done: number) => void = () => {},
+  broker?: Broker,
+): Promise<Outcome> {
   const begun = performance.now()
   const random = new Random(seed)
-  const arena = new Arena(random)
+  const arena = new Arena(random, broker?.url)
   let broken = true
   try {
     for (let i = 0; i < workers; i++) arena.start('work')
@@ -114,6 +127,7 @@ export async function crashRounds(rounds: number, seed: number, onRound: (done: 
         await sleep(random.below(500))
         await arena.strike()
       }
+      await broker?.strike()
       await sleep(300)
       for (const name of names) arena.kill(name)
       onRound(round + 1)

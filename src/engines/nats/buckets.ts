@@ -1,5 +1,6 @@
 import type { JetStreamClient } from '@nats-io/jetstream'
 import { type KV, Kvm } from '@nats-io/kv'
+import { untilAnswered } from './asking.ts'
 import { natsError } from './failure.ts'
 import type { NatsOptions } from './options.ts'
 
@@ -17,13 +18,20 @@ export class Buckets {
   get(name: string): Promise<KV> {
     let bucket = this.#open.get(name)
     if (!bucket) {
-      bucket = this.#kvm.create(name, { history: 1, replicas: this.#options.replicas ?? 1 }).catch((error) => {
+      bucket = this.#make(name).catch((error) => {
         this.#open.delete(name)
         throw natsError(error, `bucket '${name}'`)
       })
       this.#open.set(name, bucket)
     }
     return bucket
+  }
+
+  async #make(name: string): Promise<KV> {
+    const kv = await untilAnswered(() => this.#kvm.create(name, { history: 1, replicas: this.#options.replicas ?? 1 }))
+    // What was made a moment ago may have nobody yet who answers for it.
+    await untilAnswered(() => kv.get('-'))
+    return kv
   }
 
   get manager(): Kvm {

@@ -2,6 +2,7 @@ import { AckPolicy, type ConsumerConfig, type ConsumerInfo, DeliverPolicy, type 
 import { nanos } from '@nats-io/transport-node'
 import { BusError } from '../../errors.ts'
 import type { Source } from '../engine.ts'
+import { untilAnswered } from './asking.ts'
 import { apiCode, isApi, natsError } from './failure.ts'
 import { replayStream } from './names.ts'
 import type { NatsOptions } from './options.ts'
@@ -42,7 +43,7 @@ export class Consumers {
 
   async find(stream: string, name: string): Promise<ConsumerInfo | undefined> {
     try {
-      return await this.#jsm.consumers.info(stream, name)
+      return await untilAnswered(() => this.#jsm.consumers.info(stream, name))
     } catch (error) {
       if (isApi(error, apiCode.consumerNotFound) || isApi(error, apiCode.streamNotFound)) return undefined
       throw natsError(error, `consumer '${name}' of stream '${stream}'`)
@@ -86,7 +87,7 @@ export class Consumers {
 
   async stream(name: string): Promise<StreamState> {
     try {
-      const { created, state } = await this.#jsm.streams.info(name)
+      const { created, state } = await untilAnswered(() => this.#jsm.streams.info(name))
       return { born: String(created), last: state.last_seq }
     } catch (error) {
       throw natsError(error, `stream '${name}'`)
@@ -95,7 +96,7 @@ export class Consumers {
 
   async delete(stream: string, name: string): Promise<boolean> {
     try {
-      return await this.#jsm.consumers.delete(stream, name)
+      return await untilAnswered(() => this.#jsm.consumers.delete(stream, name))
     } catch (error) {
       if (isApi(error, apiCode.consumerNotFound)) return false
       throw natsError(error, `consumer '${name}' of stream '${stream}'`)
@@ -105,7 +106,7 @@ export class Consumers {
   async #make(durable: Durable, start: Partial<ConsumerConfig>): Promise<ConsumerInfo> {
     const { filters } = durable
     try {
-      return await this.#jsm.consumers.add(durable.stream, {
+      const config = {
         durable_name: durable.name,
         ack_policy: AckPolicy.Explicit,
         ack_wait: nanos(durable.ackWaitMs),
@@ -114,7 +115,8 @@ export class Consumers {
         ...(filters.length === 1 ? { filter_subject: filters[0]! } : { filter_subjects: [...filters] }),
         metadata: { [groupMark]: durable.group, [storageMark]: durable.storage },
         ...start,
-      })
+      }
+      return await untilAnswered(() => this.#jsm.consumers.add(durable.stream, config))
     } catch (error) {
       if (isApi(error, apiCode.consumerExists) || isApi(error, apiCode.consumerNameInUse)) {
         const found = await this.find(durable.stream, durable.name)

@@ -34,6 +34,9 @@ import { NatsRequests } from './requests.ts'
 import { Streams } from './streams.ts'
 import { NatsSubscription } from './subscription.ts'
 
+/** An answer that takes longer is taken for lost: what may be asked twice is. */
+const apiTimeoutMs = 2000
+
 /**
  * Connects to NATS.
  * @throws BusError `unauthorized`, `engine_unavailable`, `unsupported` for a server without JetStream, `invalid_argument`
@@ -48,8 +51,8 @@ async function openOnce(target: Target): Promise<Engine> {
   const connection = await Connection.open(target)
   if (options.jetstream === false) return new CoreEngine(connection)
   try {
-    const js = jetstream(connection.nc)
-    const jsm = await jetstreamManager(connection.nc, { checkAPI: false })
+    const js = jetstream(connection.nc, { timeout: apiTimeoutMs })
+    const jsm = await jetstreamManager(connection.nc, { checkAPI: false, timeout: apiTimeoutMs })
     await jetStreamInfo(jsm)
     return new NatsEngine(connection, js, jsm, options)
   } catch (error) {

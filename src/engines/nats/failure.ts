@@ -39,6 +39,11 @@ export function isApi(thrown: unknown, code: number): boolean {
   return thrown instanceof JetStreamApiError && thrown.code === code
 }
 
+/** The same again, in a moment, may do. */
+export function isTransient(thrown: unknown): boolean {
+  return thrown instanceof JetStreamApiError && transient.has(thrown.code)
+}
+
 /** The code and text of a publish acknowledgement or an API answer, in the words of the bus. */
 export function apiFailure(code: number, description: string, what: string): BusError {
   if (transient.has(code)) return new BusError('engine_unavailable', `${what}: ${description} (${code})`)

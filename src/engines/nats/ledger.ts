@@ -3,6 +3,7 @@ import type { KV } from '@nats-io/kv'
 import type { ObjectStore } from '@nats-io/obj'
 import { Objm } from '@nats-io/obj'
 import type { Ledger, LedgerEntry, LedgerRecord, LedgerSpace } from '../../ledger/ledger.ts'
+import { untilAnswered } from './asking.ts'
 import type { Buckets } from './buckets.ts'
 import type { Connection } from './connection.ts'
 import { natsError } from './failure.ts'
@@ -16,6 +17,8 @@ interface Page {
 const stream = `KV_${ledgerBucket}`
 /** Where changes are told. */
 const news = '_cozebus.ledger.'
+/** How long a read waits for a leader, ms. */
+const readMs = 3000
 /** How many values are read at once. */
 const together = 64
 
@@ -81,7 +84,7 @@ export class NatsLedger implements Ledger {
       }
       const kv = await this.#bucket()
       return await each(keys, async (key) => {
-        const entry = await kv.get(encode(space, key))
+        const entry = await untilAnswered(() => kv.get(encode(space, key)), readMs)
         return entry?.operation === 'PUT' ? entry.value : undefined
       })
     } catch (error) {

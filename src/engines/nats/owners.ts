@@ -1,8 +1,9 @@
 import type { KV } from '@nats-io/kv'
 import type { Msg, Subscription } from '@nats-io/transport-node'
 import type { Connection } from './connection.ts'
+import { apiCode, isApi } from './failure.ts'
 import { ownersBucket } from './names.ts'
-import { type Beat, shareOf } from './shares.ts'
+import { type Beat, type Share, shareOf } from './shares.ts'
 
 /** What the parts of a group are told of who owns them. */
 export interface OwnerSink {
@@ -41,6 +42,7 @@ export class Owners {
   readonly #mine = new Map<number, { readonly epoch: number; revision: number }>()
   readonly #leaving = new Set<number>()
   readonly #doubted = new Set<number>()
+  readonly #beginning = new Set<Promise<void>>()
   #shownAt = 0
   #shownWallAt = 0
   /** Our clock less the server's, ms; Infinity while it is not known: then everybody counts as just seen. */
@@ -111,8 +113,8 @@ export class Owners {
     try {
       mine.revision = await this.#kv.update(`p.${this.#scope}.${part}`, this.#member, mine.revision)
       this.#owned.set(part, this.#member)
-    } catch {
-      if (this.#mine.get(part) === mine) this.#lose(part)
+    } catch (error) {
+      if (isApi(error, apiCode.wrongLastSequence) && this.#mine.get(part) === mine) this.#lose(part)
     } finally {
       this.#doubted.delete(part)
     }
@@ -214,28 +216,36 @@ export class Owners {
   }
 
   async #share(): Promise<void> {
-    if (this.#silentMs() >= this.#ttlMs * 0.5) return
-    const { live, fair, first } = shareOf(this.#member, this.#parts, this.#owned, this.#beats, performance.now())
-    for (let i = 0; i < this.#parts && this.#mine.size - this.#leaving.size < fair; i++) {
+    const { first } = this.#fair()
+    for (let i = 0; i < this.#parts; i++) {
+      // Others may have been heard of while we waited for the server.
+      const { live, fair } = this.#fair()
+      if (this.#closed || this.#silentMs() >= this.#ttlMs * 0.5 || this.#mine.size - this.#leaving.size >= fair) break
       const part = (first + i) % this.#parts
-      if (!this.#mine.has(part) && this.#isFree(this.#owned.get(part), live)) await this.#take(part, live)
+      if (!this.#mine.has(part) && this.#isFree(this.#owned.get(part), live)) await this.#take(part)
     }
+    const { fair } = this.#fair()
     for (const part of [...this.#mine.keys()].reverse()) {
       if (this.#mine.size - this.#leaving.size <= fair) break
       if (!this.#leaving.has(part)) void this.#leave(part)
     }
+    for (const [part, owner] of this.#owned) if (owner === this.#member && !this.#mine.has(part)) await this.#disown(part)
+  }
+
+  #fair(): Share {
+    return shareOf(this.#member, this.#parts, this.#owned, this.#beats, performance.now())
   }
 
   #isFree(owner: string | undefined, live: ReadonlySet<string>): boolean {
     return owner === undefined || owner === '' || owner === disorder || owner === this.#member || !live.has(owner)
   }
 
-  async #take(part: number, live: ReadonlySet<string>): Promise<void> {
+  async #take(part: number): Promise<void> {
     const key = `p.${this.#scope}.${part}`
     const entry = await this.#kv.get(key)
     const owner = entry?.operation === 'PUT' ? entry.string() : undefined
     if (owner !== undefined) this.#owned.set(part, owner)
-    if (!this.#isFree(owner, live)) return
+    if (!this.#isFree(owner, this.#fair().live)) return
     let epoch: number
     try {
       epoch = owner === undefined ? await this.#kv.create(key, this.#member) : await this.#kv.update(key, this.#member, entry!.revision)
@@ -247,13 +257,24 @@ export class Owners {
     if (this.#closed) return this.#free(part, epoch, clean)
     const mine = { epoch, revision: epoch }
     this.#mine.set(part, mine)
-    try {
-      await this.#sink.assigned(part, epoch, clean)
-    } catch {
-      if (this.#mine.get(part) !== mine) return
-      this.#lose(part)
-      await this.#free(part, mine.revision, false)
-    }
+    // Parts begin side by side: the server may take its time over each.
+    const beginning = this.#sink
+      .assigned(part, epoch, clean)
+      .catch(async () => {
+        if (this.#mine.get(part) !== mine) return
+        this.#lose(part)
+        await this.#free(part, mine.revision, false)
+      })
+      .finally(() => this.#beginning.delete(beginning))
+    this.#beginning.add(beginning)
+  }
+
+  /** It could not be given up when it should have been, and nobody else may take it while we live. */
+  async #disown(part: number): Promise<void> {
+    const entry = await this.#kv.get(`p.${this.#scope}.${part}`)
+    if (entry?.operation !== 'PUT' || this.#mine.has(part)) return
+    this.#owned.set(part, entry.string())
+    if (entry.string() === this.#member) await this.#free(part, entry.revision, false)
   }
 
   async #leave(part: number): Promise<void> {
@@ -298,6 +319,7 @@ export class Owners {
     this.#stopListening()
     this.#hearing?.unsubscribe()
     await this.#looking
+    await Promise.all(this.#beginning)
     await Promise.all(
       [...this.#mine].map(async ([part, mine]) => {
         const clean = await this.#sink.drained(part)

@@ -2,7 +2,10 @@ import { createInbox, type Msg, nanos, type Subscription } from '@nats-io/transp
 import type { Connection } from './connection.ts'
 
 const expiresMs = 30_000
-const heartbeatMs = 5_000
+const heartbeatMs = 3_000
+/** For so long after something went wrong requests are short, and the server says something at the end of each: leaders may move on. */
+const unsureMs = 5_000
+const probeMs = 1_000
 const firstRetryMs = 20
 const lastRetryMs = 1_000
 const encoder = new TextEncoder()
@@ -34,6 +37,9 @@ export class Puller {
   #heardAt = performance.now()
   #retry: NodeJS.Timeout | undefined
   #retryMs = firstRetryMs
+  /** Asked for in doubt: a new leader hears requests before it is ready, and answers none of them. */
+  #probe: NodeJS.Timeout | undefined
+  #unsureUntil = performance.now() + unsureMs
   #repairing = false
   #stopped = false
   /** Something that was sent may have been lost since this was last set to false. */
@@ -66,7 +72,9 @@ export class Puller {
     this.#wanted = 0
     this.#pending += batch
     this.#heardAt = performance.now()
-    const request = { batch, expires: nanos(expiresMs), idle_heartbeat: nanos(heartbeatMs) }
+    const unsure = this.#heardAt < this.#unsureUntil
+    const request = unsure ? { batch, expires: nanos(probeMs) } : { batch, expires: nanos(expiresMs), idle_heartbeat: nanos(heartbeatMs) }
+    if (unsure) this.#probe ??= setTimeout(this.#unanswered, probeMs * 1.5)
     connection.nc.publish(`$JS.API.CONSUMER.MSG.NEXT.${stream}.${durable}`, encoder.encode(JSON.stringify(request)), { reply: this.#inbox })
   }
 
@@ -74,6 +82,8 @@ export class Puller {
   #take = (failure: Error | null, msg: Msg): void => {
     if (failure) return
     this.#heardAt = performance.now()
+    clearTimeout(this.#probe)
+    this.#probe = undefined
     if (msg.subject !== this.#inbox) {
       // More may come than was asked for: what was taken for lost after all.
       if (this.#pending > 0) this.#pending--
@@ -102,8 +112,15 @@ export class Puller {
     this.#wanted += void_
   }
 
+  #unanswered = (): void => {
+    this.#probe = undefined
+    this.#giveUp()
+    this.#ask()
+  }
+
   #giveUp(): void {
     this.troubled = true
+    this.#unsureUntil = performance.now() + unsureMs
     this.#back(this.#pending)
   }
 
@@ -151,6 +168,7 @@ export class Puller {
     this.#stopped = true
     clearInterval(this.#watch)
     clearTimeout(this.#retry)
+    clearTimeout(this.#probe)
     this.#stopListening()
     // Still listening until the server has heard it.
     await this.#subscription.drain().catch(() => this.#subscription.unsubscribe())

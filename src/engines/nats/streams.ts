@@ -4,6 +4,7 @@ import { BusError } from '../../errors.ts'
 import { isPrivate, mainOf } from '../../topic/name.ts'
 import { covers, isPattern } from '../../topic/pattern.ts'
 import type { Retention } from '../engine.ts'
+import { untilAnswered } from './asking.ts'
 import { canChange, differences, textOf } from './drift.ts'
 import { apiCode, isApi, natsError } from './failure.ts'
 import { partitionToken, replayStream, replaySubjects, streamName } from './names.ts'
@@ -144,7 +145,7 @@ export class Streams {
 
   async #info(name: string): Promise<StreamInfo | undefined> {
     try {
-      return await this.#jsm.streams.info(name)
+      return await untilAnswered(() => this.#jsm.streams.info(name))
     } catch (error) {
       if (isApi(error, apiCode.streamNotFound)) return undefined
       throw error
@@ -166,8 +167,14 @@ export class Streams {
         `replicas is ${config.num_replicas}, and this server is no cluster; leave it at 1, or connect to a cluster`,
       )
     try {
-      await this.#jsm.streams.add(config)
-      return (await this.#find(storage))!
+      await untilAnswered(() => this.#jsm.streams.add(config))
+      // In a cluster the server that answers may not have heard of it yet.
+      for (let attempt = 0; attempt < 100; attempt++) {
+        const made = await this.#find(storage)
+        if (made) return made
+        await new Promise((resolve) => setTimeout(resolve, 50))
+      }
+      throw new BusError('engine_unavailable', `stream '${config.name}' was made and is not found`)
     } catch (error) {
       // Somebody else made it meanwhile, perhaps with other settings.
       if (isApi(error, apiCode.streamExists)) {
