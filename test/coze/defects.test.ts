@@ -169,7 +169,7 @@ await describeNats('defects of the Go bus that ours does not have', async (versi
   })
 
   test('N10: a send to a server that does not answer ends, and says that the message may be stored', async () => {
-    await using proxy = await startProxy(server.port)
+    const proxy = await closing(startProxy(server.port))
     const producer = await closing(createProducer(configFor(server, { MQ_NAME_SERVER: `127.0.0.1:${proxy.port}` }), fresh()))
     await producer.send('heard')
     proxy.set({ blackhole: true })
@@ -205,7 +205,7 @@ await describeNats('defects of the Go bus that ours does not have', async (versi
 
   test('N14: an acknowledgement that was lost with the connection is made good: every message is settled in the end', async () => {
     const topic = fresh()
-    await using proxy = await startProxy(server.port)
+    const proxy = await closing(startProxy(server.port))
     const far = configFor(server, { MQ_NAME_SERVER: `127.0.0.1:${proxy.port}` })
     const done = new Set<string>()
     const handler = async ({ body }: { body: Uint8Array }): Promise<void> => {

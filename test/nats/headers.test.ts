@@ -1,0 +1,22 @@
+import { headers, type MsgHdrs } from '@nats-io/transport-node'
+import { expect, test } from 'vitest'
+import { decodeHeaders } from '../../src/engines/nats/headers.ts'
+
+function given(pairs: Record<string, string>): MsgHdrs {
+  const block = headers()
+  for (const [name, value] of Object.entries(pairs)) block.set(name, value)
+  return block
+}
+
+test("an id that is numbered, as those of Coze's Go bus are by their key, is no id; a key that is a number is one", () => {
+  expect(decodeHeaders(given({ 'Nats-Msg-Id': '7621099543744036864-0' }))).toMatchObject({ id: undefined, key: '7621099543744036864' })
+  expect(decodeHeaders(given({ 'Nats-Msg-Id': 'order-17' }))).toMatchObject({ id: undefined, key: undefined })
+  expect(decodeHeaders(given({ 'Nats-Msg-Id': '7-0', 'Sharding-Key': 'k' }))).toMatchObject({ id: undefined, key: 'k' })
+})
+
+test('any other id of a foreign producer is kept, and so is one of ours that looks numbered', () => {
+  for (const id of ['abc', '2f1c1c1e-8c1b-4a55-9d3e-446655440000', 'a-b'])
+    expect(decodeHeaders(given({ 'Nats-Msg-Id': id }))).toMatchObject({ id, key: undefined })
+  const ours = given({ 'Nats-Msg-Id': 'order-17', 'cozebus-published-at': '1774425512123' })
+  expect(decodeHeaders(ours)).toMatchObject({ id: 'order-17', key: undefined, at: 1774425512123 })
+})
