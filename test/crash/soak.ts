@@ -2,7 +2,8 @@
 import { writeFileSync } from 'node:fs'
 import { cpus } from 'node:os'
 import { parseArgs } from 'node:util'
-import { crashRounds, type Outcome } from './rounds.ts'
+import { startNats } from '../rig/nats.ts'
+import { type Broker, crashRounds, type Outcome } from './rounds.ts'
 
 const help = `soak: publishers and workers in processes of their own, killed at random; exits with 1 when a rule was broken
 
@@ -12,7 +13,20 @@ const help = `soak: publishers and workers in processes of their own, killed at 
   --save        also writes the outcome into docs/soak.md
 
   npm run soak -- --rounds 10 --seed 7
+  npm run soak -- nats --rounds 20     on a NATS server, which is killed too, in each round
 `
+
+async function natsBroker(): Promise<Broker & AsyncDisposable> {
+  const server = await startNats()
+  return {
+    url: server.url,
+    async strike() {
+      await server.kill()
+      await server.start()
+    },
+    [Symbol.asyncDispose]: () => server.stop(),
+  }
+}
 
 function table(outcome: Outcome): string {
   const { violations, dead, ...counts } = outcome
@@ -39,7 +53,8 @@ function table(outcome: Outcome): string {
   return rows.map(([what, value]) => `${String(value).padStart(14)}  ${what}`).join('\n')
 }
 
-const { values } = parseArgs({
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
   options: {
     rounds: { type: 'string', default: '100' },
     seed: { type: 'string', default: String(Date.now() % 1_000_000_000) },
@@ -53,14 +68,21 @@ if (values.help) {
   console.log(help)
   process.exit(0)
 }
-if (!Number.isInteger(rounds) || rounds < 1 || !Number.isInteger(seed)) {
+const [on] = positionals
+if (!Number.isInteger(rounds) || rounds < 1 || !Number.isInteger(seed) || (on !== undefined && on !== 'nats')) {
   console.error(help)
   process.exit(2)
 }
 const terminal = process.stderr.isTTY
-const outcome = await crashRounds(rounds, seed, (done) => {
-  if (terminal) process.stderr.write(`\r${done === rounds ? 'waiting until all is handled' : `round ${done} of ${rounds}`}\x1b[K`)
-})
+const broker = on === 'nats' ? await natsBroker() : undefined
+const outcome = await crashRounds(
+  rounds,
+  seed,
+  (done) => {
+    if (terminal) process.stderr.write(`\r${done === rounds ? 'waiting until all is handled' : `round ${done} of ${rounds}`}\x1b[K`)
+  },
+  broker,
+)
 if (terminal) process.stderr.write('\r\x1b[K')
 const text = table(outcome)
 console.log(values.json ? JSON.stringify(outcome) : text)
@@ -85,4 +107,5 @@ ${text}
 `
   writeFileSync(new URL('../../docs/soak.md', import.meta.url), page)
 }
+await broker?.[Symbol.asyncDispose]()
 process.exit(outcome.violations.length > 0 ? 1 : 0)

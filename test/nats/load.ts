@@ -8,7 +8,6 @@ import { override } from '../../src/testing/models/wrapping.ts'
 
 const group = 'g'
 const everyMs = 5
-const keys = 12
 
 /** Quick to come back, so that a fault costs the test little; a lease that outlives an election. */
 const options: NatsOptions = { reconnectWaitMs: 50, reconnectJitterMs: 50, connectTimeoutMs: 2000 }
@@ -19,6 +18,7 @@ export interface LoadOptions extends NatsOptions {
   lease?: Duration
   /** How long a message takes, ms. */
   workMs?: number
+  keys?: number
 }
 
 /** A steady stream of keyed messages, and members that handle them, while something happens to the servers; then the rules. */
@@ -34,6 +34,9 @@ export class Load {
   repeats = 0
   /** The longest time in which nobody was handed anything, ms. */
   longestGapMs = 0
+  /** How many members handled something at the same time. */
+  mostAtOnce = 0
+  #busy = 0
   #lastAt = performance.now()
   #publisher: Bus | undefined
   #timer: NodeJS.Timeout | undefined
@@ -42,7 +45,7 @@ export class Load {
   constructor(url: () => string, given: LoadOptions = {}) {
     this.#url = url
     this.#options = given
-    const { partitioned: _, lease: __, workMs: ___, ...nats } = given
+    const { partitioned: _, lease: __, workMs: ___, keys: ____, ...nats } = given
     this.harness = new Harness(
       { name: 'load', open: async () => this.#watched(await openNats(this.#url(), { ...options, ...nats })) },
       'load',
@@ -86,12 +89,16 @@ export class Load {
       Array.from({ length: count }, async () => {
         const bus = await this.harness.bus({ drain: 5000 })
         const { lease = '6s', workMs = 1 } = this.#options
+        let busy = 0
         const subscription = await this.harness.subscribe(
           bus,
           this.#topic as string,
           { group, order: 'key', concurrency: 8, lease },
           async ({ id }) => {
+            busy++
+            if (busy === 1) this.mostAtOnce = Math.max(this.mostAtOnce, ++this.#busy)
             await new Promise((resolve) => setTimeout(resolve, workMs * Math.random() * 2))
+            if (--busy === 0) this.#busy--
             this.#done.add(id)
           },
         )
@@ -115,7 +122,9 @@ export class Load {
   #send(): void {
     const n = this.#sent++
     const to = typeof this.#topic === 'string' ? this.#topic : `${this.harness.topic}.n${n % 3}`
-    const sent = this.harness.publish(this.#publisher!, to, { n }, { key: `k${n % keys}` }).finally(() => this.#flying.delete(sent))
+    const sent = this.harness
+      .publish(this.#publisher!, to, { n }, { key: `k${n % (this.#options.keys ?? 12)}` })
+      .finally(() => this.#flying.delete(sent))
     this.#flying.add(sent)
   }
 

@@ -16,6 +16,8 @@ export interface OwnerSink {
 }
 
 const readAgainMs = 30_000
+/** What was heard of a part is looked up then. */
+const verifyMs = 200
 /** No owner, and what the last one had is not given back. */
 const disorder = '!'
 
@@ -42,6 +44,8 @@ export class Owners {
   readonly #mine = new Map<number, { readonly epoch: number; revision: number }>()
   readonly #leaving = new Set<number>()
   readonly #doubted = new Set<number>()
+  readonly #hearsay = new Set<number>()
+  #verify: NodeJS.Timeout | undefined
   readonly #beginning = new Set<Promise<void>>()
   #shownAt = 0
   #shownWallAt = 0
@@ -100,9 +104,18 @@ export class Owners {
       const part = Number(name)
       const owner = put ? text : ''
       this.#owned.set(part, owner)
+      // Whoever writes lives, though its own sign of life was before our time.
+      if (owner !== '' && owner !== disorder) this.#seen(owner)
       if (owner !== this.#member && this.#mine.has(part)) void this.#doubt(part)
+      this.#hearsay.add(part)
+      this.#verify ??= setTimeout(this.#check, verifyMs)
     }
     this.#look()
+  }
+
+  #seen(member: string): void {
+    const { ttlMs, revision } = this.#beats.get(member) ?? { ttlMs: this.#ttlMs, revision: 0 }
+    this.#beats.set(member, { at: performance.now(), ttlMs, revision })
   }
 
   /** Somebody wrote, or tried to write, that a part of ours is his: whether he did, a write of our own tells. */
@@ -215,6 +228,21 @@ export class Owners {
       })
   }
 
+  /** What was heard of parts: a write that failed is heard too, and one that did not is heard before it is stored. */
+  #check = async (): Promise<void> => {
+    this.#verify = undefined
+    if (this.#closed) return
+    const parts = [...this.#hearsay].filter((part) => !this.#mine.has(part))
+    this.#hearsay.clear()
+    await Promise.all(
+      parts.map(async (part) => {
+        const entry = await this.#kv.get(`p.${this.#scope}.${part}`).catch(() => undefined)
+        if (entry && !this.#mine.has(part)) this.#owned.set(part, entry.operation === 'PUT' ? entry.string() : '')
+      }),
+    )
+    this.#look()
+  }
+
   async #share(): Promise<void> {
     const { first } = this.#fair()
     for (let i = 0; i < this.#parts; i++) {
@@ -237,7 +265,12 @@ export class Owners {
   }
 
   #isFree(owner: string | undefined, live: ReadonlySet<string>): boolean {
-    return owner === undefined || owner === '' || owner === disorder || owner === this.#member || !live.has(owner)
+    if (owner === undefined || owner === '' || owner === disorder || owner === this.#member) return true
+    if (live.has(owner)) return false
+    if (this.#beats.has(owner)) return true
+    // One that we never heard of may have come a moment ago: it has the time of any other to show itself.
+    this.#seen(owner)
+    return false
   }
 
   async #take(part: number): Promise<void> {
@@ -252,11 +285,15 @@ export class Owners {
     } catch {
       return // somebody else was quicker, and will be heard
     }
+    // Our own write is heard before its answer: another name since then is that of somebody who was slower.
+    const disputed = this.#owned.get(part) !== this.#member
     this.#owned.set(part, this.#member)
     const clean = owner === undefined || owner === ''
     if (this.#closed) return this.#free(part, epoch, clean)
     const mine = { epoch, revision: epoch }
     this.#mine.set(part, mine)
+    // The others have heard it too, and are told again.
+    if (disputed) void this.#doubt(part)
     // Parts begin side by side: the server may take its time over each.
     const beginning = this.#sink
       .assigned(part, epoch, clean)
@@ -316,6 +353,7 @@ export class Owners {
   async close(): Promise<void> {
     this.stop()
     clearInterval(this.#timer)
+    clearTimeout(this.#verify)
     this.#stopListening()
     this.#hearing?.unsubscribe()
     await this.#looking

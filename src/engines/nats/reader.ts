@@ -7,6 +7,8 @@ import { type AckInfo, NatsDelivery, parseAck } from './delivery.ts'
 import { Puller } from './puller.ts'
 
 const ack = new TextEncoder().encode('+ACK')
+/** What may be on its way while a consumer ends. */
+const inFlight = 1000
 const firstRetryMs = 50
 const lastRetryMs = 2000
 /** So many gaps, one soon after the other and none of them explained: somebody else reads here too. */
@@ -100,7 +102,8 @@ export class Reader {
     await checkpoints.write(durable, info)
     if (this.#stopped) return
     await consumers.rewind(durable, info)
-    this.#redeliveredTo = Math.max(this.#redeliveredTo, info.delivered.stream_seq)
+    // The owner before may have been sent some more while we looked.
+    this.#redeliveredTo = Math.max(this.#redeliveredTo, info.delivered.stream_seq + inFlight)
     this.#next = 1
   }
 
