@@ -1,7 +1,7 @@
 import type { Msg } from '@nats-io/transport-node'
 import type { Headers } from '../../message/headers.ts'
 import type { Delivery } from '../engine.ts'
-import { decodeHeaders } from './headers.ts'
+import { decodeHeaders, headersOf } from './headers.ts'
 import { nameOf } from './names.ts'
 
 /** What the acknowledgement subject of a message tells (ADR-15; with domain and account hash since 2.14). */
@@ -73,7 +73,7 @@ export class NatsDelivery implements Delivery {
   notBefore = 0
 
   constructor(msg: Msg, ack: AckInfo, place: Origin, now: number) {
-    const { id, key, headers, at } = decodeHeaders(msg.headers)
+    const { id, key, headers, at } = decodeHeaders(headersOf(msg))
     this.storage = place.storage
     this.name = nameOf(msg.subject, place.partitioned)
     this.id = id ?? `${place.stream}:${ack.sequence}`

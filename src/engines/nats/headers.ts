@@ -1,4 +1,4 @@
-import type { MsgHdrs } from '@nats-io/transport-node'
+import type { Msg, MsgHdrs } from '@nats-io/transport-node'
 import type { Headers } from '../../message/headers.ts'
 import { wire } from '../../message/wire.ts'
 import type { Outgoing } from '../engine.ts'
@@ -54,6 +54,18 @@ function decodedOr(value: string): string {
     return decodeURIComponent(value)
   } catch {
     return value
+  }
+}
+
+/**
+ * Of a message of anybody's. The client throws at the name of a header that is no HTTP token, which some other client
+ * wrote; thrown where messages come in, that would end the reading of all others. Then it counts as one without headers.
+ */
+export function headersOf(msg: Pick<Msg, 'headers'>): MsgHdrs | undefined {
+  try {
+    return msg.headers
+  } catch {
+    return undefined
   }
 }
 

@@ -4,7 +4,7 @@ import { BusError } from '../../errors.ts'
 import type { Live, Outgoing, PublishOutcome, Stored } from '../engine.ts'
 import type { Connection } from './connection.ts'
 import { mayNotPublish, natsError } from './failure.ts'
-import { decodeHeaders, encodeHeaders } from './headers.ts'
+import { decodeHeaders, encodeHeaders, headersOf } from './headers.ts'
 import { nameOf, partitionToken } from './names.ts'
 
 /** Whatever is published is a core message too: whoever listens gets it, from now on, at most once. */
@@ -67,7 +67,7 @@ export class NatsLive implements Live {
 }
 
 function storedOf(msg: Msg): Stored {
-  const { id, key, headers, at } = decodeHeaders(msg.headers)
+  const { id, key, headers, at } = decodeHeaders(headersOf(msg))
   const name = nameOf(msg.subject, true)
   return { storage: name, name, id: id ?? '', key, headers, body: msg.data, at: at ?? Date.now(), position: '' }
 }

@@ -1,7 +1,9 @@
 import type { KV } from '@nats-io/kv'
 import type { Msg, Subscription } from '@nats-io/transport-node'
+import { BusError } from '../../errors.ts'
 import type { Connection } from './connection.ts'
 import { apiCode, isApi } from './failure.ts'
+import { headersOf } from './headers.ts'
 import { ownersBucket } from './names.ts'
 import { type Beat, type Share, shareOf } from './shares.ts'
 
@@ -52,6 +54,8 @@ export class Owners {
   /** Our clock less the server's, ms; Infinity while it is not known: then everybody counts as just seen. */
   #offsetMs = Number.POSITIVE_INFINITY
   #hearing: Subscription | undefined
+  /** Why what others write is not heard. */
+  #deaf: Error | undefined
   #readAt = 0
   #timer: NodeJS.Timeout | undefined
   #looking: Promise<void> | undefined
@@ -76,6 +80,11 @@ export class Owners {
     if (own) this.#offsetMs = performance.now() - own.created.getTime()
     this.#hearing = this.#connection.nc.subscribe(`$KV.${ownersBucket}.*.${this.#scope}.*`, { callback: this.#hear })
     await this.#connection.nc.flush()
+    // Members that are not heard would count as dead, and what they own be taken from them while they work on it.
+    if (this.#deaf)
+      throw new BusError('forbidden', `this user may not subscribe to $KV.${ownersBucket}.>, by which members of a group hear each other`, {
+        cause: this.#deaf,
+      })
     await this.#read()
     this.#timer = setInterval(this.#tick, this.#ttlMs / 4)
     this.#timer.unref()
@@ -93,9 +102,12 @@ export class Owners {
 
   // It must not throw: the client would stop reading.
   #hear = (failure: Error | null, msg: Msg): void => {
-    if (failure) return
+    if (failure) {
+      this.#deaf = failure
+      return
+    }
     const [, , kind, , name = ''] = msg.subject.split('.')
-    const put = !msg.headers?.has('KV-Operation')
+    const put = !headersOf(msg)?.has('KV-Operation')
     const text = msg.string()
     if (kind === 'm') {
       if (put) this.#beats.set(name, { at: performance.now(), ttlMs: Number(text), revision: 0 })

@@ -5,7 +5,7 @@ import type { Page, ReadFrom, Stored } from '../engine.ts'
 import type { Connection } from './connection.ts'
 import { parseAck } from './delivery.ts'
 import { natsError } from './failure.ts'
-import { decodeHeaders } from './headers.ts'
+import { decodeHeaders, headersOf } from './headers.ts'
 import { nameOf } from './names.ts'
 import type { StreamRef, Streams } from './streams.ts'
 
@@ -112,7 +112,7 @@ function fetch(connection: Connection, ref: StreamRef, consumer: string, count: 
 function storedOf(msg: Msg, ref: StreamRef): Stored | undefined {
   const ack = msg.reply === undefined ? undefined : parseAck(msg.reply)
   if (!ack) return undefined
-  const { id, key, headers, at } = decodeHeaders(msg.headers)
+  const { id, key, headers, at } = decodeHeaders(headersOf(msg))
   return {
     storage: ref.storage,
     name: nameOf(msg.subject, ref.partitions > 0),

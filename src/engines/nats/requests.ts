@@ -4,7 +4,7 @@ import { newId } from '../../message/id.ts'
 import type { ReplyMessage, RequestMessage, Requests } from '../engine.ts'
 import type { Connection } from './connection.ts'
 import { natsError } from './failure.ts'
-import { decodeHeaders, encodeHeaders } from './headers.ts'
+import { decodeHeaders, encodeHeaders, headersOf } from './headers.ts'
 
 /** Questions over core NATS: queue groups, and the server's own word when nobody listens. Any client may ask or answer. */
 export class NatsRequests implements Requests {
@@ -21,7 +21,7 @@ export class NatsRequests implements Requests {
     if (signal?.aborted) throw aborted()
     const headers = encodeHeaders({ id: message.id, key: undefined, headers: message.headers, at: message.at })
     const asking = this.#connection.nc.request(name, message.body, { timeout: Math.max(1, timeoutMs), headers }).then(
-      (reply) => ({ headers: decodeHeaders(reply.headers).headers, body: reply.data }),
+      (reply) => ({ headers: decodeHeaders(headersOf(reply)).headers, body: reply.data }),
       (thrown) => {
         throw requestError(thrown, name, timeoutMs)
       },
@@ -49,7 +49,7 @@ export class NatsRequests implements Requests {
       signal?.addEventListener('abort', stop, { once: true })
       for await (const reply of answers) {
         if (signal?.aborted) return
-        yield { headers: decodeHeaders(reply.headers).headers, body: reply.data }
+        yield { headers: decodeHeaders(headersOf(reply)).headers, body: reply.data }
       }
       signal?.removeEventListener('abort', stop)
     } catch (thrown) {
@@ -85,7 +85,7 @@ export class NatsRequests implements Requests {
 }
 
 async function answer(msg: Msg, listener: (message: RequestMessage) => Promise<ReplyMessage>): Promise<void> {
-  const { id, headers, at } = decodeHeaders(msg.headers)
+  const { id, headers, at } = decodeHeaders(headersOf(msg))
   try {
     const reply = await listener({ name: msg.subject, id: id ?? newId(), headers, body: msg.data, at: at ?? Date.now() })
     msg.respond(reply.body, { headers: encodeHeaders({ id: newId(), key: undefined, headers: reply.headers, at: Date.now() }) })
