@@ -7,7 +7,8 @@ import { type Body, digestOfJob, digestOfMessage, type Job, job, options, topic 
 const [role, url, file, name, seed] = process.argv.slice(2) as [string, string, string, string, string]
 const journal = new Journal(file, name)
 const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
-const bus = await connect(url)
+// A broker may be down when we start.
+const bus = await connect(url, { nats: { waitForServer: true, reconnectWaitMs: 100, reconnectJitterMs: 100 } })
 journal.note({ what: 'start' })
 
 /** Four at a time, so that several of a key are on their way at once. */
