@@ -5,6 +5,8 @@ import type { EngineHealth } from '../engine.ts'
 import { dialFirst, type Target } from './dial.ts'
 import { refusesCredentials } from './failure.ts'
 
+const closeWaitMs = 2000
+
 /** What the parts of the engine are told of their connection. */
 export interface ConnectionListener {
   /** Whatever was under way may be lost. */
@@ -137,7 +139,8 @@ export class Connection {
 
   async close(): Promise<void> {
     this.#closing = true
-    await this.nc.flush().catch(() => {})
+    // A server that is away, or does not read, is not waited for.
+    if (this.#connected) await Promise.race([this.nc.flush().catch(() => {}), sleep(closeWaitMs, undefined, { ref: false })])
     await this.nc.close()
   }
 }
