@@ -126,16 +126,16 @@ export class LogMember implements EngineSubscription {
     this.#scheduled = undefined
     for (const news of this.#news.splice(0)) news()
     if (this.#state !== 'open' || !this.#connection.open) return
-    const batch = this.#fetch()
+    const now = Date.now()
+    const batch = this.#fetch(now)
     for (const owned of this.owned.values()) this.#group.commit(this, owned) // past what the filter left out
     if (batch.length > 0) this.#sink.deliver(batch)
     if (batch.length >= mostAtOnce) this.wake()
-    else this.#wakeWhenDue()
+    else this.#wakeWhenDue(now)
   }
 
-  #fetch(): Delivery[] {
+  #fetch(now: number): Delivery[] {
     const batch: Delivery[] = []
-    const now = Date.now()
     for (let more = true; more && batch.length < mostAtOnce; ) {
       more = false
       for (const owned of this.owned.values()) {
@@ -156,13 +156,14 @@ export class LogMember implements EngineSubscription {
     return batch
   }
 
-  #wakeWhenDue(): void {
+  /** `looked`: the time of the last look. What came due since then was not seen by it. */
+  #wakeWhenDue(looked: number): void {
     clearTimeout(this.#timer)
     let due = Infinity
     for (const owned of this.owned.values()) due = Math.min(due, owned.dueAt())
-    const inMs = due - Date.now()
-    // One that is due already waits for credit, not for time.
-    if (due !== Infinity && inMs > 0) this.#timer = setTimeout(() => this.wake(), Math.min(inMs + 1, longestTimerMs))
+    // One that was due by then waits for credit, not for time.
+    if (due === Infinity || due <= looked) return
+    this.#timer = setTimeout(() => this.wake(), Math.min(Math.max(0, due - Date.now()) + 1, longestTimerMs))
   }
 
   #apply(settlement: Settlement): SettleResult {

@@ -1,6 +1,9 @@
 import type { ConsumerInfo, StreamInfo } from '@nats-io/jetstream'
 import type { Finding } from '../../engine.ts'
 
+/** A copy is heard of every second; the server itself calls it late after ten, or later. */
+const silentNanos = 5e9
+
 /** Redeliveries above this part of what is in hand are no accident. */
 const redeliveredPart = 0.1
 const backlogMessages = 10_000
@@ -18,7 +21,7 @@ export function examineStream({ config, state, cluster }: StreamInfo, servers: n
     say('problem', `${copies} copies on ${servers} servers`, 'it cannot be written safely: add servers or lower the copies')
   if (copies % 2 === 0)
     say('warning', `${copies} copies`, `an even number survives no more than ${copies - 1} does: take ${copies - 1} or ${copies + 1}`)
-  const late = (cluster?.replicas ?? []).filter(({ current, offline }) => !current || offline === true)
+  const late = (cluster?.replicas ?? []).filter(({ current, offline, active }) => !current || offline === true || active > silentNanos)
   if (late.length > 0)
     say(
       'problem',
