@@ -1,9 +1,15 @@
 import { connect as openSocket } from 'node:net'
+import { jetstreamManager } from '@nats-io/jetstream'
+import { connect as connectNats } from '@nats-io/transport-node'
 import { expect, test, vi } from 'vitest'
 import { connect } from '../../src/bus.ts'
+import { Reject } from '../../src/deliver/outcome.ts'
+import { topic } from '../../src/topic/definition.ts'
 import { passwordAccess } from '../rig/access.ts'
 import { startNats } from '../rig/nats.ts'
 import { describeNats } from '../rig/needs.ts'
+import { startProxy } from '../rig/proxy.ts'
+import { eager } from './support.ts'
 
 /** What no client of ours would send. */
 async function publishRaw(port: number, subject: string, headers: string, body: string): Promise<void> {
@@ -45,5 +51,93 @@ await describeNats('what others may send or forbid', (version) => {
       code: 'forbidden',
       message: expect.stringContaining('$KV.COZEBUS_OWNERS.>'),
     })
+  })
+  test("headers of the server's own names are no orders to it, and arrive", async () => {
+    await using server = await startNats({ version })
+    await using bus = await connect(server.url)
+    const got = Promise.withResolvers<unknown>()
+    await bus.subscribe('odd.three', { group: 'g' }, ({ headers }) => got.resolve(headers))
+    await bus.publish('odd.three', 1, { headers: { 'Nats-Expected-Last-Sequence': '77' } })
+    expect(await got.promise).toMatchObject({ 'Nats-Expected-Last-Sequence': '77' })
+  })
+
+  test('a publish that the client cannot send is refused at once, not tried until its time is over', async () => {
+    await using server = await startNats({ version })
+    await using bus = await connect(server.url)
+    const headers = { much: 'y'.repeat(5000) }
+    await expect(bus.publish('odd.four', Buffer.alloc(1024 * 1024 - 4096), { headers })).rejects.toMatchObject({
+      code: 'message_too_large',
+    })
+    await expect(bus.publish('odd.four', 1, { key: '\ud800' })).rejects.toMatchObject({ code: 'invalid_message' })
+  })
+
+  test('a dead letter is kept whole though with its error it is larger than a message may be', async () => {
+    await using server = await startNats({ version })
+    await using bus = await connect(server.url)
+    await bus.subscribe('odd.five', { group: 'g' }, () => {
+      throw new Reject('x'.repeat(6000))
+    })
+    const body = Buffer.alloc(1024 * 1024 - 4096, 7)
+    await bus.publish('odd.five', body, { headers: { much: 'y'.repeat(3000) } })
+    const desk = bus.admin.deadLetters('odd.five', 'g')
+    await vi.waitFor(async () => expect(await desk.count()).toBe(1), 10_000)
+    const [letter] = await desk.list({})
+    expect(Buffer.compare((await desk.get(letter!.id)).bytes, body)).toBe(0)
+    await desk.discard([letter!.id])
+    expect(await desk.count()).toBe(0)
+    // Nothing of it stays behind.
+    const nc = await connectNats(server.clientOptions())
+    const { state } = await (await jetstreamManager(nc)).streams.info('OBJ_COZEBUS_BLOBS', { subjects_filter: '>' })
+    await nc.close()
+    expect(Object.keys(state.subjects ?? {}).filter((subject) => subject.includes('.C.'))).toEqual([])
+  })
+
+  test('a topic without a stream is looked for once a batch, not once a message', async () => {
+    await using server = await startNats({ version })
+    await using bus = await connect(server.url, { nats: { provision: 'off' } })
+    const nc = await connectNats(server.clientOptions())
+    let asked = 0
+    nc.subscribe('$JS.API.STREAM.NAMES', { callback: () => void asked++ })
+    await nc.flush()
+    const outcomes = await bus.publishMany('odd.six', Array(100).fill(1))
+    expect(outcomes.every((outcome) => !outcome.ok && outcome.error.code === 'not_found')).toBe(true)
+    await nc.flush()
+    await nc.close()
+    expect(asked).toBeLessThan(10)
+  })
+
+  test('closing does not wait for a server that is away', async () => {
+    await using server = await startNats({ version })
+    const jobs = topic('odd.{part}.{event}', { key: (job: { id: string }) => job.id })
+    const bus = await connect(server.url, { drain: '1s' })
+    await bus.subscribe(jobs, { group: 'g' }, () => new Promise((resolve) => setTimeout(resolve, 50)))
+    for (let i = 0; i < 50; i++) await bus.publish(jobs.with({ part: '1', event: 'e' }), { id: String(i) })
+    await server.kill()
+    await vi.waitFor(async () => expect((await bus.health()).ok).toBe(false), 10_000)
+    const begun = performance.now()
+    await bus.close()
+    expect(performance.now() - begun).toBeLessThan(8000)
+  })
+  test('a replay that comes while the member is away is read once it is back', async () => {
+    await using server = await startNats({ version })
+    await using proxy = await startProxy(server.port)
+    await using bus = await connect(`nats://127.0.0.1:${proxy.port}`, { nats: eager })
+    await using desk = await connect(server.url)
+    let broken = true
+    const handled: unknown[] = []
+    await bus.subscribe('odd.seven', { group: 'g' }, ({ body }) => {
+      if (broken) throw new Reject('no')
+      handled.push(body)
+    })
+    await bus.publish('odd.seven', 1)
+    const letters = desk.admin.deadLetters('odd.seven', 'g')
+    await vi.waitFor(async () => expect(await letters.count()).toBe(1), 10_000)
+    broken = false
+    await proxy.refuse()
+    proxy.cut()
+    await vi.waitFor(async () => expect((await bus.health()).ok).toBe(false), 10_000)
+    await letters.replay({})
+    await proxy.accept()
+    await vi.waitFor(() => expect(handled).toEqual([1]), 10_000)
   })
 })

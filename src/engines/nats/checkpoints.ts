@@ -102,9 +102,10 @@ export class Checkpoints {
     await (await this.#buckets.get(checkpointsBucket)).purge(keyOf(durable))
   }
 
-  async drop(reading: Reading): Promise<void> {
+  /** `look`: once more before that. */
+  async drop(reading: Reading, look: boolean): Promise<void> {
     clearInterval(this.#kept.get(reading)?.timer)
-    await this.#look(reading).catch(() => {})
+    if (look) await this.#look(reading).catch(() => {})
     this.#kept.delete(reading)
   }
 }

@@ -82,6 +82,14 @@ export function natsError(thrown: unknown, what: string): BusError {
           `${what}: nobody answers for JetStream; is it enabled (-js), and does the cluster have a leader?`,
           { cause: thrown },
         )
+  if (thrown instanceof errors.InvalidArgumentError)
+    return text.includes('max_payload')
+      ? new BusError('message_too_large', `${what}: body and headers together are more than this server takes; make them smaller`, {
+          cause: thrown,
+        })
+      : new BusError('invalid_argument', `${what}: ${text}`, { cause: thrown })
+  if (thrown instanceof URIError)
+    return new BusError('invalid_message', `${what}: a key or header holds half a character (a lone surrogate)`, { cause: thrown })
   if (thrown instanceof errors.ClosedConnectionError || thrown instanceof errors.DrainingConnectionError)
     return new BusError('closed', `${what}: the connection is closed`, { cause: thrown })
   return new BusError('engine_unavailable', `${what}: ${text}`, { cause: thrown })

@@ -28,8 +28,11 @@ export function encodeHeaders(message: Pick<Outgoing, 'id' | 'key' | 'headers' |
   if (timeIn(id) !== at && headers?.[wire.publishedAt] === undefined) text += `${wire.publishedAt}: ${at}\r\n`
   for (const name in headers) {
     const value = headers[name]!
-    // Space at the ends is no part of a value on the wire.
-    text += value === value.trim() ? `${name}: ${value}\r\n` : `${encodedPrefix}${name}: ${encodeURIComponent(value)}\r\n`
+    // Space at the ends is no part of a value on the wire; the server's own names would be orders to it.
+    text +=
+      value === value.trim() && !name.startsWith('Nats-')
+        ? `${name}: ${value}\r\n`
+        : `${encodedPrefix}${name}: ${encodeURIComponent(value)}\r\n`
   }
   return block(text)
 }

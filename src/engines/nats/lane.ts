@@ -14,6 +14,7 @@ import type { StreamRef, Streams } from './streams.ts'
 
 /** Replays are few: this many are asked for at once. */
 const replaysAhead = 16
+const againMs = 1000
 
 export interface LaneParts {
   readonly connection: Connection
@@ -70,8 +71,9 @@ export class Lane {
     const first = this.#owners === undefined
     if (first) this.#count = partsOf(this.#spec, ref)
     const plan = planOf(this.#spec, source, ref, this.#count, this.#parts.durables?.[this.#spec.group])
-    if (isPrivate(source.storage)) await this.#whenThereAreReplays(source, () => this.#read({ source, ref, plan }))
-    else await this.#read({ source, ref, plan })
+    const reading = { source, ref, plan }
+    if (isPrivate(source.storage)) await this.#whenThereAreReplays(source, () => this.#read(reading))
+    else await this.#read(reading)
     if (!first) return
     const { connection, buckets } = this.#parts
     this.#scope = scopeOf(ref.name, (plan.shared[0] ?? plan.owned[0])!.name)
@@ -100,9 +102,19 @@ export class Lane {
       begun = true
       read().catch((error) => {
         begun = false
-        warn(`the replays of group '${this.#spec.group}' cannot be read: ${error}`)
+        warn(`the replays of group '${this.#spec.group}' cannot be read, trying again: ${error}`)
+        setTimeout(begin, againMs).unref()
       })
     }
+    const look = (): void => {
+      if (begun || this.#stopped) return
+      streams.hasMessages(source.storage).then(
+        (some) => some && begin(),
+        () => void setTimeout(look, againMs).unref(),
+      )
+    }
+    // What rang while nobody could hear it.
+    this.#bells.push({ unsubscribe: connection.listen({ back: look }) })
     // In a moment: the message rings before it is stored.
     for (const subject of [source.storage, `${source.storage}.>`])
       this.#bells.push(connection.nc.subscribe(subject, { callback: () => void setTimeout(begin, 5) }))
@@ -116,11 +128,12 @@ export class Lane {
     // All durables are there before anybody owns a part: a group begins where it began, not where its first owner came.
     await Promise.all([...reading.plan.shared, ...reading.plan.owned].map((durable) => this.#parts.checkpoints.ensure(durable)))
     if (this.#stopped) return
-    this.#readings.push(reading)
+    if (!this.#readings.includes(reading)) this.#readings.push(reading)
     for (const durable of reading.plan.shared) {
+      if (this.#shared.some((reader) => reader.durable === durable)) continue
       const reader = this.#reader(durable, reading.ref)
-      await reader.open()
       this.#shared.push(reader)
+      await this.#beginning(reader, this.#shared, reader.open())
     }
     for (const [part, owned] of this.#owned) await this.#own(reading, part, owned)
     this.want(this.#wanted)
@@ -136,11 +149,24 @@ export class Lane {
 
   async #own(reading: Reading, part: number, owned: Owned): Promise<void> {
     const durable = reading.plan.owned[part]
-    if (!durable) return
+    // A part may be taken while a source is added: whoever comes second finds it read already.
+    if (!durable || owned.readers.some((reader) => reader.durable === durable)) return
     const reader = this.#reader(durable, reading.ref)
     owned.readers.push(reader)
     const held = (): boolean => this.#owners?.holds(part, owned.epoch) === true
-    await reader.own(this.#scopeName(part), owned.epoch, owned.clean, held)
+    await this.#beginning(reader, owned.readers, reader.own(this.#scopeName(part), owned.epoch, owned.clean, held))
+  }
+
+  /** One that cannot begin leaves nothing behind: it is tried again with a new one. */
+  async #beginning(reader: Reader, list: Reader[], begun: Promise<void>): Promise<void> {
+    try {
+      await begun
+    } catch (error) {
+      const at = list.indexOf(reader)
+      if (at >= 0) list.splice(at, 1)
+      void this.#end(reader)
+      throw error
+    }
   }
 
   #scopeName(part: number): string {
@@ -166,7 +192,7 @@ export class Lane {
 
   async #end(reader: Reader): Promise<void> {
     await reader.stop()
-    await this.#parts.checkpoints.drop(reader)
+    await this.#parts.checkpoints.drop(reader, this.#parts.connection.connected)
   }
 
   async #drained(part: number): Promise<boolean> {
@@ -208,7 +234,7 @@ export class Lane {
     await this.stop()
     await Promise.all(
       [...this.#shared, ...[...this.#owned.values()].flatMap(({ readers }) => readers)].map((reader) =>
-        this.#parts.checkpoints.drop(reader),
+        this.#parts.checkpoints.drop(reader, this.#parts.connection.connected),
       ),
     )
     await this.#owners?.close()

@@ -21,6 +21,11 @@ const news = '_cozebus.ledger.'
 const readMs = 3000
 /** How many values are read at once. */
 const together = 64
+/** A record larger than a message may be is an object of this name; in its place in the bucket stands a mark that no record begins with. */
+const asidePrefix = '!records/'
+const aside = new Uint8Array([0xff, 0x61])
+/** Room for the headers of a write in the server's limit of a message. */
+const headerRoom = 512
 
 /** The ledger in a bucket of its own; bodies stored aside in an object store, as they may be larger than a message. */
 export class NatsLedger implements Ledger {
@@ -59,15 +64,28 @@ export class NatsLedger implements Ledger {
           .filter(({ space }) => space !== 'blobs')
           .map(async ({ space, key, value }) => {
             const subject = encode(space, key)
-            if (value) await kv.put(subject, value)
-            // Not the bucket's own way, which leaves a mark for each key for ever.
-            else await this.#jsm.streams.purge(stream, { filter: `$KV.${ledgerBucket}.${subject}` })
+            if (value) await kv.put(subject, await this.#fitting(subject, value))
+            else await this.#delete(kv, space, subject)
           }),
       )
       for (const { space, key } of records) this.#connection.nc.publish(`${news}${encode(space, key)}`)
     } catch (error) {
       throw natsError(error, 'the ledger')
     }
+  }
+
+  async #fitting(subject: string, value: Uint8Array): Promise<Uint8Array> {
+    if (value.byteLength + headerRoom <= (this.#connection.nc.info?.max_payload ?? Number.POSITIVE_INFINITY)) return value
+    await (await this.#objects()).putBlob({ name: asidePrefix + subject }, value)
+    return aside
+  }
+
+  async #delete(kv: KV, space: LedgerSpace, subject: string): Promise<void> {
+    // The others are small.
+    const whole = space === 'dead-letters' || space === 'schedules' ? await kv.get(subject) : undefined
+    // Not the bucket's own way, which leaves a mark for each key for ever.
+    await this.#jsm.streams.purge(stream, { filter: `$KV.${ledgerBucket}.${subject}` })
+    if (whole && isAside(whole.value)) await this.#writeBlob(asidePrefix + subject, undefined)
   }
 
   async #writeBlob(key: string, value: Uint8Array | undefined): Promise<void> {
@@ -85,7 +103,8 @@ export class NatsLedger implements Ledger {
       const kv = await this.#bucket()
       return await each(keys, async (key) => {
         const entry = await untilAnswered(() => kv.get(encode(space, key)), readMs)
-        return entry?.operation === 'PUT' ? entry.value : undefined
+        if (entry?.operation !== 'PUT') return undefined
+        return isAside(entry.value) ? ((await (await this.#objects()).getBlob(asidePrefix + entry.key)) ?? undefined) : entry.value
       })
     } catch (error) {
       throw natsError(error, 'the ledger')
@@ -112,7 +131,8 @@ export class NatsLedger implements Ledger {
     try {
       const found: string[] = []
       if (space === 'blobs') {
-        for (const { name, deleted } of await (await this.#objects()).list()) if (!deleted && name.startsWith(prefix)) found.push(name)
+        for (const { name, deleted } of await (await this.#objects()).list())
+          if (!deleted && name.startsWith(prefix) && !name.startsWith(asidePrefix)) found.push(name)
       } else {
         await this.#bucket()
         const whole = prefix.slice(0, prefix.lastIndexOf('/') + 1)
@@ -151,6 +171,10 @@ export class NatsLedger implements Ledger {
       subscription.unsubscribe()
     }
   }
+}
+
+function isAside(value: Uint8Array): boolean {
+  return value.byteLength === aside.byteLength && value.every((byte, i) => byte === aside[i])
 }
 
 /** A few at a time. */

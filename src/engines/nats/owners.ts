@@ -190,6 +190,7 @@ export class Owners {
 
   /** Told to the others, and no mark of it is kept. */
   async #bury(member: string): Promise<void> {
+    if (!this.#connection.connected) return // it stops showing itself, which tells as much, later
     const key = `m.${this.#scope}.${member}`
     try {
       await this.#kv.purge(key)
@@ -347,12 +348,13 @@ export class Owners {
   }
 
   async #free(part: number, revision: number, clean: boolean): Promise<void> {
+    if (!this.#connection.connected) return // it counts as ours until we count as dead
     const how = clean ? '' : disorder
     try {
       await this.#kv.update(`p.${this.#scope}.${part}`, how, revision)
       this.#owned.set(part, how)
     } catch {
-      // Taken meanwhile, or not to be reached: then it counts as ours until we count as dead.
+      // Taken meanwhile, or not to be reached.
     }
   }
 

@@ -11,6 +11,8 @@ import type { StreamRef, Streams } from './streams.ts'
 const answerWaitMs = 5000
 /** A place and how often it was used make a number: a late answer is never taken for that of a later message. */
 const places = 2 ** 20
+/** A number of both must be exact in a double, however long the process runs. */
+const uses = 2 ** 32
 const sweepEveryMs = 250
 
 /** Messages sent together; settled when each has an outcome. */
@@ -70,14 +72,19 @@ export class Publishing {
   async publish(batch: readonly Outgoing[]): Promise<PublishOutcome[]> {
     this.#connection.mustBeConnected()
     const refs = new Array<StreamRef | BusError>(batch.length)
+    /** Not asked for again for each message of a batch. */
+    let failed: Map<string, BusError> | undefined
     for (let i = 0; i < batch.length; i++) {
       const { storage } = batch[i]!
-      refs[i] = this.#streams.ready(storage) ?? (await this.#streams.ensure(storage).catch((error: BusError) => error))
+      let ref: StreamRef | BusError | undefined = this.#streams.ready(storage) ?? failed?.get(storage)
+      ref ??= await this.#streams.ensure(storage).catch((error: BusError) => error)
+      if (ref instanceof BusError) (failed ??= new Map()).set(storage, ref)
+      refs[i] = ref
     }
     const settled = this.#doubts.any ? await this.#doubts.settle(batch, refs) : undefined
     this.#connection.mustBeConnected()
     return new Promise((resolve) => {
-      const sending: Sending = { outcomes: new Array(batch.length), until: Date.now() + answerWaitMs, open: batch.length, resolve }
+      const sending: Sending = { outcomes: new Array(batch.length), until: performance.now() + answerWaitMs, open: batch.length, resolve }
       for (let i = 0; i < batch.length; i++) {
         const outcome = settled?.[i]
         if (outcome) settle(sending, i, outcome)
@@ -98,7 +105,8 @@ export class Publishing {
     }
     const subject = subjectOf(message, ref.partitions)
     const place = this.#free.pop() ?? this.#waiting.length
-    const number = ++this.#uses * places + place
+    this.#uses = (this.#uses + 1) % uses
+    const number = this.#uses * places + place
     this.#waiting[place] = { sending, index, ref, subject, id: message.id, after: ref.last, sentAt: performance.now(), number }
     try {
       this.#connection.nc.publish(subject, message.body, { reply: `${this.#inbox}.${number}`, headers: encodeHeaders(message) })
@@ -165,7 +173,7 @@ export class Publishing {
 
   #expire = (): void => {
     this.#doubts.forgetOld()
-    const now = Date.now()
+    const now = performance.now()
     for (let place = 0; place < this.#waiting.length; place++) {
       const waiting = this.#waiting[place]
       if (waiting && waiting.sending.until <= now)

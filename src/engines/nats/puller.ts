@@ -171,6 +171,7 @@ export class Puller {
     clearTimeout(this.#probe)
     this.#stopListening()
     // Still listening until the server has heard it.
-    await this.#subscription.drain().catch(() => this.#subscription.unsubscribe())
+    if (this.#parts.connection.connected) await this.#subscription.drain().catch(() => this.#subscription.unsubscribe())
+    else this.#subscription.unsubscribe()
   }
 }

@@ -314,7 +314,7 @@ export class NatsSubscription implements EngineSubscription {
    * and would come after what is later. Acknowledgements may still be on their way through the server.
    */
   async #knows({ stream, name }: Durable, given: number): Promise<boolean> {
-    for (let attempt = 0; attempt < 10; attempt++) {
+    for (let attempt = 0; attempt < 10 && this.#parts.connection.connected; attempt++) {
       const info = await this.#parts.consumers.find(stream, name).catch(() => undefined)
       if (info?.num_ack_pending === given) return true
       await new Promise((resolve) => setTimeout(resolve, 10 * 2 ** Math.min(attempt, 4)))
