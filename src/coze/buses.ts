@@ -41,7 +41,7 @@ export async function holdBus(config: CozeConfig): Promise<BusHold> {
   try {
     const opened = await bus
     const declare = (topic: string, group: string | undefined): Promise<void> => {
-      if (group) groups.set(topic, [...(groups.get(topic) ?? []), group])
+      if (group) groups.set(topic, [...new Set([...(groups.get(topic) ?? []), group])])
       return opened.admin.declare(rawTopic(topic))
     }
     return { bus: opened, declare, release: () => (released ??= release()) }

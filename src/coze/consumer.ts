@@ -44,8 +44,11 @@ export class Consumer {
 
   /** Handlers finish, the rest is given back. The group stays. */
   async close(): Promise<void> {
-    await this.#subscription.close()
-    await this.#release()
+    try {
+      await this.#subscription.close()
+    } finally {
+      await this.#release()
+    }
   }
 
   [Symbol.asyncDispose](): Promise<void> {

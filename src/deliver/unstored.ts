@@ -140,7 +140,8 @@ export class UnstoredSubscription implements Subscription {
         })
         clearTimeout(timer)
       }
-      this.#waiting.length = 0
+      // Nobody else has them.
+      this.#counts.lost += this.#waiting.splice(0).length
       for (const job of this.#running) job.abort(new BusError('aborted', 'the bus is closing and the deadline for handlers has passed'))
       this.#runner.close()
     } finally {

@@ -1,3 +1,4 @@
+import { getEventListeners } from 'node:events'
 import { connect as openSocket } from 'node:net'
 import { jetstreamManager } from '@nats-io/jetstream'
 import { connect as connectNats } from '@nats-io/transport-node'
@@ -139,5 +140,29 @@ await describeNats('what others may send or forbid', (version) => {
     await letters.replay({})
     await proxy.accept()
     await vi.waitFor(() => expect(handled).toEqual([1]), 10_000)
+  })
+  test('a signal that serves many questions keeps nothing of those that are answered', async () => {
+    await using server = await startNats({ version })
+    await using bus = await connect(server.url)
+    await bus.respond('odd.eight', { group: 'g' }, () => 'yes')
+    const { signal } = new AbortController()
+    for (let i = 0; i < 5; i++) await bus.request('odd.eight', i, { signal })
+    expect(getEventListeners(signal, 'abort')).toHaveLength(0)
+  })
+
+  test('nothing is left of a group that is deleted', async () => {
+    await using server = await startNats({ version })
+    await using bus = await connect(server.url)
+    const jobs = topic('odd.{part}.{event}', { key: (job: { id: string }) => job.id })
+    const done = Promise.withResolvers<void>()
+    const work = await bus.subscribe(jobs, { group: 'g' }, () => done.resolve())
+    await bus.publish(jobs.with({ part: '1', event: 'e' }), { id: '1' })
+    await done.promise
+    await work.close()
+    await bus.admin.deleteGroup(jobs, 'g')
+    const nc = await connectNats(server.clientOptions())
+    const { state } = await (await jetstreamManager(nc)).streams.info('KV_COZEBUS_OWNERS', { subjects_filter: '>' })
+    await nc.close()
+    expect(Object.keys(state.subjects ?? {})).toEqual([])
   })
 })

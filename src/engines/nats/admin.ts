@@ -174,7 +174,7 @@ export class NatsAdmin implements EngineAdmin {
   }
 
   async #members(ref: StreamRef, infos: readonly ConsumerInfo[]): Promise<number> {
-    const first = infos.find((info) => !/-p\d+$/.test(info.name)) ?? infos[0]!
+    const first = firstOf(infos)
     const kv = await this.#buckets.get(ownersBucket)
     const now = first.ts === undefined ? Date.now() : Date.parse(first.ts as unknown as string)
     let members = 0
@@ -210,10 +210,14 @@ export class NatsAdmin implements EngineAdmin {
 
   async deleteGroup(storage: string, group: string): Promise<void> {
     const ref = await this.#streams.existing(storage)
-    for (const { name } of await this.#idle(ref, group)) {
+    const infos = await this.#idle(ref, group)
+    for (const { name } of infos) {
       await this.#checkpoints.forget({ stream: ref.name, name })
       await this.#consumers.delete(ref.name, name)
     }
+    // Who owned its parts last: nobody asks any more.
+    const filter = `$KV.${ownersBucket}.p.${scopeOf(ref.name, firstOf(infos).name)}.>`
+    await this.#jsm.streams.purge(`KV_${ownersBucket}`, { filter }).catch(() => {})
   }
 
   async purge(storage: string, before?: string): Promise<number> {
@@ -249,4 +253,9 @@ export class NatsAdmin implements EngineAdmin {
     clearInterval(this.#looking)
     this.#watchers.clear()
   }
+}
+
+/** The consumer that a group's members are known by. */
+function firstOf(infos: readonly ConsumerInfo[]): ConsumerInfo {
+  return infos.find((info) => !/-p\d+$/.test(info.name)) ?? infos[0]!
 }

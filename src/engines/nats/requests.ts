@@ -28,10 +28,11 @@ export class NatsRequests implements Requests {
     )
     if (!signal) return asking
     asking.catch(() => {})
-    return Promise.race([
-      asking,
-      new Promise<never>((_, reject) => signal.addEventListener('abort', () => reject(aborted()), { once: true })),
-    ])
+    const gone = Promise.withResolvers<never>()
+    const abort = (): void => gone.reject(aborted())
+    signal.addEventListener('abort', abort, { once: true })
+    // One signal may serve many questions.
+    return Promise.race([asking, gone.promise]).finally(() => signal.removeEventListener('abort', abort))
   }
 
   async *requestMany(message: RequestMessage, timeoutMs: number, max: number, signal?: AbortSignal): AsyncGenerator<ReplyMessage> {
@@ -47,11 +48,14 @@ export class NatsRequests implements Requests {
       })
       const stop = (): void => (answers as QueuedIterator<Msg>).stop()
       signal?.addEventListener('abort', stop, { once: true })
-      for await (const reply of answers) {
-        if (signal?.aborted) return
-        yield { headers: decodeHeaders(headersOf(reply)).headers, body: reply.data }
+      try {
+        for await (const reply of answers) {
+          if (signal?.aborted) return
+          yield { headers: decodeHeaders(headersOf(reply)).headers, body: reply.data }
+        }
+      } finally {
+        signal?.removeEventListener('abort', stop)
       }
-      signal?.removeEventListener('abort', stop)
     } catch (thrown) {
       throw requestError(thrown, name, timeoutMs)
     }
