@@ -178,7 +178,7 @@ export class NatsAdmin implements EngineAdmin {
     const kv = await this.#buckets.get(ownersBucket)
     const now = first.ts === undefined ? Date.now() : Date.parse(first.ts as unknown as string)
     let members = 0
-    for await (const key of await kv.keys(`m.${scopeOf(ref.name, first.name)}.*`)) {
+    for (const key of await this.#buckets.keys(ownersBucket, `m.${scopeOf(ref.name, first.name)}.*`)) {
       const entry = await kv.get(key)
       if (entry?.operation === 'PUT' && now - entry.created.getTime() < silentMs) members++
     }

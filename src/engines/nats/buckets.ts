@@ -6,11 +6,13 @@ import type { NatsOptions } from './options.ts'
 
 /** The bus's own buckets, made when first used. */
 export class Buckets {
+  readonly #js: JetStreamClient
   readonly #kvm: Kvm
   readonly #options: NatsOptions
   readonly #open = new Map<string, Promise<KV>>()
 
   constructor(js: JetStreamClient, options: NatsOptions) {
+    this.#js = js
     this.#kvm = new Kvm(js)
     this.#options = options
   }
@@ -32,6 +34,14 @@ export class Buckets {
     // What was made a moment ago may have nobody yet who answers for it.
     await untilAnswered(() => kv.get('-'))
     return kv
+  }
+
+  /** Keys that match, those with only a mark of their end included. Not by the client's own way: each of its lists leaves a consumer for minutes. */
+  async keys(name: string, pattern: string): Promise<string[]> {
+    const start = `$KV.${name}.`
+    const jsm = await this.#js.jetstreamManager(false)
+    const { state } = await untilAnswered(() => jsm.streams.info(`KV_${name}`, { subjects_filter: `${start}${pattern}` }))
+    return Object.keys(state.subjects ?? {}).map((subject) => subject.slice(start.length))
   }
 
   get manager(): Kvm {

@@ -79,6 +79,7 @@ export class Lane {
     this.#scope = scopeOf(ref.name, (plan.shared[0] ?? plan.owned[0])!.name)
     this.#owners = new Owners(
       await buckets.get(ownersBucket),
+      (pattern) => buckets.keys(ownersBucket, pattern),
       connection,
       this.#scope,
       this.#spec.member,

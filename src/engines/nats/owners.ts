@@ -33,6 +33,7 @@ const disorder = '!'
  */
 export class Owners {
   readonly #kv: KV
+  readonly #keys: (pattern: string) => Promise<string[]>
   readonly #connection: Connection
   readonly #scope: string
   readonly #member: string
@@ -63,8 +64,18 @@ export class Owners {
   #closed = false
   readonly #stopListening: () => void
 
-  constructor(kv: KV, connection: Connection, scope: string, member: string, parts: number, ttlMs: number, sink: OwnerSink) {
+  constructor(
+    kv: KV,
+    keys: (pattern: string) => Promise<string[]>,
+    connection: Connection,
+    scope: string,
+    member: string,
+    parts: number,
+    ttlMs: number,
+    sink: OwnerSink,
+  ) {
     this.#kv = kv
+    this.#keys = keys
     this.#scope = scope
     this.#member = member
     this.#parts = parts
@@ -155,8 +166,7 @@ export class Owners {
   /** What stands in the bucket. */
   async #read(): Promise<void> {
     this.#readAt = performance.now()
-    const keys: string[] = []
-    for await (const key of await this.#kv.keys([`m.${this.#scope}.*`, `p.${this.#scope}.*`])) keys.push(key)
+    const keys = await this.#keys(`*.${this.#scope}.*`)
     const entries = await Promise.all(keys.map((key) => this.#kv.get(key)))
     const now = performance.now()
     for (const entry of entries) {

@@ -1,5 +1,6 @@
 import type { ConsumerInfo } from '@nats-io/jetstream'
 import type { Msg } from '@nats-io/transport-node'
+import { Again, type Come, canGiveBack, giveBack } from './again.ts'
 import type { Checkpoints } from './checkpoints.ts'
 import type { Connection } from './connection.ts'
 import type { Consumers, Durable } from './consumers.ts'
@@ -59,6 +60,7 @@ export class Reader {
   #turning = false
   #wantedMeanwhile = 0
   #instead = 0
+  #again: Again | undefined
   #born = ''
   #stopped = false
   /** How many messages came. */
@@ -96,15 +98,33 @@ export class Reader {
     this.#pull()
   }
 
-  /** Written down first: whoever comes after our death meanwhile finds no consumer, and where it stood. */
+  /** All that is not acknowledged comes once more, in order, before anything new. */
   async #rewind(info: ConsumerInfo): Promise<void> {
-    const { consumers, checkpoints, durable } = this.#parts
+    const { connection, consumers, checkpoints, durable } = this.#parts
+    // The owner before may have been sent some more while we looked.
+    this.#redeliveredTo = Math.max(this.#redeliveredTo, info.delivered.stream_seq + inFlight)
+    this.#again?.stop()
+    this.#again = undefined
+    if (canGiveBack(info)) {
+      this.#next = info.delivered.consumer_seq + 1
+      if (info.num_ack_pending === 0) return
+      await giveBack(connection, durable, info)
+      if (this.#stopped) return
+      this.#again = new Again(info, this.#released)
+      this.#wantedMeanwhile = Math.max(this.#wantedMeanwhile, info.num_ack_pending)
+      return
+    }
+    // Another consumer: it also sends what is done, as the server forgets that. Written down first: whoever comes after our
+    // death meanwhile finds no consumer, and where it stood.
     await checkpoints.write(durable, info)
     if (this.#stopped) return
     await consumers.rewind(durable, info)
-    // The owner before may have been sent some more while we looked.
-    this.#redeliveredTo = Math.max(this.#redeliveredTo, info.delivered.stream_seq + inFlight)
     this.#next = 1
+  }
+
+  #released = (come: readonly Come[]): void => {
+    if (this.#stopped) return
+    for (const { msg, told } of come) this.#pass(msg, told)
   }
 
   #pull(): void {
@@ -130,7 +150,11 @@ export class Reader {
     const told = msg.reply === undefined ? undefined : parseAck(msg.reply)
     if (!told) return
     this.taken++
-    if (this.#owning && !this.#isNext(told, msg.reply!)) return
+    if (!this.#owning) this.#hand(msg, told)
+    else if (this.#isNext(told) && !this.#again?.take({ msg, told })) this.#pass(msg, told)
+  }
+
+  #hand(msg: Msg, told: AckInfo): void {
     const { durable, partitioned, deliver } = this.#parts
     const origin = {
       storage: durable.storage,
@@ -147,28 +171,34 @@ export class Reader {
     deliver(new NatsDelivery(msg, told, origin, performance.now()))
   }
 
-  /** Whether it is to be handed on: it is not when something before it is missing, nor when it is in hand or done. */
-  #isNext({ sequence, consumerSequence }: AckInfo, reply: string): boolean {
+  /** False where something before it is missing. */
+  #isNext({ consumerSequence }: AckInfo): boolean {
     if (consumerSequence !== this.#next && this.#guarded && this.#isGap()) {
       void this.#turnBack()
       return false
     }
     this.#next = consumerSequence + 1
+    return true
+  }
+
+  /** Handed on, unless it is in hand or done. */
+  #pass(msg: Msg, told: AckInfo): void {
+    const { sequence } = told
     if (sequence > this.#seen) {
       this.#seen = sequence
-      return true
+      this.#hand(msg, told)
+      return
     }
     const { adopt, connection, durable } = this.#parts
-    const done = sequence <= this.#doneTo
-    if (!adopt(durable, sequence, reply)) {
-      if (!done) {
+    if (!adopt(durable, sequence, msg.reply!)) {
+      if (sequence > this.#doneTo) {
         this.#orderly = false
-        return true
+        this.#hand(msg, told)
+        return
       }
-      connection.nc.publish(reply, ack)
+      connection.nc.publish(msg.reply!, ack)
     }
     this.#wantInstead()
-    return false
   }
 
   /** What came was no message for anybody: another one instead, asked for once for all of a read. */
@@ -256,6 +286,7 @@ export class Reader {
 
   async stop(): Promise<void> {
     this.#stopped = true
+    this.#again?.stop()
     await this.#puller?.stop()
     this.#puller = undefined
   }
