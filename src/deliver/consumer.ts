@@ -1,4 +1,5 @@
 import type { Delivery, DeliverySink, Engine, EngineSubscription, Settlement, SettleResult, Source } from '../engines/engine.ts'
+import { Hand } from '../engines/hand.ts'
 import { BusError } from '../errors.ts'
 import { newAttempts } from '../ledger/attempts.ts'
 import type { Ledger } from '../ledger/ledger.ts'
@@ -9,7 +10,6 @@ import { matcher } from '../topic/pattern.ts'
 import { backoffMs } from './backoff.ts'
 import { Breaker } from './breaker.ts'
 import { Credit } from './credit.ts'
-import { Hand } from './hand.ts'
 import { decode, open, Undecodable } from './intake.ts'
 import type { Job } from './job.ts'
 import type { Policy } from './options.ts'
@@ -48,7 +48,7 @@ export class Consumer implements DeliverySink {
   readonly #credit: Credit
   readonly #breaker: Breaker
   readonly #records: Records
-  readonly #hand = new Hand()
+  readonly #hand = new Hand<Job>()
   readonly #main = new Map<string, string>()
   /** What the group wants of a storage, where the engine hands out all of it. */
   readonly #filters = new Map<string, (name: string) => boolean>()

@@ -2,10 +2,10 @@ import { nanos } from '@nats-io/transport-node'
 import { BusError } from '../../errors.ts'
 import { isPrivate } from '../../topic/name.ts'
 import type { DeliverySink, EngineSubscription, Settlement, SettleResult, Source, SubscriptionSpec } from '../engine.ts'
+import { Hand } from '../hand.ts'
 import type { Durable } from './consumers.ts'
 import type { NatsDelivery } from './delivery.ts'
 import { natsError } from './failure.ts'
-import { Hand } from './hand.ts'
 import { Lane, type LaneParts } from './lane.ts'
 
 const encoder = new TextEncoder()
@@ -27,7 +27,7 @@ export class NatsSubscription implements EngineSubscription {
   readonly #spec: SubscriptionSpec
   readonly #sink: DeliverySink
   readonly #lanes = new Map<string, Lane>()
-  readonly #hand = new Hand()
+  readonly #hand = new Hand<NatsDelivery>()
   /** Come, and not handed on: for want of credit, or before its time. */
   #buffer: NatsDelivery[] = []
   /** Deliveries in the buffer that were given back for a while. */
@@ -210,7 +210,7 @@ export class NatsSubscription implements EngineSubscription {
   /** Given back while the part is ours: it waits here, before what came after it. */
   #takeBack(delivery: NatsDelivery, notBefore: number): void {
     const again = delivery.again(notBefore)
-    this.#hand.remove(delivery)
+    this.#hand.delete(delivery)
     this.#out--
     this.#hand.add(again)
     this.#delayed++
@@ -235,8 +235,7 @@ export class NatsSubscription implements EngineSubscription {
   }
 
   #forget(delivery: NatsDelivery): void {
-    if (!this.#hand.has(delivery)) return
-    this.#hand.remove(delivery)
+    if (!this.#hand.delete(delivery)) return
     this.#out--
     this.#tellDrained()
   }
