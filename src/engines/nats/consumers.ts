@@ -4,7 +4,7 @@ import { BusError } from '../../errors.ts'
 import type { Source } from '../engine.ts'
 import { untilAnswered } from './asking.ts'
 import { apiCode, isApi, natsError } from './failure.ts'
-import { replayStream } from './names.ts'
+import { groupMark, replayStream, storageMark } from './names.ts'
 import type { NatsOptions } from './options.ts'
 
 /** A durable consumer as it is asked for. */
@@ -23,10 +23,6 @@ export interface StreamState {
   readonly born: string
   readonly last: number
 }
-
-/** What consumers made here say of themselves. */
-export const groupMark = 'cozebus.group'
-export const storageMark = 'cozebus.storage'
 
 /** Delayed redeliveries count as pending, so a low ceiling would let them stop a whole group (nats-server#6093). */
 const maxAckPending = 100_000

@@ -58,6 +58,7 @@ export class Lane {
   #scope = ''
   #count = 0
   #stopped = false
+  #wanted = 0
   readonly #bells: { unsubscribe(): void }[] = []
 
   constructor(parts: LaneParts, spec: SubscriptionSpec) {
@@ -211,33 +212,30 @@ export class Lane {
     if (of === this.#scope) void this.#owners?.renew(Number(part))
   }
 
-  #wanted = 0
-
   /** So many shall be under way, over all readers together; a little more may come. */
   want(messages: number): void {
     this.#wanted = messages
     if (this.#stopped) return
-    const owned: Reader[] = []
-    for (const { readers } of this.#owned.values()) owned.push(...readers)
     for (const reader of this.#shared) ask(reader, messages)
     const each = Math.ceil(messages / Math.max(1, this.#owned.size))
-    for (const reader of owned) ask(reader, each)
+    for (const { readers } of this.#owned.values()) for (const reader of readers) ask(reader, each)
+  }
+
+  #readers(): Reader[] {
+    return [...this.#shared, ...[...this.#owned.values()].flatMap(({ readers }) => readers)]
   }
 
   async stop(): Promise<void> {
     this.#stopped = true
     this.#owners?.stop()
     for (const bell of this.#bells) bell.unsubscribe()
-    await Promise.all([...this.#shared, ...[...this.#owned.values()].flatMap(({ readers }) => readers)].map((reader) => reader.stop()))
+    await Promise.all(this.#readers().map((reader) => reader.stop()))
   }
 
   async close(): Promise<void> {
     await this.stop()
-    await Promise.all(
-      [...this.#shared, ...[...this.#owned.values()].flatMap(({ readers }) => readers)].map((reader) =>
-        this.#parts.checkpoints.drop(reader, this.#parts.connection.connected),
-      ),
-    )
+    const { checkpoints, connection } = this.#parts
+    await Promise.all(this.#readers().map((reader) => checkpoints.drop(reader, connection.connected)))
     await this.#owners?.close()
   }
 }

@@ -9,6 +9,11 @@ export const checkpointsBucket = 'COZEBUS_CHECKPOINTS'
 export const ownersBucket = 'COZEBUS_OWNERS'
 export const blobsBucket = 'COZEBUS_BLOBS'
 
+/** What streams and consumers made here say of themselves. */
+export const storageMark = 'cozebus.storage'
+export const partitionsMark = 'cozebus.partitions'
+export const groupMark = 'cozebus.group'
+
 /** Between a name and its partition, where a topic has partitions: `docs.7.added._k.11`. */
 export const partitionToken = '_k'
 

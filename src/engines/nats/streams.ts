@@ -7,7 +7,7 @@ import type { Retention } from '../engine.ts'
 import { untilAnswered } from './asking.ts'
 import { canChange, differences, textOf } from './drift.ts'
 import { apiCode, isApi, natsError } from './failure.ts'
-import { partitionToken, replayStream, replaySubjects, streamName } from './names.ts'
+import { partitionsMark, partitionToken, replayStream, replaySubjects, storageMark, streamName } from './names.ts'
 import type { NatsOptions } from './options.ts'
 
 /** Where a storage lives. */
@@ -24,10 +24,6 @@ export interface StreamRef {
   /** The highest sequence seen there: what is sent from now on lies behind it. */
   last: number
 }
-
-/** What streams made here say of themselves. */
-const storageMark = 'cozebus.storage'
-const partitionsMark = 'cozebus.partitions'
 
 /** Finds the stream of a storage, or makes it, once. */
 export class Streams {
