@@ -410,6 +410,10 @@ export class Consumer implements DeliverySink {
     for (const job of this.#hand.all()) if (job.delivery.scope === scope) this.#lose(job, `scope ${scope} moved to another member`)
   }
 
+  warned(text: string): void {
+    this.#parts.events.warn(`group '${this.#parts.group}': ${text}`, undefined)
+  }
+
   #lose(job: Job, reason: string): void {
     if (job.state === 'gone' || job.state === 'settling') return
     const { state } = job

@@ -139,6 +139,8 @@ export interface DeliverySink {
   assigned(scope: string, epoch: number): void
   /** Everything delivered under the scope is lost. */
   revoked(scope: string, epoch: number): void
+  /** Something that whoever runs the bus should know, and that ends nothing. */
+  warned(text: string): void
 }
 
 export type Settlement =

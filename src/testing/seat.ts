@@ -45,6 +45,8 @@ export class Seat implements DeliverySink {
 
   assigned(): void {}
 
+  warned(): void {}
+
   revoked(scope: string): void {
     for (const delivery of this.deliveries) if (delivery.scope === scope) this.lostOnes.add(delivery)
   }

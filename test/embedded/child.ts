@@ -48,6 +48,7 @@ if (orders.consume) {
     lost: () => {},
     assigned: () => {},
     revoked: () => {},
+    warned: () => {},
   })
   subscription.grant(credit, 1e8)
 }

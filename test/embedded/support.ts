@@ -60,6 +60,7 @@ export class Hand {
 
   assigned(): void {}
   revoked(): void {}
+  warned(): void {}
 
   get texts(): string[] {
     return this.all.map(text)

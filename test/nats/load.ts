@@ -77,6 +77,7 @@ export class Load {
           lost: (deliveries, reason) => sink.lost(deliveries, reason),
           assigned: (scope, epoch) => sink.assigned(scope, epoch),
           revoked: (scope, epoch) => sink.revoked(scope, epoch),
+          warned: (text) => sink.warned(text),
         }),
     })
   }

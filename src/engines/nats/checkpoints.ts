@@ -78,8 +78,8 @@ export class Checkpoints {
 
   /** The durable, made where it is missing: from where its group stood, if it stood anywhere. */
   async ensure(durable: Durable): Promise<{ info: ConsumerInfo; made: boolean }> {
-    const { stream, name } = durable
-    if (await this.#consumers.find(stream, name)) return { info: await this.#consumers.ensure(durable), made: false }
+    const found = await this.#consumers.found(durable)
+    if (found) return { info: found, made: false }
     const stood = await this.#read(durable)
     if (!stood) {
       const info = await this.#consumers.ensure(durable)

@@ -46,10 +46,16 @@ export class Consumers {
     }
   }
 
+  /** The durable where it is there, and reads what it is asked for. @throws BusError `filter_conflict`, `conflict` */
+  async found(durable: Durable): Promise<ConsumerInfo | undefined> {
+    const info = await this.find(durable.stream, durable.name)
+    return info && this.#checked(info, durable)
+  }
+
   /** The durable, made where it is missing. @throws BusError `filter_conflict`, `not_found` where nothing may be made */
   async ensure(durable: Durable): Promise<ConsumerInfo> {
-    const found = await this.find(durable.stream, durable.name)
-    if (found) return this.#checked(found, durable)
+    const found = await this.found(durable)
+    if (found) return found
     const { provision = 'create' } = this.#options
     if (provision === 'verify' || provision === 'off')
       throw new BusError(

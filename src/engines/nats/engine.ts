@@ -125,7 +125,7 @@ class NatsEngine implements Engine {
         checkpoints: this.#checkpoints,
         buckets: this.#buckets,
         durables: this.#options.durables,
-        warn: () => {},
+        warn: (text) => sink.warned(text),
         onClose: () => this.#subscriptions.delete(subscription),
       },
       spec,

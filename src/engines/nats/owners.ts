@@ -18,8 +18,10 @@ export interface OwnerSink {
 }
 
 const readAgainMs = 30_000
-/** What was heard of a part is looked up then. */
+/** What was heard of a part is looked up then, and once more: a write may be slower than the first look. */
 const verifyMs = 200
+const verifyAgainMs = 2000
+const looks = 2
 /** No owner, and what the last one had is not given back. */
 const disorder = '!'
 
@@ -47,8 +49,10 @@ export class Owners {
   readonly #mine = new Map<number, { readonly epoch: number; revision: number }>()
   readonly #leaving = new Set<number>()
   readonly #doubted = new Set<number>()
-  readonly #hearsay = new Set<number>()
+  /** Parts that were heard of, with how often they are still to be looked up. */
+  readonly #hearsay = new Map<number, number>()
   #verify: NodeJS.Timeout | undefined
+  #verifyAt = 0
   readonly #beginning = new Set<Promise<void>>()
   #shownAt = 0
   #shownWallAt = 0
@@ -130,8 +134,8 @@ export class Owners {
       // Whoever writes lives, though its own sign of life was before our time.
       if (owner !== '' && owner !== disorder) this.#seen(owner)
       if (owner !== this.#member && this.#mine.has(part)) void this.#doubt(part)
-      this.#hearsay.add(part)
-      this.#verify ??= setTimeout(this.#check, verifyMs)
+      this.#hearsay.set(part, looks)
+      this.#verifyIn(verifyMs)
     }
     this.#look()
   }
@@ -251,18 +255,36 @@ export class Owners {
       })
   }
 
+  #verifyIn(ms: number): void {
+    const at = performance.now() + ms
+    if (this.#verify && this.#verifyAt <= at) return
+    clearTimeout(this.#verify)
+    this.#verifyAt = at
+    this.#verify = setTimeout(this.#check, ms)
+    this.#verify.unref()
+  }
+
   /** What was heard of parts: a write that failed is heard too, and one that did not is heard before it is stored. */
   #check = async (): Promise<void> => {
     this.#verify = undefined
-    if (this.#closed) return
-    const parts = [...this.#hearsay].filter((part) => !this.#mine.has(part))
-    this.#hearsay.clear()
     await Promise.all(
-      parts.map(async (part) => {
-        const entry = await this.#kv.get(`p.${this.#scope}.${part}`).catch(() => undefined)
-        if (entry && !this.#mine.has(part)) this.#owned.set(part, entry.operation === 'PUT' ? entry.string() : '')
+      [...this.#hearsay].map(async ([part, left]) => {
+        try {
+          if (!this.#mine.has(part)) {
+            const entry = await this.#kv.get(`p.${this.#scope}.${part}`)
+            if (!this.#mine.has(part)) this.#owned.set(part, entry?.operation === 'PUT' ? entry.string() : '')
+          }
+          // Heard of anew meanwhile: that asks for looks of its own.
+          if (this.#hearsay.get(part) !== left) return
+          if (left > 1) this.#hearsay.set(part, left - 1)
+          else this.#hearsay.delete(part)
+        } catch {
+          // Nobody answers: it stays to be looked up. Taken for true it would keep a part without an owner.
+        }
       }),
     )
+    if (this.#closed) return
+    if (this.#hearsay.size > 0) this.#verifyIn(verifyAgainMs)
     this.#look()
   }
 
@@ -339,7 +361,8 @@ export class Owners {
 
   async #leave(part: number): Promise<void> {
     this.#leaving.add(part)
-    const clean = await this.#sink.drained(part)
+    // What could not be given back is asked for again by whoever comes next.
+    const clean = await this.#sink.drained(part).catch(() => false)
     this.#leaving.delete(part)
     await this.#giveUp(part, clean)
   }
@@ -384,11 +407,11 @@ export class Owners {
     await Promise.all(this.#beginning)
     await Promise.all(
       [...this.#mine].map(async ([part, mine]) => {
-        const clean = await this.#sink.drained(part)
-        if (this.#mine.get(part) === mine) await this.#free(part, mine.revision, clean)
+        const clean = await this.#sink.drained(part).catch(() => false)
+        // Not ours from before the write on: somebody else has it as soon as that is heard.
+        if (this.#mine.get(part) === mine && this.#mine.delete(part)) await this.#free(part, mine.revision, clean)
       }),
     )
-    this.#mine.clear()
     await this.#bury(this.#member)
   }
 }

@@ -12,8 +12,9 @@ const ack = new TextEncoder().encode('+ACK')
 const inFlight = 1000
 const firstRetryMs = 50
 const lastRetryMs = 2000
-/** So many gaps, one soon after the other and none of them explained: somebody else reads here too. */
+/** So many gaps, each within this of the one before and none of them explained: somebody else reads here too. */
 const strangeGaps = 5
+const soonMs = 30_000
 
 export interface ReaderParts {
   readonly connection: Connection
@@ -56,6 +57,7 @@ export class Reader {
   /** Up to here messages come once more; those not in hand are done. */
   #doneTo = 0
   #gaps = 0
+  #gapAt = 0
   #guarded = true
   #turning = false
   #wantedMeanwhile = 0
@@ -173,7 +175,7 @@ export class Reader {
 
   /** False where something before it is missing. */
   #isNext({ consumerSequence }: AckInfo): boolean {
-    if (consumerSequence !== this.#next && this.#guarded && this.#isGap()) {
+    if (consumerSequence !== this.#next && this.#isGap()) {
       void this.#turnBack()
       return false
     }
@@ -211,14 +213,23 @@ export class Reader {
     })
   }
 
-  /** Somebody else may read the same consumer, one that knows nothing of owners: then there is no order to keep. */
+  /** Somebody else may read the same consumer, one that knows nothing of owners: then there is no order to keep, as long as he does. */
   #isGap(): boolean {
-    this.#gaps = this.#puller!.troubled ? 0 : this.#gaps + 1
+    const now = performance.now()
+    const explained = this.#puller!.troubled
     this.#puller!.troubled = false
+    const soon = now - this.#gapAt < soonMs
+    this.#gapAt = now
+    this.#gaps = explained ? 0 : soon ? this.#gaps + 1 : 1
+    // Explained or not, after a while without gaps there is an order again.
+    if (!soon) this.#guarded = true
+    if (!this.#guarded) return false
     if (this.#gaps < strangeGaps) return true
     this.#guarded = false
     const { durable, warn } = this.#parts
-    warn(`consumer '${durable.name}' has other readers, which know nothing of its owner: messages of one key may be handled at once`)
+    const text = `consumer '${durable.name}' of stream '${durable.stream}' has other readers, which know nothing of its owner: messages of one key may be handled at once`
+    warn(text)
+    process.emitWarning(text, { type: 'CozebusWarning', code: 'order_shared' })
     return false
   }
 
