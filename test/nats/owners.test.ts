@@ -84,6 +84,12 @@ class Member {
     this.#proxy.set({ blackhole: false })
   }
 
+  async slow(ms: number): Promise<void> {
+    this.#proxy.set({ delayMs: 150, jitterMs: 150 })
+    await sleep(ms)
+    this.#proxy.set({ delayMs: 0, jitterMs: 0 })
+  }
+
   /** Its network goes and does not come back. */
   async vanish(): Promise<void> {
     await this.#proxy.refuse()

@@ -61,6 +61,9 @@ export class Owners {
   #hearing: Subscription | undefined
   /** Why what others write is not heard. */
   #deaf: Error | undefined
+  /** How often the connection was lost, and how often when the bucket was read last: between the two others are not heard, and seem dead. */
+  #losses = 0
+  #lossesRead = -1
   #readAt = 0
   #timer: NodeJS.Timeout | undefined
   #looking: Promise<void> | undefined
@@ -86,7 +89,12 @@ export class Owners {
     this.#ttlMs = ttlMs
     this.#sink = sink
     this.#connection = connection
-    this.#stopListening = connection.listen({ back: () => void this.#read().catch(() => {}) })
+    this.#stopListening = connection.listen({
+      lost: () => {
+        this.#losses++
+      },
+      back: () => void this.#read().catch(() => {}),
+    })
   }
 
   async start(): Promise<void> {
@@ -170,6 +178,7 @@ export class Owners {
   /** What stands in the bucket. */
   async #read(): Promise<void> {
     this.#readAt = performance.now()
+    const losses = this.#losses
     const keys = await this.#keys(`*.${this.#scope}.*`)
     const entries = await Promise.all(keys.map((key) => this.#kv.get(key)))
     const now = performance.now()
@@ -189,6 +198,7 @@ export class Owners {
         if (mine && entry.string() !== this.#member && entry.revision > mine.revision) this.#lose(part)
       }
     }
+    this.#lossesRead = losses
     this.#forgetDead(now)
     this.#look()
   }
@@ -217,7 +227,7 @@ export class Owners {
 
   #tick = (): void => {
     this.#show().then(
-      () => (performance.now() - this.#readAt > readAgainMs ? void this.#read().catch(() => {}) : this.#look()),
+      () => (this.#blind || performance.now() - this.#readAt > readAgainMs ? void this.#read().catch(() => {}) : this.#look()),
       () => this.#checkSelf(),
     )
   }
@@ -293,7 +303,7 @@ export class Owners {
     for (let i = 0; i < this.#parts; i++) {
       // Others may have been heard of while we waited for the server.
       const { live, fair } = this.#fair()
-      if (this.#closed || this.#silentMs() >= this.#ttlMs * 0.5 || this.#mine.size - this.#leaving.size >= fair) break
+      if (this.#closed || this.#blind || this.#silentMs() >= this.#ttlMs * 0.5 || this.#mine.size - this.#leaving.size >= fair) break
       const part = (first + i) % this.#parts
       if (!this.#mine.has(part) && this.#isFree(this.#owned.get(part), live)) await this.#take(part)
     }
@@ -303,6 +313,11 @@ export class Owners {
       if (!this.#leaving.has(part)) void this.#leave(part)
     }
     for (const [part, owner] of this.#owned) if (owner === this.#member && !this.#mine.has(part)) await this.#disown(part)
+  }
+
+  /** What others did since the connection was lost is not known: some may only seem dead, and what they own free. */
+  get #blind(): boolean {
+    return this.#lossesRead !== this.#losses
   }
 
   #fair(): Share {
