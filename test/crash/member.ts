@@ -4,11 +4,11 @@ import { Random } from '../../src/testing/random.ts'
 import { Journal } from './journal.ts'
 import { type Body, digestOfJob, digestOfMessage, type Job, job, options, topic } from './work.ts'
 
-const [role, url, file, name, seed] = process.argv.slice(2) as [string, string, string, string, string]
+const [role, url, file, name, seed, replicas] = process.argv.slice(2) as [string, string, string, string, string, string]
 const journal = new Journal(file, name)
 const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
 // A broker may be down when we start.
-const bus = await connect(url, { nats: { waitForServer: true, reconnectWaitMs: 100, reconnectJitterMs: 100 } })
+const bus = await connect(url, { nats: { waitForServer: true, reconnectWaitMs: 100, reconnectJitterMs: 100, replicas: Number(replicas) } })
 journal.note({ what: 'start' })
 
 /** Four at a time, so that several of a key are on their way at once. */

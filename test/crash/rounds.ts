@@ -30,6 +30,8 @@ const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout
 /** A broker that the processes share, in place of an embedded store. */
 export interface Broker {
   readonly url: string
+  /** Copies of what is stored. */
+  readonly replicas: number
   /** Something happens to it, in each round. */
   strike(): Promise<void>
 }
@@ -38,6 +40,7 @@ export interface Broker {
 class Arena {
   readonly dir = mkdtempSync(join(tmpdir(), 'cozebus-crash-'))
   readonly url: string
+  readonly #replicas: number
   readonly journal = new Journal(join(this.dir, 'journal'), 'arena')
   readonly count = { kills: 0, selfKills: 0, pauses: 0, drains: 0 }
   readonly #random: Random
@@ -45,15 +48,16 @@ class Arena {
   #started = 0
   #ending = false
 
-  constructor(random: Random, url?: string) {
+  constructor(random: Random, broker: Broker | undefined) {
     this.#random = random
-    this.url = url ?? `file:${this.dir}/store`
+    this.url = broker?.url ?? `file:${this.dir}/store`
+    this.#replicas = broker?.replicas ?? 1
   }
 
   start(role: 'publish' | 'work'): string {
     const name = `${role === 'publish' ? 'p' : 'w'}${this.#started++}`
     const seed = String(this.#random.below(2 ** 31))
-    const child = spawn(process.execPath, [member, role, this.url, join(this.dir, 'journal'), name, seed], {
+    const child = spawn(process.execPath, [member, role, this.url, join(this.dir, 'journal'), name, seed, String(this.#replicas)], {
       stdio: ['ignore', 'ignore', 'inherit'],
     })
     this.#live.set(name, child)
@@ -116,7 +120,7 @@ export async function crashRounds(
 ): Promise<Outcome> {
   const begun = performance.now()
   const random = new Random(seed)
-  const arena = new Arena(random, broker?.url)
+  const arena = new Arena(random, broker)
   let broken = true
   try {
     for (let i = 0; i < workers; i++) arena.start('work')

@@ -1,7 +1,9 @@
 // `npm run soak`: the crash test for as long as one likes. See docs/soak.md.
-import { writeFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { cpus } from 'node:os'
 import { parseArgs } from 'node:util'
+import { Random } from '../../src/testing/random.ts'
+import { startCluster } from '../rig/cluster.ts'
 import { startNats } from '../rig/nats.ts'
 import { type Broker, crashRounds, type Outcome } from './rounds.ts'
 
@@ -13,18 +15,45 @@ const help = `soak: publishers and workers in processes of their own, killed at 
   --save        also writes the outcome into docs/soak.md
 
   npm run soak -- --rounds 10 --seed 7
-  npm run soak -- nats --rounds 20     on a NATS server, which is killed too, in each round
+  npm run soak -- nats --rounds 20       on a NATS server, which is killed too, in each round
+  npm run soak -- cluster --rounds 20    on three of them, of which one is killed, or told to go, or has its leader step down
 `
 
-async function natsBroker(): Promise<Broker & AsyncDisposable> {
+/** Where the processes meet, by the heading of docs/soak.md that has its last run. */
+const places: Record<string, { heading: string; start?: (random: Random) => Promise<Broker & AsyncDisposable> }> = {
+  embedded: { heading: 'One embedded store' },
+  nats: { heading: 'One NATS server, killed in each round', start: oneServer },
+  cluster: { heading: 'Three NATS servers, one of which fails in each round', start: threeServers },
+}
+
+async function oneServer(): Promise<Broker & AsyncDisposable> {
   const server = await startNats()
   return {
     url: server.url,
+    replicas: 1,
     async strike() {
       await server.kill()
       await server.start()
     },
     [Symbol.asyncDispose]: () => server.stop(),
+  }
+}
+
+async function threeServers(random: Random): Promise<Broker & AsyncDisposable> {
+  const cluster = await startCluster()
+  return {
+    url: cluster.url,
+    replicas: 3,
+    async strike() {
+      const node = random.pick(cluster.nodes)
+      const draw = random.next()
+      if (draw < 0.5) await node.kill()
+      else if (draw < 0.75) await node.lameDuck()
+      else return void (await cluster.stepDown('crash_STREAM'))
+      await node.start()
+      await cluster.ready()
+    },
+    [Symbol.asyncDispose]: () => cluster.stop(),
   }
 }
 
@@ -53,6 +82,19 @@ function table(outcome: Outcome): string {
   return rows.map(([what, value]) => `${String(value).padStart(14)}  ${what}`).join('\n')
 }
 
+/** The last run under this heading of docs/soak.md, in place of the one before. */
+function save(heading: string, text: string): void {
+  const page = new URL('../../docs/soak.md', import.meta.url)
+  const machine = `Node ${process.version}, ${cpus().length} × ${cpus()[0]?.model.trim()}, ${process.platform}`
+  const section = `## ${heading}\n\nThe last run, ${new Date().toISOString().slice(0, 10)}, ${machine}:\n\n\`\`\`\n${text}\n\`\`\`\n`
+  const [intro, ...sections] = readFileSync(page, 'utf8').split(/^(?=## )/m)
+  const others = sections.filter((other) => !other.startsWith(`## ${heading}\n`)).map((other) => other.trimEnd())
+  const order = Object.values(places).map((place) => place.heading)
+  const rank = (one: string): number => order.findIndex((title) => one.startsWith(`## ${title}\n`))
+  const sorted = [...others, section.trimEnd()].sort((a, b) => rank(a) - rank(b))
+  writeFileSync(page, `${[intro!.trimEnd(), ...sorted].join('\n\n')}\n`)
+}
+
 const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
@@ -68,13 +110,14 @@ if (values.help) {
   console.log(help)
   process.exit(0)
 }
-const [on] = positionals
-if (!Number.isInteger(rounds) || rounds < 1 || !Number.isInteger(seed) || (on !== undefined && on !== 'nats')) {
+const [on = 'embedded'] = positionals
+const place = places[on]
+if (!Number.isInteger(rounds) || rounds < 1 || !Number.isInteger(seed) || !place) {
   console.error(help)
   process.exit(2)
 }
 const terminal = process.stderr.isTTY
-const broker = on === 'nats' ? await natsBroker() : undefined
+const broker = await place.start?.(new Random(seed))
 const outcome = await crashRounds(
   rounds,
   seed,
@@ -88,24 +131,6 @@ const text = table(outcome)
 console.log(values.json ? JSON.stringify(outcome) : text)
 for (const { rule, text } of outcome.violations) console.error(`${rule}: ${text}`)
 if (outcome.journal) console.error(`what happened, line by line: ${outcome.journal}`)
-if (values.save) {
-  const machine = `Node ${process.version}, ${cpus().length} × ${cpus()[0]?.model.trim()}, ${process.platform}`
-  const page = `# Soak
-
-\`npm run soak\` runs the crash test of the suite for a hundred rounds: two publishers and three workers, each a process, on one embedded store.
-In each round workers are killed with SIGKILL at random (some are told to drain instead, some are stopped for longer than their leases and let go on), then the publishers are.
-Among the messages are keyed ones, delayed ones, ones that fail twice, ones that always fail, ones that take longer than a lease, and ones that kill their process.
-Every process writes what it does into one journal before it does the next thing; \`test/crash/checks.ts\` judges the journal and the store against the rules.
-
-\`--rounds\`, \`--seed\`, \`--json\`; \`--save\` writes this page. It exits with 1 when a rule was broken.
-
-The last run, ${new Date().toISOString().slice(0, 10)}, ${machine}:
-
-\`\`\`
-${text}
-\`\`\`
-`
-  writeFileSync(new URL('../../docs/soak.md', import.meta.url), page)
-}
+if (values.save) save(place.heading, text)
 await broker?.[Symbol.asyncDispose]()
 process.exit(outcome.violations.length > 0 ? 1 : 0)
