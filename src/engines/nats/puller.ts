@@ -2,7 +2,10 @@ import { createInbox, type Msg, nanos, type Subscription } from '@nats-io/transp
 import type { Connection } from './connection.ts'
 
 const expiresMs = 30_000
-const heartbeatMs = 3_000
+/** The server says that it lives so often, and is taken for gone after two of them. */
+const heartbeatMs = 2_000
+const silentMs = 2.2 * heartbeatMs
+const watchMs = 500
 /** For so long after something went wrong requests are short, and the server says something at the end of each: leaders may move on. */
 const unsureMs = 5_000
 const probeMs = 1_000
@@ -28,6 +31,8 @@ export class Puller {
   readonly #parts: PullerParts
   readonly #inbox = createInbox()
   readonly #subscription: Subscription
+  /** Servers before 2.11 tell nobody whose request went with a leader; all tell of the new one, who may hear it. */
+  readonly #elections: Subscription
   readonly #stopListening: () => void
   readonly #watch: NodeJS.Timeout
   /** Wanted, and not asked for. */
@@ -49,8 +54,10 @@ export class Puller {
     this.#parts = parts
     const { connection } = parts
     this.#subscription = connection.nc.subscribe(this.#inbox, { callback: this.#take })
+    const elected = `$JS.EVENT.ADVISORY.CONSUMER.LEADER_ELECTED.${parts.stream}.${parts.durable}`
+    this.#elections = connection.nc.subscribe(elected, { callback: this.#elected })
     this.#stopListening = connection.listen({ lost: () => this.#giveUp(), back: () => this.#ask() })
-    this.#watch = setInterval(this.#listen, heartbeatMs)
+    this.#watch = setInterval(this.#listen, watchMs)
     this.#watch.unref()
   }
 
@@ -155,9 +162,16 @@ export class Puller {
     )
   }
 
+  // A user who may not hear it waits for the server's silence instead.
+  #elected = (failure: Error | null): void => {
+    if (failure || this.#stopped) return
+    this.#giveUp()
+    this.#ask()
+  }
+
   /** The server says that it lives, or is taken for gone. */
   #listen = (): void => {
-    if (this.#pending === 0 || performance.now() - this.#heardAt < 2.5 * heartbeatMs) return
+    if (this.#pending === 0 || performance.now() - this.#heardAt < silentMs) return
     this.#giveUp()
     this.#ask()
   }
@@ -170,6 +184,7 @@ export class Puller {
     clearTimeout(this.#retry)
     clearTimeout(this.#probe)
     this.#stopListening()
+    this.#elections.unsubscribe()
     // Still listening until the server has heard it.
     if (this.#parts.connection.connected) await this.#subscription.drain().catch(() => this.#subscription.unsubscribe())
     else this.#subscription.unsubscribe()
