@@ -54,15 +54,16 @@ export class NatsCluster implements AsyncDisposable {
     const size = this.running.length
     if (this.#options.jetstream === false)
       return this.#until('all have met', async (client) => (client.info!.connect_urls?.length ?? 0) >= size)
-    await this.#until('a stream can be made', async (client) => {
+    // A node that came back hears how far the others are with what is decided next: each look makes something to decide.
+    await this.#until('a stream can be made, and all are current', async (client) => {
       const jsm = await manager(client)
       const copies = Math.min(size, 5)
       const name = `RIG_READY_${copies}`
       // The same one again after a timeout: it may have been made.
       await jsm.streams.add({ name, subjects: [name], storage: StorageType.Memory, num_replicas: copies })
-      return jsm.streams.delete(name)
+      await jsm.streams.delete(name)
+      return (await this.#peers()).filter(({ current }) => current).length >= size
     })
-    await this.#until('all are current', async () => (await this.#peers()).filter(({ current }) => current).length >= size)
   }
 
   /** The node that leads a stream, or one of its consumers; while there is none it waits. */
