@@ -47,12 +47,16 @@ export interface Health {
   readonly ok: boolean
   readonly engine: string
   readonly detail: string
-  /** `refused`: topics of a pattern that a group could not join, each with the reason. */
+  /**
+   * `refused`: topics of a pattern that a group could not join, each with the reason. `trouble`: why the broker takes no
+   * acknowledgements from it.
+   */
   readonly subscriptions: readonly {
     readonly topic: string
     readonly group: string
     readonly state: string
     readonly refused: readonly string[]
+    readonly trouble: string | undefined
   }[]
 }
 
@@ -334,13 +338,14 @@ export class Bus {
 
   async health(): Promise<Health> {
     const subscriptions = [...this.#subscriptions].map((subscription) => {
-      const { topic, group, state, refused } = subscription.status()
-      return { topic, group, state, refused }
+      const { topic, group, state, refused, trouble } = subscription.status()
+      return { topic, group, state, refused, trouble }
     })
+    const trouble = subscriptions.find((subscription) => subscription.trouble !== undefined)?.trouble
     return {
-      ok: this.#health.ok && !this.#closing,
+      ok: this.#health.ok && !this.#closing && trouble === undefined,
       engine: this.#engine.name,
-      detail: this.#closing ? 'closing' : this.#health.detail,
+      detail: this.#closing ? 'closing' : this.#health.ok && trouble !== undefined ? trouble : this.#health.detail,
       subscriptions,
     }
   }

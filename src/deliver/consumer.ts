@@ -60,6 +60,8 @@ export class Consumer implements DeliverySink {
   #trying = false
   #phase: 'open' | 'draining' | 'closed' = 'open'
   #paused = false
+  /** Why nothing of what is handled is acknowledged: until something is, one message at a time is tried. */
+  #trouble: string | undefined
   #extendTimer: NodeJS.Timeout | undefined
   #breakerTimer: NodeJS.Timeout | undefined
   #onIdle: (() => void)[] = []
@@ -68,7 +70,7 @@ export class Consumer implements DeliverySink {
   constructor(parts: ConsumerParts) {
     this.#parts = parts
     const { policy } = parts
-    this.#settler = new Settler(this.#settled)
+    this.#settler = new Settler(this.#settled, this.#refused)
     this.#queue = new Queue(this.#pump)
     this.#credit = new Credit(policy.concurrency * parts.runner.size, policy.parked, policy.bytes)
     this.#breaker = new Breaker(policy.breaker)
@@ -110,12 +112,13 @@ export class Consumer implements DeliverySink {
     return {
       group: this.#parts.group,
       member: this.#parts.member,
-      state: this.#phase === 'open' ? (this.#paused ? 'paused' : this.#breaker.open ? 'slowed' : 'running') : this.#phase,
+      state: this.#phase === 'open' ? (this.#paused ? 'paused' : this.#slowed ? 'slowed' : 'running') : this.#phase,
       inHand: jobs.length,
       running: this.#running,
       parked: this.#queue.parked,
       delayed: jobs.filter((job) => job.state === 'delayed').length,
       backpressure: this.#queue.parked >= this.#parts.policy.parked,
+      trouble: this.#trouble,
       ...this.counts,
       progress: jobs.filter((job) => job.progress).map((job) => ({ id: job.id, key: job.key, ...job.progress! })),
     }
@@ -202,7 +205,9 @@ export class Consumer implements DeliverySink {
     const { runner, policy } = this.#parts
     while (this.#queue.ready.length > 0 && this.#phase === 'open' && !this.#paused) {
       if (this.#running >= policy.concurrency) break
-      const { open } = this.#breaker
+      // What was handled comes again while it cannot be acknowledged: nothing more until the server has been asked.
+      if (this.#trouble !== undefined && this.#settler.pending > 0) break
+      const open = this.#slowed
       // One trial at a time, beside runs that were on when the breaker opened: those may take long.
       if (open && (this.#trying || !this.#trialIsDue())) break
       const jobs = runner.take(this.#queue.ready, this.#pump, open ? 1 : undefined)
@@ -215,6 +220,10 @@ export class Consumer implements DeliverySink {
     }
     this.#pumping = false
     this.#refill()
+  }
+
+  get #slowed(): boolean {
+    return this.#breaker.open || this.#trouble !== undefined
   }
 
   #trialIsDue(): boolean {
@@ -383,12 +392,20 @@ export class Consumer implements DeliverySink {
     if (kind === 'extend') {
       job.extending = false
       if (result === 'lost') this.#lose(job, 'its lease ran out and another member has it')
-      return
+    } else {
+      if (result === 'lost') this.counts.lost++
+      // Only now: a death before the acknowledgement was through would have given a message without a past.
+      else if (kind === 'ack' && job.attempts && (job.attempts.failures > 0 || job.attempts.started)) this.#records.remove(job)
+      this.#forget(job)
     }
-    if (result === 'lost') this.counts.lost++
-    // Only now: a death before the acknowledgement was through would have given a message without a past.
-    else if (kind === 'ack' && job.attempts && (job.attempts.failures > 0 || job.attempts.started)) this.#records.remove(job)
-    this.#forget(job)
+    if (this.#trouble === undefined) return
+    if (result !== 'lost' && kind !== 'release' && !this.#settler.refusing) this.#trouble = undefined
+    this.#pump()
+  }
+
+  #refused = (error: BusError): void => {
+    if (this.#trouble === undefined) this.#parts.events.warn(`group '${this.#parts.group}' cannot acknowledge`, error)
+    this.#trouble = error.message
   }
 
   #forget(job: Job): void {
@@ -442,7 +459,7 @@ export class Consumer implements DeliverySink {
 
   #refill(): void {
     if (this.#phase !== 'open' || this.#paused || !this.#engine) return
-    const { open } = this.#breaker
+    const open = this.#slowed
     const running = open ? Number(this.#trying) : this.#running
     const active = running * this.#parts.runner.size + this.#queue.ready.length
     // While everything fails, one message to try is all that is needed.

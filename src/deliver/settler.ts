@@ -1,5 +1,5 @@
 import type { EngineSubscription, Settlement, SettleResult } from '../engines/engine.ts'
-import { toBusError } from '../errors.ts'
+import { type BusError, toBusError } from '../errors.ts'
 import type { Job } from './job.ts'
 
 /** What became of one settlement. */
@@ -9,22 +9,27 @@ const firstRetryMs = 50
 const lastRetryMs = 2000
 
 /**
- * Collects the settlements of a tick into one batch and sees each through: while the engine is away a batch is sent
- * again until it is answered or the subscription is closed for good.
+ * Collects the settlements of a tick into one batch and sees each through: while the engine is away, or refuses to hear of
+ * it, a batch is sent again until it is answered or the subscription is closed for good.
  */
 export class Settler {
   readonly #settled: Settled
+  readonly #refused: (error: BusError) => void
   #engine: EngineSubscription | undefined
   #jobs: Job[] = []
   #batch: Settlement[] = []
   #scheduled = false
   #flying = 0
   #unanswered = 0
+  /** Batches that the engine refuses to hear of. */
+  #refusing = 0
   #ended = false
   #idle: (() => void)[] = []
 
-  constructor(settled: Settled) {
+  /** `refused`: told of a batch that this user may not settle. */
+  constructor(settled: Settled, refused: (error: BusError) => void) {
     this.#settled = settled
+    this.#refused = refused
   }
 
   attach(engine: EngineSubscription): void {
@@ -44,6 +49,11 @@ export class Settler {
   /** Settlements not answered yet. */
   get pending(): number {
     return this.#unanswered
+  }
+
+  /** Whether something is refused at the moment. */
+  get refusing(): boolean {
+    return this.#refusing > 0
   }
 
   /** Resolves once nothing is unsettled. */
@@ -68,21 +78,27 @@ export class Settler {
   }
 
   async #send(jobs: Job[], batch: Settlement[]): Promise<void> {
+    let results: readonly SettleResult[] | undefined
+    let forbidden = false
     for (let waitMs = firstRetryMs; ; waitMs = Math.min(lastRetryMs, waitMs * 2)) {
       try {
-        const results = await this.#engine!.settle(batch)
-        this.#unanswered -= jobs.length
-        for (let i = 0; i < jobs.length; i++) this.#settled(jobs[i]!, batch[i]!.kind, results[i]!)
+        results = await this.#engine!.settle(batch)
         break
       } catch (thrown) {
-        if (this.#ended || !toBusError(thrown).retryable) {
-          this.#unanswered -= jobs.length
-          for (let i = 0; i < jobs.length; i++) this.#settled(jobs[i]!, batch[i]!.kind, 'lost')
-          break
+        const error = toBusError(thrown)
+        // Until its lease is over: whoever gives the permission meanwhile saves the work.
+        if (error.code === 'forbidden' && !forbidden) {
+          forbidden = true
+          this.#refusing++
+          this.#refused(error)
         }
+        if (this.#ended || !(error.retryable || error.code === 'forbidden')) break
         await new Promise((resolve) => setTimeout(resolve, waitMs))
       }
     }
+    if (forbidden) this.#refusing--
+    this.#unanswered -= jobs.length
+    for (let i = 0; i < jobs.length; i++) this.#settled(jobs[i]!, batch[i]!.kind, results?.[i] ?? 'lost')
     this.#flying--
     if (this.#flying === 0 && this.#batch.length === 0) for (const resolve of this.#idle.splice(0)) resolve()
   }

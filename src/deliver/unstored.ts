@@ -117,6 +117,7 @@ export class UnstoredSubscription implements Subscription {
       running: this.#running.size,
       parked: 0,
       delayed: 0,
+      trouble: undefined,
       backpressure: this.#waiting.length >= mostWaiting,
       ...this.#counts,
       progress: [...this.#running].filter((job) => job.progress).map((job) => ({ id: job.id, key: job.key, ...job.progress! })),

@@ -155,7 +155,10 @@ export type SettleResult = 'confirmed' | 'sent' | 'lost'
 export interface EngineSubscription {
   /** Adds credit: the engine may deliver so many more messages, and bytes, than it has. */
   grant(messages: number, bytes: number): void
-  /** Results in the order of the batch. Rejects with `engine_unavailable` when nothing is known; the core tries again. */
+  /**
+   * Results in the order of the batch. Rejects with `engine_unavailable` when nothing is known, with `forbidden` when
+   * this user may not settle something of it; the core tries again, until it is `lost`.
+   */
   settle(batch: readonly Settlement[]): Promise<readonly SettleResult[]>
   /** Reads one more storage from now on. */
   add(source: Source): Promise<void>

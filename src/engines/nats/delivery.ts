@@ -65,6 +65,10 @@ export class NatsDelivery implements Delivery {
   readonly ackWaitMs: number
   /** When the server gives it to somebody else, ms, by the clock that nobody sets (`performance.now()`), as all times here but `at`. */
   until: number
+  /** The same before it was last extended, for a server that refuses to extend. */
+  sureUntil: number
+  /** The server refused to hear of it. */
+  denied = false
   /** Until when the core wants it; the server is asked again and again for as long. */
   wanted: number
   /** Its place in {@link Hand}; -1 outside. */
@@ -91,6 +95,7 @@ export class NatsDelivery implements Delivery {
     this.reply = msg.reply!
     this.ackWaitMs = place.ackWaitMs
     this.until = now + place.ackWaitMs
+    this.sureUntil = this.until
     this.wanted = now + place.leaseMs
   }
 

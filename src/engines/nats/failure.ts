@@ -63,6 +63,13 @@ export function mayNotPublish(topic: string): BusError {
   return new BusError('forbidden', `topic '${topic}': this user may not publish to it; give it the permission, or connect as another`)
 }
 
+export function mayNotAcknowledge(group: string, subject: string): BusError {
+  return new BusError(
+    'forbidden',
+    `group '${group}': this user may not publish to ${subject}, so nothing that it handles is acknowledged and all of it comes again; allow $JS.ACK.>`,
+  )
+}
+
 /** What the client threw, in the words of the bus. */
 export function natsError(thrown: unknown, what: string): BusError {
   if (thrown instanceof BusError) return thrown

@@ -1,11 +1,12 @@
-import { nanos } from '@nats-io/transport-node'
+import { setImmediate } from 'node:timers/promises'
+import { type errors, nanos } from '@nats-io/transport-node'
 import { BusError } from '../../errors.ts'
 import { isPrivate } from '../../topic/name.ts'
 import type { DeliverySink, EngineSubscription, Settlement, SettleResult, Source, SubscriptionSpec } from '../engine.ts'
 import { Hand } from '../hand.ts'
 import type { Durable } from './consumers.ts'
 import type { NatsDelivery } from './delivery.ts'
-import { natsError } from './failure.ts'
+import { mayNotAcknowledge, natsError } from './failure.ts'
 import { Lane, type LaneParts } from './lane.ts'
 
 const encoder = new TextEncoder()
@@ -35,6 +36,11 @@ export class NatsSubscription implements EngineSubscription {
   /** Scopes whose deliveries go back to the server: nothing of them is handed on. */
   readonly #leaving = new Set<string>()
   #drains: { readonly scope: string; readonly resolve: () => void }[] = []
+  /** How often the server refused to hear of a delivery. */
+  #denials = 0
+  /** Settled, in a batch of which something was refused: all of that batch is handed in once more. */
+  readonly #through = new WeakSet<NatsDelivery>()
+  readonly #stopListening: () => void
   #messages = 0
   #bytes = 0
   #out = 0
@@ -50,6 +56,7 @@ export class NatsSubscription implements EngineSubscription {
     this.#sink = sink
     this.#keepAlive = setInterval(this.#look, Math.max(20, Math.min(250, spec.leaseMs / 6)))
     this.#keepAlive.unref()
+    this.#stopListening = parts.connection.listen({ denied: (error) => this.#deny(error) })
   }
 
   async start(): Promise<void> {
@@ -100,6 +107,7 @@ export class NatsSubscription implements EngineSubscription {
     if (!known) return false
     known.reply = reply
     known.until = performance.now() + known.ackWaitMs
+    known.sureUntil = known.until
     return true
   }
 
@@ -167,17 +175,19 @@ export class NatsSubscription implements EngineSubscription {
     const { connection } = this.#parts
     connection.mustBeConnected()
     const now = performance.now()
+    const denials = this.#denials
     const results = new Array<SettleResult>(batch.length)
     let sent = false
     for (let i = 0; i < batch.length; i++) {
       const settlement = batch[i]!
       const delivery = settlement.delivery as NatsDelivery
       if (!this.#hand.has(delivery) || delivery.until <= now || delivery.held?.() === false) {
-        results[i] = 'lost'
+        results[i] = this.#through.has(delivery) ? 'confirmed' : 'lost'
         if (this.#hand.has(delivery) && delivery.scope !== undefined) this.#renew(delivery.scope)
         continue
       }
       results[i] = 'confirmed'
+      delivery.denied = false
       if (settlement.kind === 'extend') {
         delivery.wanted = now + settlement.leaseMs
         this.#extend(delivery, now)
@@ -191,17 +201,42 @@ export class NatsSubscription implements EngineSubscription {
     }
     // The server answers once it has read all of them: what is only in a buffer is lost with a connection.
     if (sent) await this.#flush()
+    const refused = this.#denials === denials ? undefined : this.#refusal(batch, results)
     for (let i = 0; i < batch.length; i++) {
-      const { kind, delivery } = batch[i]!
-      if (kind !== 'extend' || results[i] === 'lost') this.#forget(delivery as NatsDelivery)
+      const { kind } = batch[i]!
+      const delivery = batch[i]!.delivery as NatsDelivery
+      if ((kind !== 'extend' || results[i] === 'lost') && !delivery.denied) this.#forget(delivery)
     }
     this.#refill()
+    if (refused) throw refused
     return results
+  }
+
+  /** Told by the server on the side. What was refused was not extended either. */
+  #deny({ operation, subject }: InstanceType<typeof errors.PermissionViolationError>): void {
+    if (operation !== 'publish' || !subject.startsWith('$JS.ACK.')) return
+    const delivery = this.#hand.find(({ reply }) => reply === subject)
+    if (!delivery) return
+    delivery.denied = true
+    delivery.until = delivery.sureUntil
+    this.#denials++
+  }
+
+  #refusal(batch: readonly Settlement[], results: readonly SettleResult[]): BusError | undefined {
+    const denied = batch.find(({ delivery }) => (delivery as NatsDelivery).denied)
+    if (!denied) return undefined
+    for (let i = 0; i < batch.length; i++) {
+      const delivery = batch[i]!.delivery as NatsDelivery
+      if (!delivery.denied && batch[i]!.kind !== 'extend' && results[i] === 'confirmed') this.#through.add(delivery)
+    }
+    return mayNotAcknowledge(this.#spec.group, (denied.delivery as NatsDelivery).reply)
   }
 
   async #flush(): Promise<void> {
     try {
       await this.#parts.connection.nc.flush()
+      // What it refused it has said before that; the client tells us a moment later.
+      await setImmediate()
     } catch (error) {
       throw new BusError('engine_unavailable', natsError(error, 'settling').message, { cause: error })
     }
@@ -231,6 +266,7 @@ export class NatsSubscription implements EngineSubscription {
 
   #extend(delivery: NatsDelivery, now: number): void {
     this.#parts.connection.nc.publish(delivery.reply, working)
+    delivery.sureUntil = delivery.until
     delivery.until = now + delivery.ackWaitMs
   }
 
@@ -374,6 +410,7 @@ export class NatsSubscription implements EngineSubscription {
   async #close(): Promise<void> {
     await this.stop()
     clearInterval(this.#keepAlive)
+    this.#stopListening()
     await this.#giveBack(this.#hand.all().filter(({ scope }) => scope === undefined))
     // What is owned goes back part by part, whoever still works on it.
     for (const { resolve } of this.#drains.splice(0)) resolve()
