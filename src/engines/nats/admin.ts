@@ -1,7 +1,9 @@
-import { type ConsumerInfo, DeliverPolicy, type JetStreamManager } from '@nats-io/jetstream'
+import { type ConsumerInfo, DeliverPolicy } from '@nats-io/jetstream'
 import { BusError } from '../../errors.ts'
 import { isPrivate } from '../../topic/name.ts'
 import type { EngineAdmin, GroupInfo, ReadFrom, Retention, TopicInfo } from '../engine.ts'
+import type { Api } from './api.ts'
+import { untilAnswered } from './asking.ts'
 import type { Buckets } from './buckets.ts'
 import type { Checkpoints } from './checkpoints.ts'
 import { type Consumers, filtersOf } from './consumers.ts'
@@ -18,7 +20,7 @@ const silentMs = 12_500
 
 /** Streams and consumers as topics and groups. */
 export class NatsAdmin implements EngineAdmin {
-  readonly #jsm: JetStreamManager
+  readonly #api: Api
   readonly #streams: Streams
   readonly #consumers: Consumers
   readonly #checkpoints: Checkpoints
@@ -28,15 +30,8 @@ export class NatsAdmin implements EngineAdmin {
   readonly #told = new Set<string>()
   #looking: NodeJS.Timeout | undefined
 
-  constructor(
-    jsm: JetStreamManager,
-    streams: Streams,
-    consumers: Consumers,
-    checkpoints: Checkpoints,
-    buckets: Buckets,
-    options: NatsOptions,
-  ) {
-    this.#jsm = jsm
+  constructor(api: Api, streams: Streams, consumers: Consumers, checkpoints: Checkpoints, buckets: Buckets, options: NatsOptions) {
+    this.#api = api
     this.#streams = streams
     this.#consumers = consumers
     this.#checkpoints = checkpoints
@@ -135,7 +130,7 @@ export class NatsAdmin implements EngineAdmin {
   async #of(ref: StreamRef): Promise<ConsumerInfo[]> {
     const found: ConsumerInfo[] = []
     try {
-      for await (const info of this.#jsm.consumers.list(ref.name)) {
+      for (const info of await this.#api.consumers.list(ref.name)) {
         if (info.config.durable_name === undefined) continue
         const storage = info.config.metadata?.[storageMark]
         if (storage === undefined ? !isPrivate(ref.storage) : storage === ref.storage) found.push(info)
@@ -167,7 +162,7 @@ export class NatsAdmin implements EngineAdmin {
   /** The age of the first message that is not acknowledged. */
   async #oldestMs(ref: StreamRef, infos: readonly ConsumerInfo[]): Promise<number | undefined> {
     const floors = infos.filter((info) => info.num_pending + info.num_ack_pending > 0).map(({ ack_floor }) => ack_floor.stream_seq)
-    const stored = await this.#jsm.streams
+    const stored = await this.#api.streams
       .getMessage(ref.name, { seq: Math.min(...floors) + 1, next_by_subj: '>' } as never)
       .catch(() => null)
     return stored ? Math.max(0, Date.now() - stored.time.getTime()) : undefined
@@ -179,7 +174,7 @@ export class NatsAdmin implements EngineAdmin {
     const now = first.ts === undefined ? Date.now() : Date.parse(first.ts as unknown as string)
     let members = 0
     for (const key of await this.#buckets.keys(ownersBucket, `m.${scopeOf(ref.name, first.name)}.*`)) {
-      const entry = await kv.get(key)
+      const entry = await untilAnswered(() => kv.get(key))
       if (entry?.operation === 'PUT' && now - entry.created.getTime() < silentMs) members++
     }
     // Others than ours show by the requests that wait.
@@ -190,18 +185,19 @@ export class NatsAdmin implements EngineAdmin {
     const ref = await this.#streams.existing(storage)
     const infos = await this.#idle(ref, group)
     try {
-      const { state } = await this.#jsm.streams.info(ref.name)
+      const { state } = await this.#api.streams.info(ref.name)
       const place = placeOf(to, state.last_seq)
       for (const { name, config } of infos) {
         const { deliver_policy: _, opt_start_seq: __, opt_start_time: ___, ...kept } = config
-        await this.#jsm.consumers.delete(ref.name, name)
-        await this.#checkpoints.forget({ stream: ref.name, name })
-        await this.#jsm.consumers.add(ref.name, {
+        await this.#api.consumers.delete(ref.name, name)
+        await this.#api.consumers.add(ref.name, {
           ...kept,
           ...(typeof place === 'number'
             ? { deliver_policy: DeliverPolicy.StartSequence, opt_start_seq: place + 1 }
             : { deliver_policy: DeliverPolicy.StartTime, opt_start_time: place.toISOString() }),
         })
+        // Last: with neither of them the group would stand nowhere.
+        await this.#checkpoints.forget({ stream: ref.name, name })
       }
     } catch (error) {
       throw natsError(error, `group '${group}' of topic '${storage}'`)
@@ -217,7 +213,7 @@ export class NatsAdmin implements EngineAdmin {
     }
     // Who owned its parts last: nobody asks any more.
     const filter = `$KV.${ownersBucket}.p.${scopeOf(ref.name, firstOf(infos).name)}.>`
-    await this.#jsm.streams.purge(`KV_${ownersBucket}`, { filter }).catch(() => {})
+    await this.#api.streams.purge(`KV_${ownersBucket}`, { filter }).catch(() => {})
   }
 
   async purge(storage: string, before?: string): Promise<number> {
@@ -225,7 +221,7 @@ export class NatsAdmin implements EngineAdmin {
     try {
       let purged = 0
       for (const filter of ref.subjects)
-        purged += (await this.#jsm.streams.purge(ref.name, { filter, ...(before === undefined ? {} : { seq: Number(before) }) })).purged
+        purged += (await this.#api.streams.purge(ref.name, { filter, ...(before === undefined ? {} : { seq: Number(before) }) })).purged
       return purged
     } catch (error) {
       throw natsError(error, `purging topic '${storage}'`)
@@ -236,7 +232,7 @@ export class NatsAdmin implements EngineAdmin {
     const ref = await this.#streams.existing(storage)
     for (const [group, infos] of await this.#byGroup(ref)) await this.#mustBeIdle(ref, group, infos)
     try {
-      if (ref.own) await this.#jsm.streams.delete(ref.name)
+      if (ref.own) await this.#api.streams.delete(ref.name)
       else {
         // Others share the stream: only what is ours goes.
         for (const info of await this.#of(ref)) await this.#consumers.delete(ref.name, info.name)

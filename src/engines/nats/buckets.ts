@@ -1,18 +1,19 @@
 import type { JetStreamClient } from '@nats-io/jetstream'
 import { type KV, Kvm } from '@nats-io/kv'
+import type { Api } from './api.ts'
 import { untilAnswered } from './asking.ts'
 import { natsError } from './failure.ts'
 import type { NatsOptions } from './options.ts'
 
 /** The bus's own buckets, made when first used. */
 export class Buckets {
-  readonly #js: JetStreamClient
+  readonly #api: Api
   readonly #kvm: Kvm
   readonly #options: NatsOptions
   readonly #open = new Map<string, Promise<KV>>()
 
-  constructor(js: JetStreamClient, options: NatsOptions) {
-    this.#js = js
+  constructor(js: JetStreamClient, api: Api, options: NatsOptions) {
+    this.#api = api
     this.#kvm = new Kvm(js)
     this.#options = options
   }
@@ -39,8 +40,7 @@ export class Buckets {
   /** Keys that match, those with only a mark of their end included. Not by the client's own way: each of its lists leaves a consumer for minutes. */
   async keys(name: string, pattern: string): Promise<string[]> {
     const start = `$KV.${name}.`
-    const jsm = await this.#js.jetstreamManager(false)
-    const { state } = await untilAnswered(() => jsm.streams.info(`KV_${name}`, { subjects_filter: `${start}${pattern}` }))
+    const { state } = await this.#api.streams.info(`KV_${name}`, { subjects_filter: `${start}${pattern}` })
     return Object.keys(state.subjects ?? {}).map((subject) => subject.slice(start.length))
   }
 

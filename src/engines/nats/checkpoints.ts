@@ -1,4 +1,5 @@
 import type { ConsumerInfo } from '@nats-io/jetstream'
+import { untilAnswered } from './asking.ts'
 import type { Buckets } from './buckets.ts'
 import type { Consumers, Durable, StreamState } from './consumers.ts'
 import { checkpointsBucket, hashed } from './names.ts'
@@ -65,7 +66,8 @@ export class Checkpoints {
     const key = keyOf(durable)
     const mark = `${place.born}/${place.floor}`
     if (this.#written.get(key) === mark) return
-    await (await this.#buckets.get(checkpointsBucket)).put(key, JSON.stringify(place))
+    const kv = await this.#buckets.get(checkpointsBucket)
+    await untilAnswered(() => kv.put(key, JSON.stringify(place)))
     this.#written.set(key, mark)
   }
 
@@ -93,13 +95,15 @@ export class Checkpoints {
   }
 
   async #read(durable: Pick<Durable, 'stream' | 'name'>): Promise<Place | undefined> {
-    const entry = await (await this.#buckets.get(checkpointsBucket)).get(keyOf(durable))
+    const kv = await this.#buckets.get(checkpointsBucket)
+    const entry = await untilAnswered(() => kv.get(keyOf(durable)))
     return entry?.operation === 'PUT' ? entry.json<Place>() : undefined
   }
 
   async forget(durable: Pick<Durable, 'stream' | 'name'>): Promise<void> {
     this.#written.delete(keyOf(durable))
-    await (await this.#buckets.get(checkpointsBucket)).purge(keyOf(durable))
+    const kv = await this.#buckets.get(checkpointsBucket)
+    await untilAnswered(() => kv.purge(keyOf(durable)))
   }
 
   /** `look`: once more before that. */

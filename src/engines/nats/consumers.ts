@@ -1,8 +1,8 @@
-import { AckPolicy, type ConsumerConfig, type ConsumerInfo, DeliverPolicy, type JetStreamManager } from '@nats-io/jetstream'
+import { AckPolicy, type ConsumerConfig, type ConsumerInfo, DeliverPolicy } from '@nats-io/jetstream'
 import { nanos } from '@nats-io/transport-node'
 import { BusError } from '../../errors.ts'
 import type { Source } from '../engine.ts'
-import { untilAnswered } from './asking.ts'
+import type { Api } from './api.ts'
 import { apiCode, isApi, natsError } from './failure.ts'
 import { groupMark, replayStream, storageMark } from './names.ts'
 import type { NatsOptions } from './options.ts'
@@ -29,17 +29,17 @@ const maxAckPending = 100_000
 
 /** Makes and finds durables. */
 export class Consumers {
-  readonly #jsm: JetStreamManager
+  readonly #api: Api
   readonly #options: NatsOptions
 
-  constructor(jsm: JetStreamManager, options: NatsOptions) {
-    this.#jsm = jsm
+  constructor(api: Api, options: NatsOptions) {
+    this.#api = api
     this.#options = options
   }
 
   async find(stream: string, name: string): Promise<ConsumerInfo | undefined> {
     try {
-      return await untilAnswered(() => this.#jsm.consumers.info(stream, name))
+      return await this.#api.consumers.info(stream, name)
     } catch (error) {
       if (isApi(error, apiCode.consumerNotFound) || isApi(error, apiCode.streamNotFound)) return undefined
       throw natsError(error, `consumer '${name}' of stream '${stream}'`)
@@ -89,7 +89,7 @@ export class Consumers {
 
   async stream(name: string): Promise<StreamState> {
     try {
-      const { created, state } = await untilAnswered(() => this.#jsm.streams.info(name))
+      const { created, state } = await this.#api.streams.info(name)
       return { born: String(created), last: state.last_seq }
     } catch (error) {
       throw natsError(error, `stream '${name}'`)
@@ -98,7 +98,7 @@ export class Consumers {
 
   async delete(stream: string, name: string): Promise<boolean> {
     try {
-      return await untilAnswered(() => this.#jsm.consumers.delete(stream, name))
+      return await this.#api.consumers.delete(stream, name)
     } catch (error) {
       if (isApi(error, apiCode.consumerNotFound)) return false
       throw natsError(error, `consumer '${name}' of stream '${stream}'`)
@@ -118,7 +118,7 @@ export class Consumers {
         metadata: { [groupMark]: durable.group, [storageMark]: durable.storage },
         ...start,
       }
-      return await untilAnswered(() => this.#jsm.consumers.add(durable.stream, config))
+      return await this.#api.consumers.add(durable.stream, config)
     } catch (error) {
       if (isApi(error, apiCode.consumerExists) || isApi(error, apiCode.consumerNameInUse)) {
         const found = await this.find(durable.stream, durable.name)
@@ -144,7 +144,7 @@ export class Consumers {
     // A member with another lease than the one that made the group asks the server more often, or is missed later: what
     // others have in hand keeps its time.
     if (this.#options.provision === 'apply' && info.config.ack_wait !== nanos(durable.ackWaitMs))
-      return this.#jsm.consumers.update(durable.stream, durable.name, { ack_wait: nanos(durable.ackWaitMs) })
+      return this.#api.consumers.update(durable.stream, durable.name, { ack_wait: nanos(durable.ackWaitMs) })
     return info
   }
 }

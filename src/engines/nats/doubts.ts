@@ -1,6 +1,7 @@
-import { DeliverPolicy, type JetStreamManager } from '@nats-io/jetstream'
+import { DeliverPolicy } from '@nats-io/jetstream'
 import { BusError } from '../../errors.ts'
 import type { Outgoing, PublishOutcome } from '../engine.ts'
+import type { Api } from './api.ts'
 import type { Connection } from './connection.ts'
 import { subjectOf } from './names.ts'
 import { readSome } from './reading.ts'
@@ -23,13 +24,13 @@ interface Doubt {
  */
 export class Doubts {
   readonly #connection: Connection
-  readonly #jsm: JetStreamManager
+  readonly #api: Api
   /** By storage and id, the oldest first. */
   readonly #doubts = new Map<string, Doubt>()
 
-  constructor(connection: Connection, jsm: JetStreamManager) {
+  constructor(connection: Connection, api: Api) {
     this.#connection = connection
-    this.#jsm = jsm
+    this.#api = api
   }
 
   get any(): boolean {
@@ -87,7 +88,7 @@ export class Doubts {
     const found = new Map<string, string>()
     for (let place = after; found.size < wanted.size; ) {
       const from = { deliver_policy: DeliverPolicy.StartSequence, opt_start_seq: place + 1, headers_only: true }
-      const page = await readSome(this.#connection, this.#jsm, ref, [subject], from, pageSize)
+      const page = await readSome(this.#connection, this.#api, ref, [subject], from, pageSize)
       for (const { id, position } of page) if (wanted.has(id) && !found.has(id)) found.set(id, position)
       if (page.length < pageSize) break
       place = Number(page.at(-1)!.position)

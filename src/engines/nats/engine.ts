@@ -14,6 +14,7 @@ import type {
   SubscriptionSpec,
 } from '../engine.ts'
 import { NatsAdmin } from './admin.ts'
+import { type Api, patientApi } from './api.ts'
 import { Buckets } from './buckets.ts'
 import { Checkpoints } from './checkpoints.ts'
 import { Connection, maxBytes } from './connection.ts'
@@ -71,6 +72,7 @@ class NatsEngine implements Engine {
   readonly ledger: NatsLedger
   readonly #connection: Connection
   readonly #jsm: JetStreamManager
+  readonly #api: Api
   readonly #streams: Streams
   readonly #consumers: Consumers
   readonly #checkpoints: Checkpoints
@@ -84,15 +86,17 @@ class NatsEngine implements Engine {
     this.#connection = connection
     this.#options = options
     this.#jsm = jsm
-    this.#streams = new Streams(jsm, options, () => connection.nc.info?.cluster !== undefined)
-    this.#consumers = new Consumers(jsm, options)
-    this.#buckets = new Buckets(js, options)
+    const api = patientApi(jsm)
+    this.#api = api
+    this.#streams = new Streams(api, options, () => connection.nc.info?.cluster !== undefined)
+    this.#consumers = new Consumers(api, options)
+    this.#buckets = new Buckets(js, api, options)
     this.#checkpoints = new Checkpoints(this.#buckets, this.#consumers)
-    this.admin = new NatsAdmin(jsm, this.#streams, this.#consumers, this.#checkpoints, this.#buckets, options)
+    this.admin = new NatsAdmin(api, this.#streams, this.#consumers, this.#checkpoints, this.#buckets, options)
     this.live = new NatsLive(connection)
     this.requests = new NatsRequests(connection)
     this.kv = new NatsKv(this.#buckets, options)
-    this.ledger = new NatsLedger(`nats (${connection.nc.getServer()})`, connection, jsm, this.#buckets, js, options.replicas ?? 1)
+    this.ledger = new NatsLedger(`nats (${connection.nc.getServer()})`, connection, api, this.#buckets, js, options.replicas ?? 1)
     this.capabilities = {
       durability: 'page-cache',
       ordering: 'group',
@@ -108,7 +112,7 @@ class NatsEngine implements Engine {
       maxMessageBytes: maxBytes(connection),
       ledger: 'native',
     }
-    this.#publishing = new Publishing(connection, this.#streams, new Doubts(connection, jsm), this.capabilities.maxMessageBytes)
+    this.#publishing = new Publishing(connection, this.#streams, new Doubts(connection, api), this.capabilities.maxMessageBytes)
   }
 
   publish(batch: readonly Outgoing[]): Promise<PublishOutcome[]> {
@@ -142,7 +146,7 @@ class NatsEngine implements Engine {
   }
 
   read(storage: StorageName, after: ReadFrom, limit: number): Promise<Page> {
-    return readPage(this.#connection, this.#jsm, this.#streams, storage, after, limit)
+    return readPage(this.#connection, this.#api, this.#streams, storage, after, limit)
   }
 
   diagnose(): Promise<readonly Finding[]> {

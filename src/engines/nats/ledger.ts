@@ -1,8 +1,9 @@
-import type { JetStreamClient, JetStreamManager } from '@nats-io/jetstream'
+import type { JetStreamClient } from '@nats-io/jetstream'
 import type { KV } from '@nats-io/kv'
 import type { ObjectStore } from '@nats-io/obj'
 import { Objm } from '@nats-io/obj'
 import type { Ledger, LedgerEntry, LedgerRecord, LedgerSpace } from '../../ledger/ledger.ts'
+import type { Api } from './api.ts'
 import { untilAnswered } from './asking.ts'
 import type { Buckets } from './buckets.ts'
 import type { Connection } from './connection.ts'
@@ -31,13 +32,13 @@ const headerRoom = 512
 export class NatsLedger implements Ledger {
   readonly name: string
   readonly #connection: Connection
-  readonly #jsm: JetStreamManager
+  readonly #api: Api
   readonly #buckets: Buckets
   readonly #objects: () => Promise<ObjectStore>
 
-  constructor(name: string, connection: Connection, jsm: JetStreamManager, buckets: Buckets, js: JetStreamClient, replicas: number) {
+  constructor(name: string, connection: Connection, api: Api, buckets: Buckets, js: JetStreamClient, replicas: number) {
     this.#connection = connection
-    this.#jsm = jsm
+    this.#api = api
     this.name = name
     this.#buckets = buckets
     let opening: Promise<ObjectStore> | undefined
@@ -84,7 +85,7 @@ export class NatsLedger implements Ledger {
     // The others are small.
     const whole = space === 'dead-letters' || space === 'schedules' ? await kv.get(subject) : undefined
     // Not the bucket's own way, which leaves a mark for each key for ever.
-    await this.#jsm.streams.purge(stream, { filter: `$KV.${ledgerBucket}.${subject}` })
+    await this.#api.streams.purge(stream, { filter: `$KV.${ledgerBucket}.${subject}` })
     if (whole && isAside(whole.value)) await this.#writeBlob(asidePrefix + subject, undefined)
   }
 
@@ -138,7 +139,7 @@ export class NatsLedger implements Ledger {
         const whole = prefix.slice(0, prefix.lastIndexOf('/') + 1)
         const filter = whole === '' ? `${space}.>` : `${encode(space, whole.slice(0, -1))}.>`
         const start = `$KV.${ledgerBucket}.`
-        const { state } = await this.#jsm.streams.info(stream, { subjects_filter: `${start}${filter}` })
+        const { state } = await this.#api.streams.info(stream, { subjects_filter: `${start}${filter}` })
         for (const subject in state.subjects) {
           const plain = decode(subject.slice(start.length))
           if (plain.startsWith(prefix)) found.push(plain)

@@ -1,7 +1,8 @@
-import { AckPolicy, type ConsumerConfig, DeliverPolicy, type JetStreamManager } from '@nats-io/jetstream'
+import { AckPolicy, type ConsumerConfig, DeliverPolicy } from '@nats-io/jetstream'
 import { createInbox, type Msg, nanos } from '@nats-io/transport-node'
 import { BusError } from '../../errors.ts'
 import type { Page, ReadFrom, Stored } from '../engine.ts'
+import type { Api } from './api.ts'
 import type { Connection } from './connection.ts'
 import { parseAck } from './delivery.ts'
 import { natsError } from './failure.ts'
@@ -14,7 +15,7 @@ const waitMs = 5000
 /** Reads stored messages by a consumer that is gone after; the same on every server version. */
 export async function readPage(
   connection: Connection,
-  jsm: JetStreamManager,
+  api: Api,
   streams: Streams,
   storage: string,
   after: ReadFrom,
@@ -22,14 +23,14 @@ export async function readPage(
 ): Promise<Page> {
   const ref = await streams.existing(storage)
   try {
-    const { state } = await jsm.streams.info(ref.name)
+    const { state } = await api.streams.info(ref.name)
     const place = placeOf(after, state.last_seq)
     if (typeof place === 'number' && place >= state.last_seq) return { messages: [], next: String(place) }
     const from: Partial<ConsumerConfig> =
       typeof place === 'number'
         ? { deliver_policy: DeliverPolicy.StartSequence, opt_start_seq: place + 1 }
         : { deliver_policy: DeliverPolicy.StartTime, opt_start_time: place.toISOString() }
-    const messages = await readSome(connection, jsm, ref, ref.subjects, from, limit)
+    const messages = await readSome(connection, api, ref, ref.subjects, from, limit)
     // Past everything that is not of this topic: the next page begins where there may be something.
     const last = messages.at(-1)?.position
     return {
@@ -44,13 +45,13 @@ export async function readPage(
 /** Some messages of a stream, oldest first, by a consumer that is gone after. */
 export async function readSome(
   connection: Connection,
-  jsm: JetStreamManager,
+  api: Api,
   ref: StreamRef,
   subjects: readonly string[],
   from: Partial<ConsumerConfig>,
   limit: number,
 ): Promise<Stored[]> {
-  const info = await jsm.consumers.add(ref.name, {
+  const info = await api.consumers.add(ref.name, {
     ack_policy: AckPolicy.None,
     inactive_threshold: nanos(waitMs),
     mem_storage: true,
@@ -61,7 +62,7 @@ export async function readSome(
   try {
     return info.num_pending === 0 ? [] : await fetch(connection, ref, info.name, Math.min(limit, info.num_pending))
   } finally {
-    void jsm.consumers.delete(ref.name, info.name).catch(() => {})
+    void api.consumers.delete(ref.name, info.name).catch(() => {})
   }
 }
 

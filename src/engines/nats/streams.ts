@@ -1,10 +1,10 @@
-import { DiscardPolicy, type JetStreamManager, RetentionPolicy, StorageType, type StreamConfig, type StreamInfo } from '@nats-io/jetstream'
+import { DiscardPolicy, RetentionPolicy, StorageType, type StreamConfig, type StreamInfo } from '@nats-io/jetstream'
 import { nanos } from '@nats-io/transport-node'
 import { BusError } from '../../errors.ts'
 import { isPrivate, mainOf } from '../../topic/name.ts'
 import { covers, isPattern } from '../../topic/pattern.ts'
 import type { Retention } from '../engine.ts'
-import { untilAnswered } from './asking.ts'
+import type { Api } from './api.ts'
 import { canChange, differences, textOf } from './drift.ts'
 import { apiCode, isApi, natsError } from './failure.ts'
 import { partitionsMark, partitionToken, replayStream, replaySubjects, storageMark, streamName } from './names.ts'
@@ -27,14 +27,14 @@ export interface StreamRef {
 
 /** Finds the stream of a storage, or makes it, once. */
 export class Streams {
-  readonly #jsm: JetStreamManager
+  readonly #api: Api
   readonly #options: NatsOptions
   readonly #known = new Map<string, Promise<StreamRef>>()
 
   readonly #clustered: () => boolean
 
-  constructor(jsm: JetStreamManager, options: NatsOptions, clustered: () => boolean) {
-    this.#jsm = jsm
+  constructor(api: Api, options: NatsOptions, clustered: () => boolean) {
+    this.#api = api
     this.#options = options
     this.#clustered = clustered
   }
@@ -72,9 +72,9 @@ export class Streams {
   /** Whether anything is stored under the name or one of its partitions. */
   async hasMessages(storage: string): Promise<boolean> {
     const ref = await this.existing(storage)
-    const info = await this.#jsm.streams.info(ref.name, { subjects_filter: `${storage}.>` })
+    const info = await this.#api.streams.info(ref.name, { subjects_filter: `${storage}.>` })
     if (Object.keys(info.state.subjects ?? {}).length > 0) return true
-    const plain = await this.#jsm.streams.info(ref.name, { subjects_filter: storage })
+    const plain = await this.#api.streams.info(ref.name, { subjects_filter: storage })
     return Object.keys(plain.state.subjects ?? {}).length > 0
   }
 
@@ -96,7 +96,7 @@ export class Streams {
       // By name first: one request for what the bus made itself.
       const own = await this.#info(streamName(storage))
       if (own && holds(own.config, storage)) return refOf(storage, own)
-      const names = await this.#jsm.streams.names(storage).next()
+      const names = await this.#api.streams.names(storage)
       for (const name of names) {
         const info = await this.#info(name)
         if (info && holds(info.config, storage)) return refOf(storage, info)
@@ -127,7 +127,7 @@ export class Streams {
       )
     const subjects = [...new Set([...(config.subjects ?? []), ...(wanted.subjects ?? [])])]
     try {
-      await this.#jsm.streams.update(ref.name, {
+      await this.#api.streams.update(ref.name, {
         subjects,
         num_replicas: wanted.num_replicas!,
         duplicate_window: wanted.duplicate_window!,
@@ -141,7 +141,7 @@ export class Streams {
 
   async #info(name: string): Promise<StreamInfo | undefined> {
     try {
-      return await untilAnswered(() => this.#jsm.streams.info(name))
+      return await this.#api.streams.info(name)
     } catch (error) {
       if (isApi(error, apiCode.streamNotFound)) return undefined
       throw error
@@ -163,7 +163,7 @@ export class Streams {
         `replicas is ${config.num_replicas}, and this server is no cluster; leave it at 1, or connect to a cluster`,
       )
     try {
-      await untilAnswered(() => this.#jsm.streams.add(config))
+      await this.#api.streams.add(config)
       // In a cluster the server that answers may not have heard of it yet.
       for (let attempt = 0; attempt < 100; attempt++) {
         const made = await this.#find(storage)
@@ -210,7 +210,7 @@ export class Streams {
     if (provision === 'off' || provision === 'verify' || (!ref.own && provision !== 'apply')) return
     const maxAge = retention.ageMs === undefined ? 0 : nanos(retention.ageMs)
     try {
-      await this.#jsm.streams.update(ref.name, {
+      await this.#api.streams.update(ref.name, {
         max_age: maxAge,
         max_msgs: retention.messages ?? -1,
         max_bytes: retention.bytes ?? -1,
@@ -224,7 +224,7 @@ export class Streams {
   /** Every storage with its stream; those of buckets and of the bus itself are left out. */
   async all(): Promise<{ storage: string; info: StreamInfo }[]> {
     const found: { storage: string; info: StreamInfo }[] = []
-    for await (const info of this.#jsm.streams.list()) {
+    for (const info of await this.#api.streams.list()) {
       const { name, metadata, subjects = [] } = info.config
       if (/^(KV|OBJ)_/.test(name) || name === replayStream) continue
       const marked = metadata?.[storageMark]

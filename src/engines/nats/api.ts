@@ -1,0 +1,69 @@
+import type { ConsumerInfo, JetStreamManager, StreamInfo } from '@nats-io/jetstream'
+import { untilAnswered } from './asking.ts'
+import { apiCode, isApi } from './failure.ts'
+
+type StreamsOf<Name extends keyof JetStreamManager['streams']> = JetStreamManager['streams'][Name]
+type ConsumersOf<Name extends keyof JetStreamManager['consumers']> = JetStreamManager['consumers'][Name]
+
+/**
+ * The server's API as the engine asks it: each request again while leaders change, as all of them may be made twice. A list
+ * is read whole, as the client's own is at an end after one failure.
+ */
+export interface Api {
+  readonly streams: {
+    readonly info: StreamsOf<'info'>
+    readonly add: StreamsOf<'add'>
+    readonly update: StreamsOf<'update'>
+    readonly delete: StreamsOf<'delete'>
+    readonly purge: StreamsOf<'purge'>
+    readonly getMessage: StreamsOf<'getMessage'>
+    names(subject: string): Promise<string[]>
+    list(): Promise<StreamInfo[]>
+  }
+  readonly consumers: {
+    readonly info: ConsumersOf<'info'>
+    readonly add: ConsumersOf<'add'>
+    readonly update: ConsumersOf<'update'>
+    readonly delete: ConsumersOf<'delete'>
+    list(stream: string): Promise<ConsumerInfo[]>
+  }
+}
+
+export function patientApi({ streams, consumers }: JetStreamManager): Api {
+  return {
+    streams: {
+      info: (...args) => untilAnswered(() => streams.info(...args)),
+      add: (...args) => untilAnswered(() => streams.add(...args)),
+      update: (...args) => untilAnswered(() => streams.update(...args)),
+      delete: (name) => untilGone(() => streams.delete(name), apiCode.streamNotFound),
+      purge: (...args) => untilAnswered(() => streams.purge(...args)),
+      getMessage: (...args) => untilAnswered(() => streams.getMessage(...args)),
+      names: (subject) => untilAnswered(() => wholeOf(streams.names(subject))),
+      list: () => untilAnswered(() => wholeOf(streams.list())),
+    },
+    consumers: {
+      info: (...args) => untilAnswered(() => consumers.info(...args)),
+      add: (...args) => untilAnswered(() => consumers.add(...args)),
+      update: (...args) => untilAnswered(() => consumers.update(...args)),
+      delete: (stream, name) => untilGone(() => consumers.delete(stream, name), apiCode.consumerNotFound),
+      list: (stream) => untilAnswered(() => wholeOf(consumers.list(stream))),
+    },
+  }
+}
+
+async function wholeOf<T>(list: AsyncIterable<T>): Promise<T[]> {
+  const found: T[] = []
+  for await (const item of list) found.push(item)
+  return found
+}
+
+/** Not found at the second try: the first one did it, and its answer was lost. */
+function untilGone(remove: () => Promise<boolean>, notFound: number): Promise<boolean> {
+  let tries = 0
+  return untilAnswered(() =>
+    remove().catch((error) => {
+      if (tries++ > 0 && isApi(error, notFound)) return true
+      throw error
+    }),
+  )
+}
