@@ -98,6 +98,6 @@ function due(options: PublishOptions, now: number): number | undefined {
   if (options.delay !== undefined && options.deliverAt !== undefined)
     throw new BusError('invalid_argument', 'give delay or deliverAt, not both')
   const at = options.delay !== undefined ? now + toMs(options.delay, 'delay') : Number(options.deliverAt)
-  if (!Number.isFinite(at)) throw new BusError('invalid_argument', 'deliverAt is no valid time')
+  if (Number.isNaN(new Date(at).getTime())) throw new BusError('invalid_argument', 'deliverAt is no valid time')
   return at > now ? at : undefined
 }

@@ -30,7 +30,7 @@ const windowBytes = 64 * 1024 * 1024
 export class Outbox {
   readonly #sink: Sink
   readonly #window: number
-  readonly #events: Events
+  readonly #events: Events | undefined
   /** Waiting for room in the window, in order. */
   #queue: Parcel[] = []
   #head = 0
@@ -44,7 +44,8 @@ export class Outbox {
   readonly #held = new Map<string, number>()
   #idle: (() => void)[] = []
 
-  constructor(sink: Sink, window: number, events: Events) {
+  /** `events`: told of what is confirmed; absent where that is not yet the engine's word. */
+  constructor(sink: Sink, window: number, events: Events | undefined) {
     this.#sink = sink
     this.#window = window
     this.#events = events
@@ -186,7 +187,7 @@ export class Outbox {
       else this.#keys.delete(lane)
     }
     this.#letGo(parcel)
-    if (outcome.ok) this.#events.published(storage, 1)
+    if (outcome.ok) this.#events?.published(storage, 1)
     parcel.done(outcome)
     if (this.#head < this.#queue.length) this.#schedule()
     this.#tellIdle()

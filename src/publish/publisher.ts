@@ -41,8 +41,8 @@ export class Publisher {
     this.#outbox = new Outbox(engine, window, events)
     const unstored = unstoredSink(engine)
     this.#unstored = unstored && new Outbox(unstored, window, events)
-    this.#scheduler = new Scheduler(engine, ledger, events)
-    this.#later = new Outbox(this.#scheduler, window, events)
+    this.#scheduler = new Scheduler(this.#outbox, ledger, events)
+    this.#later = new Outbox(this.#scheduler, window, undefined)
     // Also what a process that is gone took in: where the engine keeps any delay there is nothing of the kind.
     if (engine.capabilities.delayMaxMs < anyDelayMs && engine.capabilities.ledger !== 'none') this.#scheduler.start()
     if (claimCheck) this.#sweeping = setInterval(() => this.#sweep(events), sweepEveryMs).unref()
@@ -172,7 +172,7 @@ export class Publisher {
     clearInterval(this.#sweeping)
     await Promise.all(this.#preparing.values())
     await Promise.all([this.#outbox.drain(), this.#later.drain(), this.#unstored?.drain()])
-    await this.#scheduler.close()
+    await this.#scheduler.close() // what it sends goes through the outbox
   }
 }
 

@@ -1,0 +1,35 @@
+import { afterAll, expect, test } from 'vitest'
+import { connect, topic } from '../../src/index.ts'
+import { startNats } from '../rig/nats.ts'
+import { describeNats } from '../rig/needs.ts'
+
+const jobs = topic('jobs.{kind}', { key: ({ key }: { key: string; n: number }) => key })
+
+await describeNats('delays', async (version) => {
+  const server = await startNats({ version })
+  afterAll(() => server.stop())
+
+  test('R6: what one process took in for the same keys and times is sent by another when that is gone, in order', async () => {
+    const taker = await connect(server.url)
+    const bodies = Array.from({ length: 60 }, (_, n) => ({ key: `k${n % 3}`, n }))
+    const outcomes = await taker.publishMany(jobs.with({ kind: 'a' }), bodies, { deliverAt: Date.now() + 300 })
+    await taker.close()
+    expect(outcomes.filter(({ ok }) => ok)).toHaveLength(60)
+    await using bus = await connect(server.url)
+    const got: number[][] = [[], [], []]
+    await bus.subscribe(jobs.where({ kind: 'a' }), { group: 'g' }, ({ body }) => void got[body.n % 3]!.push(body.n))
+    await expect.poll(() => got.flat().length, { timeout: 20_000 }).toBe(60)
+    for (const [i, numbers] of got.entries()) expect(numbers).toEqual(Array.from({ length: 20 }, (_, n) => 3 * n + i))
+  })
+
+  test('R1: a delayed message reaches groups and those who listen live alike, once it is due', async () => {
+    await using bus = await connect(server.url)
+    const came: [string, number][] = []
+    await bus.subscribe('both', () => void came.push(['live', Date.now()]))
+    await bus.subscribe('both', { group: 'g' }, () => void came.push(['group', Date.now()]))
+    const dueAt = Date.now() + 500
+    await bus.publish('both', 1, { deliverAt: dueAt })
+    await expect.poll(() => came.map(([who]) => who).sort(), { timeout: 10_000 }).toEqual(['group', 'live'])
+    for (const [, at] of came) expect(at).toBeGreaterThanOrEqual(dueAt)
+  })
+})
