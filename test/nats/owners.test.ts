@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { jetstream } from '@nats-io/jetstream'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { patientApi } from '../../src/engines/nats/api.ts'
 import { Buckets } from '../../src/engines/nats/buckets.ts'
 import { Connection } from '../../src/engines/nats/connection.ts'
 import { resolveTarget } from '../../src/engines/nats/dial.ts'
@@ -59,7 +60,8 @@ class Member {
   static async join(server: NatsNode, name: string, scope: string, random: Random, epochs: number[], wrong: string[]): Promise<Member> {
     const proxy = await startProxy(server.port)
     const connection = await Connection.open(resolveTarget(`nats://127.0.0.1:${proxy.port}`, { ...eager, pingIntervalMs: 300 }))
-    const buckets = new Buckets(jetstream(connection.nc, { timeout: 1000 }), {})
+    const js = jetstream(connection.nc, { timeout: 1000 })
+    const buckets = new Buckets(js, patientApi(await js.jetstreamManager(false)), {})
     const member = new Member(name, proxy, connection, buckets, await buckets.get(ownersBucket), scope, random, epochs, wrong)
     await member.#owners.start()
     return member
