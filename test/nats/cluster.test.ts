@@ -4,9 +4,6 @@ import { type NatsCluster, startCluster } from '../rig/cluster.ts'
 import { describeNats } from '../rig/needs.ts'
 import { Load, type LoadOptions } from './load.ts'
 
-/** Faults of a cluster that the engine does not pass every time: not yet a gate, and not forgotten. */
-const unsettled = test.skipIf(process.env['COZEBUS_CLUSTER'] !== '1')
-
 await describeNats('a cluster of three under load', (version) => {
   let cluster: NatsCluster
   let load: Load
@@ -24,72 +21,56 @@ await describeNats('a cluster of three under load', (version) => {
     return load
   }
 
-  unsettled(
-    'leaders step down: the one of the consumer, the one of the stream (it does not hold on every run yet: COZEBUS_CLUSTER=1 runs it)',
-    async () => {
-      const { storage } = await under()
-      await load.calm(300)
-      await cluster.stepDown(streamName(storage), 'g')
-      await load.recovered()
-      const gap = load.longestGapMs
-      // nats.js's own loop stands still for 12 to 43 s here.
-      expect(gap).toBeLessThan(4000)
-      await cluster.stepDown(streamName(storage))
-      await load.recovered()
-      await load.judge()
-    },
-    60_000,
-  )
+  test('leaders step down: the one of the consumer, the one of the stream', async () => {
+    const { storage } = await under()
+    await load.calm(300)
+    await cluster.stepDown(streamName(storage), 'g')
+    await load.recovered()
+    const gap = load.longestGapMs
+    // nats.js's own loop stands still for 12 to 43 s here.
+    expect(gap).toBeLessThan(4000)
+    await cluster.stepDown(streamName(storage))
+    await load.recovered()
+    await load.judge()
+  }, 60_000)
 
-  unsettled(
-    'SIGKILL: the leader, then the node we are connected to (it does not hold on every run yet: COZEBUS_CLUSTER=1 runs it)',
-    async () => {
-      const { storage } = await under({ partitioned: true })
-      const leader = await cluster.leaderOf(streamName(storage))
-      await leader.kill()
-      await load.recovered()
-      await leader.start()
-      await cluster.ready()
-      await cluster.nodes[0]!.kill()
-      await load.recovered()
-      await cluster.nodes[0]!.start()
-      await cluster.ready()
-      await load.judge()
-    },
-    90_000,
-  )
+  test('SIGKILL: the leader, then the node we are connected to', async () => {
+    const { storage } = await under({ partitioned: true })
+    const leader = await cluster.leaderOf(streamName(storage))
+    await leader.kill()
+    await load.recovered()
+    await leader.start()
+    await cluster.ready()
+    await cluster.nodes[0]!.kill()
+    await load.recovered()
+    await cluster.nodes[0]!.start()
+    await cluster.ready()
+    await load.judge()
+  }, 90_000)
 
-  unsettled(
-    'a lame duck, and a restart of one after the other (it does not hold on every run yet: COZEBUS_CLUSTER=1 runs it)',
-    async () => {
-      await under()
-      const gone = cluster.nodes[0]!.lameDuck()
-      await load.recovered()
-      await gone
-      await cluster.nodes[0]!.start()
+  test('a lame duck, and a restart of one after the other', async () => {
+    await under()
+    const gone = cluster.nodes[0]!.lameDuck()
+    await load.recovered()
+    await gone
+    await cluster.nodes[0]!.start()
+    await cluster.ready()
+    for (const node of cluster.nodes) {
+      await node.restart()
       await cluster.ready()
-      for (const node of cluster.nodes) {
-        await node.restart()
-        await cluster.ready()
-        await load.recovered()
-      }
-      await load.judge()
-    },
-    90_000,
-  )
-
-  unsettled(
-    'members and nodes join and leave: three, five, three (it does not hold on every run yet: COZEBUS_CLUSTER=1 runs it)',
-    async () => {
-      await under({ partitioned: true })
-      await load.join(2)
-      const added = [await cluster.addNode(), await cluster.addNode()]
-      await load.leave()
-      for (const node of added) await cluster.removeNode(node)
-      await load.leave()
       await load.recovered()
-      await load.judge()
-    },
-    90_000,
-  )
+    }
+    await load.judge()
+  }, 90_000)
+
+  test('members and nodes join and leave: three, five, three', async () => {
+    await under({ partitioned: true })
+    await load.join(2)
+    const added = [await cluster.addNode(), await cluster.addNode()]
+    await load.leave()
+    for (const node of added) await cluster.removeNode(node)
+    await load.leave()
+    await load.recovered()
+    await load.judge()
+  }, 90_000)
 })
