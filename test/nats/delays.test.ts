@@ -32,4 +32,25 @@ await describeNats('delays', async (version) => {
     await expect.poll(() => came.map(([who]) => who).sort(), { timeout: 10_000 }).toEqual(['group', 'live'])
     for (const [, at] of came) expect(at).toBeGreaterThanOrEqual(dueAt)
   })
+
+  test('R2: an id that went out late is stored once in the window after that, however long it waited', async () => {
+    await using bus = await connect(server.url, { nats: { dedupeWindowMs: 1000 } })
+    const arrived = Promise.withResolvers<void>()
+    await bus.subscribe('once', { group: 'g' }, () => arrived.resolve())
+    await bus.publish('once', 'late', { id: 'the-id', delay: 1500 })
+    await arrived.promise
+    expect(await bus.publish('once', 'again', { id: 'the-id' })).toMatchObject({ duplicate: true })
+  })
+
+  test('R1: what waits is no part of its topic: its limits do not drop it, and it is not counted', async () => {
+    await using bus = await connect(server.url)
+    const small = topic('small', { retention: { messages: 3 } })
+    const got: unknown[] = []
+    await bus.subscribe(small, { group: 'g' }, ({ body }) => void got.push(body))
+    await bus.publish(small, 'late', { delay: 1500 })
+    for (let i = 0; i < 10; i++) await bus.publish(small, i)
+    const [info] = (await bus.admin.topics()).filter(({ storage }) => storage === 'small')
+    expect(info).toMatchObject({ messages: 3 })
+    await expect.poll(() => got, { timeout: 10_000 }).toContain('late')
+  })
 })
