@@ -2,6 +2,7 @@ import { afterAll, expect, test } from 'vitest'
 import { connect, topic } from '../../src/index.ts'
 import { startNats } from '../rig/nats.ts'
 import { describeNats } from '../rig/needs.ts'
+import { eager } from './support.ts'
 
 const jobs = topic('jobs.{kind}', { key: ({ key }: { key: string; n: number }) => key })
 
@@ -20,6 +21,24 @@ await describeNats('delays', async (version) => {
     await bus.subscribe(jobs.where({ kind: 'a' }), { group: 'g' }, ({ body }) => void got[body.n % 3]!.push(body.n))
     await expect.poll(() => got.flat().length, { timeout: 20_000 }).toBe(60)
     for (const [i, numbers] of got.entries()) expect(numbers).toEqual(Array.from({ length: 20 }, (_, n) => 3 * n + i))
+  })
+
+  test('R6: a server that is killed while they fall due costs none of them, and no order', async () => {
+    await using own = await startNats({ version })
+    await using bus = await connect(own.url, { nats: eager })
+    const got: number[][] = [[], [], []]
+    await bus.subscribe(jobs.where({ kind: 'a' }), { group: 'g' }, ({ body }) => void got[body.n % 3]!.push(body.n))
+    const dueAt = Date.now() + 1000
+    await Promise.all(
+      Array.from({ length: 300 }, (_, n) => bus.publish(jobs.with({ kind: 'a' }), { key: `k${n % 3}`, n }, { deliverAt: dueAt + 5 * n })),
+    )
+    await expect.poll(() => got.flat().length).toBeGreaterThan(50)
+    await own.kill()
+    await own.start()
+    await expect.poll(() => got.flat().length, { timeout: 20_000 }).toBeGreaterThanOrEqual(300)
+    // What was in hand may come again: the order is that of first completions.
+    for (const [i, numbers] of got.entries()) expect([...new Set(numbers)]).toEqual(Array.from({ length: 100 }, (_, n) => 3 * n + i))
+    expect((await bus.admin.topics()).find(({ storage }) => storage === 'jobs.*')).toMatchObject({ messages: 300 })
   })
 
   test('R1: a delayed message reaches groups and those who listen live alike, once it is due', async () => {

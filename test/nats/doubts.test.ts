@@ -1,4 +1,4 @@
-import { afterAll, expect, test } from 'vitest'
+import { afterAll, expect, onTestFinished, test, vi } from 'vitest'
 import { openNats } from '../../src/engines/nats/engine.ts'
 import { message } from '../embedded/support.ts'
 import { startNats } from '../rig/nats.ts'
@@ -9,8 +9,9 @@ await describeNats('a publish whose answer was lost', async (version) => {
   const server = await startNats({ version })
   afterAll(() => server.stop())
 
-  /** Publishes `first` while the answer is cut off, then `count` others by somebody else, then repeats. */
-  async function repeat(topic: string, between: number) {
+  /** Publishes `first` while the answer is cut off, then others by somebody else, then repeats; so much later by the engine's clock. */
+  async function repeat(topic: string, between: number, laterMs = 0) {
+    const now = performance.now.bind(performance)
     await using proxy = await startProxy(server.port)
     const engine = await openNats(`nats://127.0.0.1:${proxy.port}`, {
       reconnectWaitMs: 20,
@@ -25,6 +26,8 @@ await describeNats('a publish whose answer was lost', async (version) => {
       const [lost] = await engine.publish([one])
       expect(lost).toMatchObject({ ok: false, error: { code: 'publish_unknown' } })
       await other.publish(Array.from({ length: between }, (_, i) => message(topic, String(i))))
+      const clock = vi.spyOn(performance, 'now').mockImplementation(() => now() + laterMs)
+      onTestFinished(() => clock.mockRestore())
       // Past the stream's window: the server would store the same id again.
       await new Promise((resolve) => setTimeout(resolve, 250))
       await expect
@@ -52,6 +55,12 @@ await describeNats('a publish whose answer was lost', async (version) => {
 
   test('is found behind thousands of others', async () => {
     const { again, one, ids } = await repeat('busy', 12_000)
+    expect(again).toMatchObject({ ok: true, duplicate: true })
+    expect(ids.filter((id) => id === one.id)).toHaveLength(1)
+  })
+
+  test('is found half an hour later: a delayed message is tried for as long', async () => {
+    const { again, one, ids } = await repeat('outage', 3, 30 * 60_000)
     expect(again).toMatchObject({ ok: true, duplicate: true })
     expect(ids.filter((id) => id === one.id)).toHaveLength(1)
   })

@@ -7,8 +7,8 @@ import { subjectOf } from './names.ts'
 import { readSome } from './reading.ts'
 import type { StreamRef } from './streams.ts'
 
-/** Nobody asks again after so long: the bus repeats for less. */
-const rememberedMs = 120_000
+/** A publish is repeated for its caller's time, a delayed message until it is there: for most outages of a broker. */
+const rememberedMs = 3600_000
 const pageSize = 5000
 
 /** One message whose outcome is unknown: it lies behind `after`, if anywhere. */
