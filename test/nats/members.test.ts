@@ -1,4 +1,5 @@
-import { jetstreamManager } from '@nats-io/jetstream'
+import { once } from 'node:events'
+import { jetstream, jetstreamManager } from '@nats-io/jetstream'
 import { Kvm } from '@nats-io/kv'
 import { headers, type NatsConnection } from '@nats-io/transport-node'
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
@@ -63,6 +64,28 @@ await describeNats('the members of a group', (version) => {
       await load.recovered()
     }
     await load.judge()
+  }, 60_000)
+
+  test('a reader of the durable that knows nothing of owners ends nothing, and is told of', async () => {
+    load = new Load(() => server.url)
+    await load.join(2)
+    await load.start()
+    await load.recovered()
+    const warned = once(process, 'warning')
+    const consumer = await jetstream(nc).consumers.get(streamName(load.storage), 'g')
+    const taken: unknown[] = []
+    const stranger = (async () => {
+      for (let told = false; !told; told = (await Promise.race([warned, undefined])) !== undefined)
+        for await (const message of await consumer.fetch({ max_messages: 5, expires: 1000 })) {
+          taken.push(message.seq)
+          message.ack()
+        }
+    })()
+    const [warning] = await warned
+    expect(warning).toMatchObject({ code: 'order_shared', message: expect.stringContaining("consumer 'g'") })
+    await stranger
+    expect(taken.length).toBeGreaterThan(0)
+    await load.recovered()
   }, 60_000)
 
   test('a stream that is deleted and published to again is read from its start', async () => {
