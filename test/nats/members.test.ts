@@ -1,9 +1,10 @@
 import { once } from 'node:events'
-import { jetstream, jetstreamManager } from '@nats-io/jetstream'
+import { AckPolicy, jetstream, jetstreamManager } from '@nats-io/jetstream'
 import { Kvm } from '@nats-io/kv'
 import { headers, type NatsConnection } from '@nats-io/transport-node'
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
 import { ownersBucket, streamName } from '../../src/engines/nats/names.ts'
+import { scopeOf } from '../../src/engines/nats/plan.ts'
 import { connect } from '../../src/index.ts'
 import { newId } from '../../src/message/id.ts'
 import { type NatsNode, startNats } from '../rig/nats.ts'
@@ -87,6 +88,28 @@ await describeNats('the members of a group', (version) => {
     expect(taken.length).toBeGreaterThan(0)
     await load.recovered()
   }, 60_000)
+
+  test('a durable that somebody else made is not made anew, though its owner went in disorder', async () => {
+    const name = `theirs.${newId()}`
+    const jsm = await jetstreamManager(nc)
+    await jsm.streams.add({ name: streamName(name), subjects: [name] })
+    const made = await jsm.consumers.add(streamName(name), { durable_name: 'g', ack_policy: AckPolicy.Explicit })
+    await using bus = await connect(server.url)
+    const got: unknown[] = []
+    const join = () => bus.subscribe(name, { group: 'g', order: 'key' }, ({ body }) => void got.push(body))
+    await (await join()).close()
+    const kv = await new Kvm(nc).open(ownersBucket)
+    await kv.put(`p.${scopeOf(streamName(name), 'g')}.0`, '!')
+    const waiting = await (await jetstream(nc).consumers.get(streamName(name), 'g')).fetch({ max_messages: 1, expires: 5000 })
+    await join()
+    for (let i = 0; i < 3; i++) await bus.publish(name, i, { key: 'k' })
+    for await (const message of waiting) {
+      got.push(message.json())
+      message.ack()
+    }
+    await expect.poll(() => [...got].sort()).toEqual([0, 1, 2])
+    expect((await jsm.consumers.info(streamName(name), 'g')).created).toEqual(made.created)
+  }, 30_000)
 
   test('a stream that is deleted and published to again is read from its start', async () => {
     await using bus = await connect(server.url)

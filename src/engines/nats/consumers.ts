@@ -153,6 +153,11 @@ function isWorkQueue(stream: string): boolean {
   return stream === replayStream
 }
 
+/** By cozebus, not by Go or by hand. */
+export function madeHere({ metadata }: ConsumerConfig): boolean {
+  return metadata?.[groupMark] !== undefined
+}
+
 export function filtersOf(config: ConsumerConfig): string[] {
   const many = config.filter_subjects ?? []
   return (many.length > 0 ? [...many] : config.filter_subject ? [config.filter_subject] : []).sort()

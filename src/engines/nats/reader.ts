@@ -3,11 +3,12 @@ import type { Msg } from '@nats-io/transport-node'
 import { Again, type Come, canGiveBack, giveBack } from './again.ts'
 import type { Checkpoints } from './checkpoints.ts'
 import type { Connection } from './connection.ts'
-import type { Consumers, Durable } from './consumers.ts'
+import { type Consumers, type Durable, madeHere } from './consumers.ts'
 import { type AckInfo, NatsDelivery, parseAck } from './delivery.ts'
 import { Puller } from './puller.ts'
 
 const ack = new TextEncoder().encode('+ACK')
+const nak = new TextEncoder().encode('-NAK')
 /** What may be on its way while a consumer ends. */
 const inFlight = 1000
 const firstRetryMs = 50
@@ -15,6 +16,8 @@ const lastRetryMs = 2000
 /** So many gaps, each within this of the one before and none of them explained: somebody else reads here too. */
 const strangeGaps = 5
 const soonMs = 30_000
+/** Whoever still waits for messages when we have not for so long is somebody else. */
+const strangerMs = 300
 
 export interface ReaderParts {
   readonly connection: Connection
@@ -60,6 +63,8 @@ export class Reader {
   #gapAt = 0
   #guarded = true
   #turning = false
+  /** Replies to what came since the gap. */
+  readonly #missed: string[] = []
   #wantedMeanwhile = 0
   #instead = 0
   #again: Again | undefined
@@ -116,6 +121,12 @@ export class Reader {
       this.#wantedMeanwhile = Math.max(this.#wantedMeanwhile, info.num_ack_pending)
       return
     }
+    if (!madeHere(info.config)) {
+      // Whoever made it may read it: it is not ours to make anew, and what is in somebody's hand comes after its lease.
+      this.#next = info.delivered.consumer_seq + 1
+      this.#giveWay()
+      return
+    }
     // Another consumer: it also sends what is done, as the server forgets that. Written down first: whoever comes after our
     // death meanwhile finds no consumer, and where it stood.
     await checkpoints.write(durable, info)
@@ -139,6 +150,7 @@ export class Reader {
       // What was asked for by one before comes once more.
       deliver: (msg) => {
         if (this.#puller === puller) this.#take(msg)
+        else if (this.#turning) this.#missed.push(msg.reply!)
       },
       missing: () => this.#restore(),
       warn,
@@ -153,7 +165,8 @@ export class Reader {
     if (!told) return
     this.taken++
     if (!this.#owning) this.#hand(msg, told)
-    else if (this.#isNext(told) && !this.#again?.take({ msg, told })) this.#pass(msg, told)
+    else if (!this.#isNext(told)) this.#missed.push(msg.reply!)
+    else if (!this.#again?.take({ msg, told })) this.#pass(msg, told)
   }
 
   #hand(msg: Msg, told: AckInfo): void {
@@ -175,10 +188,7 @@ export class Reader {
 
   /** False where something before it is missing. */
   #isNext({ consumerSequence }: AckInfo): boolean {
-    if (consumerSequence !== this.#next && this.#isGap()) {
-      void this.#turnBack()
-      return false
-    }
+    if (consumerSequence !== this.#next && this.#isGap()) return false
     this.#next = consumerSequence + 1
     return true
   }
@@ -213,7 +223,7 @@ export class Reader {
     })
   }
 
-  /** Somebody else may read the same consumer, one that knows nothing of owners: then there is no order to keep, as long as he does. */
+  /** Turns back, unless somebody else reads the same consumer, one that knows nothing of owners: then there is no order to keep. */
   #isGap(): boolean {
     const now = performance.now()
     const explained = this.#puller!.troubled
@@ -221,33 +231,56 @@ export class Reader {
     const soon = now - this.#gapAt < soonMs
     this.#gapAt = now
     this.#gaps = explained ? 0 : soon ? this.#gaps + 1 : 1
-    // Explained or not, after a while without gaps there is an order again.
+    // He may be gone.
     if (!soon) this.#guarded = true
     if (!this.#guarded) return false
-    if (this.#gaps < strangeGaps) return true
+    if (this.#gaps < strangeGaps) {
+      void this.#turnBack(explained)
+      return true
+    }
+    this.#giveWay()
+    return false
+  }
+
+  /** Others read here too, until there have been no gaps for a while. */
+  #giveWay(): void {
     this.#guarded = false
+    // What is not in hand here may be in theirs, and not done.
+    this.#orderly = false
+    this.#doneTo = 0
     const { durable, warn } = this.#parts
     const text = `consumer '${durable.name}' of stream '${durable.stream}' has other readers, which know nothing of its owner: messages of one key may be handled at once`
     warn(text)
     process.emitWarning(text, { type: 'CozebusWarning', code: 'order_shared' })
-    return false
   }
 
   /** What is in hand stays there; the server sends all that is not acknowledged once more. */
-  async #turnBack(): Promise<void> {
+  async #turnBack(explained: boolean): Promise<void> {
     if (this.#turning) return
     this.#turning = true
     const before = this.#puller!
     this.#puller = undefined
     this.#wantedMeanwhile += before.open + 1
     void before.stop()
-    const { checkpoints, durable, warn } = this.#parts
+    const { connection, checkpoints, durable, warn } = this.#parts
+    const aloneBy = performance.now() + strangerMs
     for (let waitMs = firstRetryMs; !this.#stopped; waitMs = Math.min(lastRetryMs, waitMs * 2)) {
       try {
         const { info, made } = await checkpoints.ensure(durable)
         if (this.#stopped || !(await this.#isSame())) break
         if (made) this.#next = 1
-        else await this.#rewind(info)
+        else if (explained || info.num_waiting === 0) await this.#rewind(info)
+        else if (performance.now() < aloneBy) {
+          // Our own request may be there still.
+          await new Promise((resolve) => setTimeout(resolve, waitMs))
+          continue
+        } else {
+          this.#giveWay()
+          // What was sent to us since the gap: to whoever comes first, not after its lease.
+          for (const reply of this.#missed) connection.nc.publish(reply, nak)
+          this.#next = info.delivered.consumer_seq + 1
+          break
+        }
         this.#doneTo = this.#orderly ? this.#seen : 0
         break
       } catch (error) {
@@ -255,6 +288,7 @@ export class Reader {
         await new Promise((resolve) => setTimeout(resolve, waitMs))
       }
     }
+    this.#missed.length = 0
     this.#turning = false
     this.#pull()
   }
