@@ -9,7 +9,7 @@ await describeNats('a cluster of three under load', (version) => {
   let load: Load
   beforeAll(async () => {
     cluster = await startCluster({ version })
-  }, 60_000)
+  }, 90_000)
   afterEach(() => load?.end())
   afterAll(() => cluster?.stop())
 
