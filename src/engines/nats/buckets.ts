@@ -1,5 +1,5 @@
 import type { JetStreamClient } from '@nats-io/jetstream'
-import { type KV, Kvm } from '@nats-io/kv'
+import { type KV, Kvm, type KvOptions } from '@nats-io/kv'
 import type { Api } from './api.ts'
 import { untilAnswered } from './asking.ts'
 import { natsError } from './failure.ts'
@@ -21,7 +21,7 @@ export class Buckets {
   get(name: string): Promise<KV> {
     let bucket = this.#open.get(name)
     if (!bucket) {
-      bucket = this.#make(name).catch((error) => {
+      bucket = this.open(name, { history: 1 }).catch((error) => {
         this.#open.delete(name)
         throw natsError(error, `bucket '${name}'`)
       })
@@ -30,8 +30,8 @@ export class Buckets {
     return bucket
   }
 
-  async #make(name: string): Promise<KV> {
-    const kv = await untilAnswered(() => this.#kvm.create(name, { history: 1, replicas: this.#options.replicas ?? 1 }))
+  async open(name: string, options: Partial<KvOptions>): Promise<KV> {
+    const kv = await untilAnswered(() => this.#kvm.create(name, { ...options, replicas: this.#options.replicas ?? 1 }))
     // What was made a moment ago may have nobody yet who answers for it.
     await untilAnswered(() => kv.get('-'))
     return kv
@@ -42,9 +42,5 @@ export class Buckets {
     const start = `$KV.${name}.`
     const { state } = await this.#api.streams.info(`KV_${name}`, { subjects_filter: `${start}${pattern}` })
     return Object.keys(state.subjects ?? {}).map((subject) => subject.slice(start.length))
-  }
-
-  get manager(): Kvm {
-    return this.#kvm
   }
 }

@@ -95,7 +95,7 @@ class NatsEngine implements Engine {
     this.admin = new NatsAdmin(api, this.#streams, this.#consumers, this.#checkpoints, this.#buckets, options)
     this.live = new NatsLive(connection)
     this.requests = new NatsRequests(connection)
-    this.kv = new NatsKv(this.#buckets, options)
+    this.kv = new NatsKv({ connection, api, buckets: this.#buckets })
     this.ledger = new NatsLedger(`nats (${connection.nc.getServer()})`, connection, api, this.#buckets, js, options.replicas ?? 1)
     this.capabilities = {
       durability: 'page-cache',

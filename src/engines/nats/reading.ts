@@ -1,16 +1,19 @@
 import { AckPolicy, type ConsumerConfig, DeliverPolicy } from '@nats-io/jetstream'
-import { createInbox, type Msg, nanos } from '@nats-io/transport-node'
+import { createInbox, errors, type Msg, nanos } from '@nats-io/transport-node'
 import { BusError } from '../../errors.ts'
 import type { Page, ReadFrom, Stored } from '../engine.ts'
 import type { Api } from './api.ts'
+import { untilAnswered } from './asking.ts'
 import type { Connection } from './connection.ts'
-import { parseAck } from './delivery.ts'
+import { type AckInfo, parseAck } from './delivery.ts'
 import { natsError } from './failure.ts'
 import { decodeHeaders, headersOf } from './headers.ts'
 import { nameOf } from './names.ts'
 import type { StreamRef, Streams } from './streams.ts'
 
 const waitMs = 5000
+/** Asked for at once. */
+const together = 5000
 
 /** Reads stored messages by a consumer that is gone after; the same on every server version. */
 export async function readPage(
@@ -42,8 +45,8 @@ export async function readPage(
   }
 }
 
-/** Some messages of a stream, oldest first, by a consumer that is gone after. */
-export async function readSome(
+/** Some messages of a stream, oldest first. */
+export function readSome(
   connection: Connection,
   api: Api,
   ref: StreamRef,
@@ -51,19 +54,34 @@ export async function readSome(
   from: Partial<ConsumerConfig>,
   limit: number,
 ): Promise<Stored[]> {
-  const info = await api.consumers.add(ref.name, {
-    ack_policy: AckPolicy.None,
-    inactive_threshold: nanos(waitMs),
-    mem_storage: true,
-    num_replicas: 1,
-    ...(subjects.length === 1 ? { filter_subject: subjects[0]! } : { filter_subjects: [...subjects] }),
-    ...from,
+  const filter = subjects.length === 1 ? { filter_subject: subjects[0]! } : { filter_subjects: [...subjects] }
+  return readOnce(connection, api, ref.name, { ...filter, ...from }, limit, (msg, told) => storedOf(msg, told, ref))
+}
+
+/** What there is at this moment for a consumer, oldest first, by one that is gone after; what `take` makes of each message. */
+export function readOnce<T>(
+  connection: Connection,
+  api: Api,
+  stream: string,
+  config: Partial<ConsumerConfig>,
+  limit: number,
+  take: (msg: Msg, told: AckInfo) => T | undefined,
+): Promise<T[]> {
+  return untilAnswered(async () => {
+    const info = await api.consumers.add(stream, {
+      ack_policy: AckPolicy.None,
+      inactive_threshold: nanos(waitMs),
+      mem_storage: true,
+      num_replicas: 1,
+      ...config,
+    })
+    try {
+      const count = Math.min(limit, info.num_pending)
+      return count === 0 ? [] : await fetch(connection, stream, info.name, count, take)
+    } finally {
+      void api.consumers.delete(stream, info.name).catch(() => {})
+    }
   })
-  try {
-    return info.num_pending === 0 ? [] : await fetch(connection, ref, info.name, Math.min(limit, info.num_pending))
-  } finally {
-    void api.consumers.delete(ref.name, info.name).catch(() => {})
-  }
 }
 
 /** @throws BusError `invalid_argument` */
@@ -80,48 +98,66 @@ export function placeOf(after: ReadFrom, lastSequence: number): number | Date {
   return place
 }
 
-function fetch(connection: Connection, ref: StreamRef, consumer: string, count: number): Promise<Stored[]> {
+function fetch<T>(
+  connection: Connection,
+  stream: string,
+  consumer: string,
+  count: number,
+  take: (msg: Msg, told: AckInfo) => T | undefined,
+): Promise<T[]> {
   const inbox = createInbox()
-  const found: Stored[] = []
+  const found: T[] = []
+  let left = count
+  let asked = 0
   return new Promise((resolve, reject) => {
-    const end = (): void => {
+    const end = (why?: string): void => {
       clearTimeout(timer)
       subscription.unsubscribe()
-      resolve(found)
+      if (why === undefined) resolve(found)
+      // As if nobody had answered: the same again may do.
+      else
+        reject(
+          new BusError('engine_unavailable', `stream '${stream}' does not give its messages: ${why}`, { cause: new errors.TimeoutError() }),
+        )
     }
-    const timer = setTimeout(() => {
-      subscription.unsubscribe()
-      reject(new BusError('engine_unavailable', `stream '${ref.name}' does not give its messages`))
-    }, waitMs)
+    const timer = setTimeout(() => end(`nothing came for ${waitMs} ms`), waitMs)
+    const ask = (): void => {
+      asked = Math.min(left, together)
+      // What was deleted meanwhile is not waited for.
+      const request = JSON.stringify({ batch: asked, no_wait: true })
+      connection.nc.publish(`$JS.API.CONSUMER.MSG.NEXT.${stream}.${consumer}`, request, { reply: inbox })
+    }
+    // It must not throw: the client would stop reading.
     const subscription = connection.nc.subscribe(inbox, {
       callback: (failure, msg) => {
         if (failure) return
         if (msg.subject === inbox) {
-          if (msg.headers?.code !== 100) end()
+          const { code, description } = msg.headers ?? {}
+          end(code === 404 || code === 408 ? undefined : `${code} ${description}`)
           return
         }
-        const stored = storedOf(msg, ref)
-        if (stored) found.push(stored)
-        if (found.length >= count) end()
+        timer.refresh()
+        const told = msg.reply === undefined ? undefined : parseAck(msg.reply)
+        const taken = told && take(msg, told)
+        if (taken !== undefined) found.push(taken)
+        if (--left === 0) end()
+        else if (--asked === 0) ask()
       },
     })
-    const request = JSON.stringify({ batch: count, expires: nanos(waitMs - 500) })
-    connection.nc.publish(`$JS.API.CONSUMER.MSG.NEXT.${ref.name}.${consumer}`, request, { reply: inbox })
+    ask()
   })
 }
 
-function storedOf(msg: Msg, ref: StreamRef): Stored | undefined {
-  const ack = msg.reply === undefined ? undefined : parseAck(msg.reply)
-  if (!ack) return undefined
+function storedOf(msg: Msg, told: AckInfo, ref: StreamRef): Stored {
   const { id, key, headers, at } = decodeHeaders(headersOf(msg))
   return {
     storage: ref.storage,
     name: nameOf(msg.subject, ref.partitions > 0),
-    id: id ?? `${ref.name}:${ack.sequence}`,
+    id: id ?? `${ref.name}:${told.sequence}`,
     key,
     headers,
     body: msg.data,
-    at: at ?? ack.atMs,
-    position: String(ack.sequence),
+    at: at ?? told.atMs,
+    position: String(told.sequence),
   }
 }
