@@ -15,13 +15,15 @@ function documented(): string {
   return `${/permissions: \{\n([\s\S]*?)\n\}\n/.exec(page)![1]!}\n`
 }
 
-/** Ordered work, a retry, a dead letter that is looked at and replayed, a live listener, a question, browsing. */
+/** Ordered work, a retry, a dead letter that is looked at and replayed, a live listener, a pattern over topics, a question, browsing. */
 async function everything(bus: Bus): Promise<void> {
   const jobs = topic('docs.{space}.{event}', { key: (job: { id: string }) => job.id })
   const handled: string[] = []
   let broken = true
   const heard = Promise.withResolvers<void>()
+  const met = Promise.withResolvers<void>()
   const live = await bus.subscribe('docs.*.*', () => heard.resolve())
+  const all = await bus.subscribe('docs.>', { group: 'archive' }, () => met.resolve())
   const work = await bus.subscribe(jobs, { group: 'indexer', retry: { initial: 20 } }, (message, { attempt }) => {
     if (message.body.id === 'again' && attempt === 1) throw new Error('once')
     if (message.body.id === 'bad' && broken) throw new Reject('bad')
@@ -29,6 +31,7 @@ async function everything(bus: Bus): Promise<void> {
   })
   for (const id of ['fine', 'again', 'bad']) await bus.publish(jobs.with({ space: '7', event: 'added' }), { id })
   await heard.promise
+  await met.promise
   const desk = bus.admin.deadLetters(jobs, 'indexer')
   await vi.waitFor(async () => expect([handled.toSorted(), await desk.count()]).toEqual([['again', 'fine'], 1]), 20_000)
   broken = false
@@ -39,6 +42,7 @@ async function everything(bus: Bus): Promise<void> {
   expect(await bus.request('docs.ask', 1)).toBe('yes')
   await answering.close()
   await work.close()
+  await all.close()
   await live.close()
 }
 

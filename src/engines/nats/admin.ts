@@ -6,6 +6,7 @@ import type { Api } from './api.ts'
 import { untilAnswered } from './asking.ts'
 import type { Buckets } from './buckets.ts'
 import type { Checkpoints } from './checkpoints.ts'
+import type { Connection } from './connection.ts'
 import { type Consumers, filtersOf } from './consumers.ts'
 import { natsError } from './failure.ts'
 import { durableName, groupMark, ownersBucket, partitionToken, storageMark } from './names.ts'
@@ -13,8 +14,8 @@ import type { NatsOptions } from './options.ts'
 import { scopeOf } from './plan.ts'
 import { placeOf } from './reading.ts'
 import type { StreamRef, Streams } from './streams.ts'
+import { TopicWatch } from './topic-watch.ts'
 
-const lookEveryMs = 2000
 /** A member that did not show itself for so long is none. */
 const silentMs = 12_500
 
@@ -26,17 +27,24 @@ export class NatsAdmin implements EngineAdmin {
   readonly #checkpoints: Checkpoints
   readonly #buckets: Buckets
   readonly #options: NatsOptions
-  readonly #watchers = new Set<(storage: string) => void>()
-  readonly #told = new Set<string>()
-  #looking: NodeJS.Timeout | undefined
+  readonly #watch: TopicWatch
 
-  constructor(api: Api, streams: Streams, consumers: Consumers, checkpoints: Checkpoints, buckets: Buckets, options: NatsOptions) {
+  constructor(
+    connection: Connection,
+    api: Api,
+    streams: Streams,
+    consumers: Consumers,
+    checkpoints: Checkpoints,
+    buckets: Buckets,
+    options: NatsOptions,
+  ) {
     this.#api = api
     this.#streams = streams
     this.#consumers = consumers
     this.#checkpoints = checkpoints
     this.#buckets = buckets
     this.#options = options
+    this.#watch = new TopicWatch(connection, api, streams)
   }
 
   async declare(storage: string, retention?: Retention): Promise<void> {
@@ -71,29 +79,7 @@ export class NatsAdmin implements EngineAdmin {
   }
 
   watchTopics(listener: (storage: string) => void): () => void {
-    this.#watchers.add(listener)
-    for (const storage of this.#told) queueMicrotask(() => this.#watchers.has(listener) && listener(storage))
-    if (!this.#looking) {
-      this.#looking = setInterval(() => void this.#look(), lookEveryMs)
-      this.#looking.unref()
-      void this.#look()
-    }
-    return () => {
-      this.#watchers.delete(listener)
-      if (this.#watchers.size > 0) return
-      clearInterval(this.#looking)
-      this.#looking = undefined
-      this.#told.clear()
-    }
-  }
-
-  async #look(): Promise<void> {
-    const all = await this.#streams.all().catch(() => [])
-    for (const { storage } of all) {
-      if (this.#told.has(storage) || this.#watchers.size === 0) continue
-      this.#told.add(storage)
-      for (const watcher of this.#watchers) watcher(storage)
-    }
+    return this.#watch.add(listener)
   }
 
   async groups(storage: string): Promise<GroupInfo[]> {
@@ -246,8 +232,7 @@ export class NatsAdmin implements EngineAdmin {
   }
 
   close(): void {
-    clearInterval(this.#looking)
-    this.#watchers.clear()
+    this.#watch.close()
   }
 }
 

@@ -17,7 +17,7 @@ export interface Api {
     readonly delete: StreamsOf<'delete'>
     readonly purge: StreamsOf<'purge'>
     readonly getMessage: StreamsOf<'getMessage'>
-    names(subject: string): Promise<string[]>
+    names(subject?: string): Promise<string[]>
     list(): Promise<StreamInfo[]>
   }
   readonly consumers: {

@@ -92,7 +92,7 @@ class NatsEngine implements Engine {
     this.#consumers = new Consumers(api, options)
     this.#buckets = new Buckets(js, api, options)
     this.#checkpoints = new Checkpoints(this.#buckets, this.#consumers)
-    this.admin = new NatsAdmin(api, this.#streams, this.#consumers, this.#checkpoints, this.#buckets, options)
+    this.admin = new NatsAdmin(connection, api, this.#streams, this.#consumers, this.#checkpoints, this.#buckets, options)
     this.live = new NatsLive(connection)
     this.requests = new NatsRequests(connection)
     this.kv = new NatsKv({ connection, api, buckets: this.#buckets })

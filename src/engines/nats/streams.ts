@@ -89,16 +89,16 @@ export class Streams {
       const main = mainOf(storage)
       if (main !== undefined) {
         // A replay has the partition of its key, as the message itself had.
-        const info = await this.#info(replayStream)
+        const info = await this.info(replayStream)
         if (!info) return undefined
         return refOf(storage, info, (await this.#find(main))?.partitions ?? 0)
       }
       // By name first: one request for what the bus made itself.
-      const own = await this.#info(streamName(storage))
+      const own = await this.info(streamName(storage))
       if (own && holds(own.config, storage)) return refOf(storage, own)
       const names = await this.#api.streams.names(storage)
       for (const name of names) {
-        const info = await this.#info(name)
+        const info = await this.info(name)
         if (info && holds(info.config, storage)) return refOf(storage, info)
       }
       if (own)
@@ -116,7 +116,7 @@ export class Streams {
   async #asAsked(ref: StreamRef): Promise<StreamRef> {
     const { provision = 'create' } = this.#options
     if (provision === 'create' || provision === 'off' || isPrivate(ref.storage)) return ref
-    const { config } = (await this.#info(ref.name))!
+    const { config } = (await this.info(ref.name))!
     const wanted = this.#configOf(ref.storage)
     const found = differences(config, wanted)
     if (found.length === 0) return ref
@@ -139,7 +139,7 @@ export class Streams {
     return (await this.#find(ref.storage)) ?? ref
   }
 
-  async #info(name: string): Promise<StreamInfo | undefined> {
+  async info(name: string): Promise<StreamInfo | undefined> {
     try {
       return await this.#api.streams.info(name)
     } catch (error) {
@@ -221,17 +221,17 @@ export class Streams {
     }
   }
 
-  /** Every storage with its stream; those of buckets and of the bus itself are left out. */
+  /** Every storage with its stream. */
   async all(): Promise<{ storage: string; info: StreamInfo }[]> {
-    const found: { storage: string; info: StreamInfo }[] = []
-    for (const info of await this.#api.streams.list()) {
-      const { name, metadata, subjects = [] } = info.config
-      if (/^(KV|OBJ)_/.test(name) || name === replayStream) continue
-      const marked = metadata?.[storageMark]
-      for (const storage of marked === undefined ? subjects : [marked]) found.push({ storage, info })
-    }
-    return found
+    return (await this.#api.streams.list()).flatMap((info) => storagesOf(info.config).map((storage) => ({ storage, info })))
   }
+}
+
+/** What a stream stores; nothing, where it is a bucket or the bus's own. */
+export function storagesOf({ name, metadata, subjects = [] }: StreamConfig): readonly string[] {
+  if (/^(KV|OBJ)_/.test(name) || name === replayStream) return []
+  const marked = metadata?.[storageMark]
+  return marked === undefined ? subjects : [marked]
 }
 
 function holds({ subjects = [] }: Pick<StreamConfig, 'subjects'>, storage: string): boolean {
