@@ -7,7 +7,6 @@ import { type BatchOptions, makeRunner } from './deliver/make-runner.ts'
 import { type Policy, resolvePolicy, type SubscribeOptions } from './deliver/options.ts'
 import { GroupSubscription, type Subscription, type SubscriptionStatus } from './deliver/subscription.ts'
 import { refuseStored, UnstoredSubscription } from './deliver/unstored.ts'
-import { lastCallMs, within } from './deliver/within.ts'
 import type { Capabilities, Engine, EngineHealth, Finding, KvOptions } from './engines/engine.ts'
 import { type EngineOptions, examineWay, openEngine } from './engines/registry.ts'
 import { BusError } from './errors.ts'
@@ -25,6 +24,7 @@ import { type Answer, ask, askMany, type Request, responder } from './requests/r
 import type { Address, Selection, TopicDefinition } from './topic/definition.ts'
 import { checkGroup, checkName } from './topic/name.ts'
 import { type Choice, type PublishTopic, type ReadTopic, resolveChoice } from './topic/resolve.ts'
+import { lastCallMs, within } from './within.ts'
 
 export interface ConnectOptions extends EngineOptions {
   /** Set for every subscription that does not say otherwise. */

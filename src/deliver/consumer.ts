@@ -7,6 +7,7 @@ import { wire } from '../message/wire.ts'
 import type { Events } from '../observe/events.ts'
 import type { AnyDefinition } from '../topic/definition.ts'
 import { matcher } from '../topic/pattern.ts'
+import { lastCallMs, within } from '../within.ts'
 import { backoffMs } from './backoff.ts'
 import { Breaker } from './breaker.ts'
 import { Credit } from './credit.ts'
@@ -18,7 +19,6 @@ import { Queue } from './queue.ts'
 import { Records } from './records.ts'
 import type { Runner } from './runner.ts'
 import { Settler } from './settler.ts'
-import { lastCallMs, within } from './within.ts'
 
 /** How long a drain waits past its deadline for the ledger and the engine to hear what became of the last messages. */
 const lastWritesMs = 1000

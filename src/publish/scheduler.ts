@@ -2,6 +2,7 @@ import type { Outgoing, PublishOutcome } from '../engines/engine.ts'
 import type { BusError } from '../errors.ts'
 import type { Ledger } from '../ledger/ledger.ts'
 import type { Events } from '../observe/events.ts'
+import { lastCallMs, within } from '../within.ts'
 import { Agenda, type Entry } from './agenda.ts'
 import type { Outbox, Sink } from './outbox.ts'
 import { Overdue } from './overdue.ts'
@@ -201,6 +202,7 @@ export class Scheduler implements Sink {
 
   async #delete(): Promise<void> {
     const records = this.#sent
+    if (records.length === 0) return
     this.#sent = []
     try {
       await this.#ledger.write(records.map((key) => ({ space: 'schedules', key, value: undefined })))
@@ -225,8 +227,12 @@ export class Scheduler implements Sink {
   async close(): Promise<void> {
     this.#closed = true
     clearInterval(this.#timer)
-    while (this.#running.size > 0) await Promise.all(this.#running.values())
-    if (this.#sent.length > 0) await this.#delete()
+    // What only looks for more is over. A record that cannot be deleted any more is sent again, under the same id.
+    const ending = [...this.#running].filter(([name]) => name !== 'take' && name !== 'search').map(([, done]) => done)
+    await within(
+      lastCallMs,
+      Promise.all(ending).then(() => this.#delete()),
+    )
   }
 }
 

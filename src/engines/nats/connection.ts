@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { errors, type NatsConnection } from '@nats-io/transport-node'
 import { BusError } from '../../errors.ts'
+import { within } from '../../within.ts'
 import type { EngineHealth } from '../engine.ts'
 import { dialFirst, type Target } from './dial.ts'
 import { refusesCredentials } from './failure.ts'
@@ -140,7 +141,11 @@ export class Connection {
   async close(): Promise<void> {
     this.#closing = true
     // A server that is away, or does not read, is not waited for.
-    if (this.#connected) await Promise.race([this.nc.flush().catch(() => {}), sleep(closeWaitMs, undefined, { ref: false })])
+    if (this.#connected)
+      await within(
+        closeWaitMs,
+        this.nc.flush().catch(() => {}),
+      )
     await this.nc.close()
   }
 }

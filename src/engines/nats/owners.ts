@@ -418,8 +418,8 @@ export class Owners {
     clearTimeout(this.#verify)
     this.#stopListening()
     this.#hearing?.unsubscribe()
-    await this.#looking
-    await Promise.all(this.#beginning)
+    // What has begun ends first; where the server is away it would only wait for answers.
+    if (this.#connection.connected) await Promise.all([this.#looking, ...this.#beginning])
     await Promise.all(
       [...this.#mine].map(async ([part, mine]) => {
         const clean = await this.#sink.drained(part).catch(() => false)

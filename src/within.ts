@@ -1,4 +1,4 @@
-import { longestTimerMs } from '../message/duration.ts'
+import { longestTimerMs } from './message/duration.ts'
 
 /** How long a drain waits for an engine to stop and to let go: one that is away may never answer. */
 export const lastCallMs = 5000
