@@ -46,6 +46,10 @@ export class Again {
     this.#timer = setTimeout(this.#end, longestMs)
   }
 
+  get waits(): boolean {
+    return !this.#over
+  }
+
   /** False once it is over. */
   take(come: Come): boolean {
     if (this.#over) return false

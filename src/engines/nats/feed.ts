@@ -76,6 +76,7 @@ export class Feed {
       deliver: (msg) => {
         if (this.#puller === puller) this.#arrived(puller, msg)
       },
+      room: () => Number.MAX_SAFE_INTEGER,
       missing: () => this.#renew(),
       warn: () => {},
     })

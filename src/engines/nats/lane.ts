@@ -24,6 +24,7 @@ export interface LaneParts {
   readonly buckets: Buckets
   readonly durables: NatsOptions['durables']
   readonly deliver: (delivery: NatsDelivery) => void
+  readonly room: ReaderParts['room']
   readonly adopt: ReaderParts['adopt']
   readonly forsake: ReaderParts['forsake']
   readonly assigned: (scope: string, epoch: number) => void
@@ -142,9 +143,9 @@ export class Lane {
   }
 
   #reader(durable: Durable, ref: StreamRef): Reader {
-    const { connection, consumers, checkpoints, deliver, adopt, forsake, warn } = this.#parts
+    const { connection, consumers, checkpoints, deliver, room, adopt, forsake, warn } = this.#parts
     const partitioned = ref.partitions > 0
-    const reader = new Reader({ connection, consumers, checkpoints, durable, partitioned, deliver, adopt, forsake, warn })
+    const reader = new Reader({ connection, consumers, checkpoints, durable, partitioned, deliver, room, adopt, forsake, warn })
     checkpoints.keep(reader)
     return reader
   }
@@ -221,6 +222,11 @@ export class Lane {
     for (const { readers } of this.#owned.values()) for (const reader of readers) ask(reader, each)
   }
 
+  /** How many ask the server. */
+  get readers(): number {
+    return this.#readers().length
+  }
+
   #readers(): Reader[] {
     return [...this.#shared, ...[...this.#owned.values()].flatMap(({ readers }) => readers)]
   }
@@ -244,7 +250,8 @@ function ask(reader: Reader, messages: number): void {
   const most = isPrivate(reader.durable.storage) ? Math.min(replaysAhead, messages) : messages
   const more = most - reader.asked
   // A request for each message would cost more than the message.
-  if (more > 0 && (more >= most / 4 || reader.asked === 0)) reader.want(more)
+  // None more: it may have waited for room.
+  reader.want(more > 0 && (more >= most / 4 || reader.asked === 0) ? more : 0)
 }
 
 /** How long a member that went silent keeps its parts: a part of the lease, as long as a pause of the event loop may last. */

@@ -11,13 +11,24 @@ const unsureMs = 5_000
 const probeMs = 1_000
 const firstRetryMs = 20
 const lastRetryMs = 1_000
+/** A request reserves so much at least: few are so small that a message does not fit. */
+const leastBytes = 256 * 1024
 const encoder = new TextEncoder()
+
+/** What was asked for by one request and has not come. */
+interface Request {
+  messages: number
+  bytes: number
+  came: boolean
+}
 
 export interface PullerParts {
   readonly connection: Connection
   readonly stream: string
   readonly durable: string
   readonly deliver: (msg: Msg) => void
+  /** How many bytes this one may have under way. At 0 nothing more is asked for until `want` is called again. */
+  readonly room: () => number
   /** The consumer or its stream is gone. Resolves once it is there again; rejects to be asked again. */
   readonly missing: () => Promise<void>
   readonly warn: (text: string) => void
@@ -39,6 +50,11 @@ export class Puller {
   #wanted = 0
   /** Asked for, and not come. */
   #pending = 0
+  /** The server fills them one after the other. */
+  #requests: Request[] = []
+  /** The next message is larger than what was asked for. */
+  #large = false
+  #meanBytes = 1024
   #heardAt = performance.now()
   #retry: NodeJS.Timeout | undefined
   #retryMs = firstRetryMs
@@ -75,14 +91,46 @@ export class Puller {
   #ask(): void {
     if (this.#stopped || this.#repairing || this.#retry || this.#wanted <= 0 || !this.#parts.connection.connected) return
     const { connection, stream, durable } = this.#parts
-    const batch = this.#wanted
-    this.#wanted = 0
+    const bytes = this.#reservable()
+    if (bytes <= 0) return
+    // One message comes, whatever its size: a limit below it would bring none.
+    const batch = this.#large ? 1 : this.#wanted
+    const limit = this.#large ? {} : { max_bytes: bytes }
+    this.#large = false
+    this.#wanted -= batch
     this.#pending += batch
+    this.#requests.push({ messages: batch, bytes, came: false })
     this.#heardAt = performance.now()
     const unsure = this.#heardAt < this.#unsureUntil
-    const request = unsure ? { batch, expires: nanos(probeMs) } : { batch, expires: nanos(expiresMs), idle_heartbeat: nanos(heartbeatMs) }
+    const request = unsure
+      ? { batch, ...limit, expires: nanos(probeMs) }
+      : { batch, ...limit, expires: nanos(expiresMs), idle_heartbeat: nanos(heartbeatMs) }
     if (unsure) this.#probe ??= setTimeout(this.#unanswered, probeMs * 1.5)
     connection.nc.publish(`$JS.API.CONSUMER.MSG.NEXT.${stream}.${durable}`, encoder.encode(JSON.stringify(request)), { reply: this.#inbox })
+  }
+
+  /** What a request for all that is wanted may bring; 0 = it has to wait, until some of what is under way has come. */
+  #reservable(): number {
+    const room = this.#parts.room()
+    if (this.#pending === 0) return Math.max(0, Math.min(room, this.#estimate()))
+    const free = room - this.#requests.reduce((sum, { bytes }) => sum + bytes, 0)
+    // Not a request for each message.
+    return free >= Math.min(room, this.#estimate()) / 2 ? Math.min(free, this.#estimate()) : 0
+  }
+
+  #estimate(): number {
+    return Math.max(leastBytes, Math.ceil(2 * this.#meanBytes * this.#wanted))
+  }
+
+  #came(bytes: number): void {
+    // Larger ones count at once, smaller ones slowly.
+    this.#meanBytes += (bytes - this.#meanBytes) / (bytes > this.#meanBytes ? 2 : 32)
+    if (this.#pending > 0) this.#pending--
+    const request = this.#requests[0]
+    if (!request) return
+    request.came = true
+    request.bytes = Math.max(0, request.bytes - bytes)
+    if (--request.messages === 0 || this.#pending === 0) this.#requests.shift()
   }
 
   // It must not throw: the client would stop reading.
@@ -93,16 +141,21 @@ export class Puller {
     this.#probe = undefined
     if (msg.subject !== this.#inbox) {
       // More may come than was asked for: what was taken for lost after all.
-      if (this.#pending > 0) this.#pending--
+      this.#came(msg.data.byteLength)
       this.#retryMs = firstRetryMs
       this.#parts.deliver(msg)
+      if (this.#wanted > 0) this.#ask()
       return
     }
     if (this.#stopped) return
     const { code = 0, description = '' } = msg.headers ?? {}
     if (code === 100) return
     const left = Number(msg.headers?.get('Nats-Pending-Messages') || 0)
+    // Told of each request that has a limit in bytes.
+    if (code === 409 && left === 0 && /Batch Completed/i.test(description)) return
     if (code === 404 || code === 408 || (code === 409 && left > 0 && /Batch Completed|MaxBytes|Max Bytes/i.test(description))) {
+      const request = this.#requests.shift()
+      this.#large = request?.came === false && /MaxBytes/i.test(description)
       this.#back(left > 0 ? left : this.#pending)
       this.#ask()
     } else if (code === 409 && /Consumer Deleted|Consumer is push|Stream Deleted/i.test(description)) this.#repair()
@@ -117,6 +170,7 @@ export class Puller {
     const void_ = Math.min(messages, this.#pending)
     this.#pending -= void_
     this.#wanted += void_
+    if (this.#pending === 0) this.#requests = []
   }
 
   #unanswered = (): void => {

@@ -26,6 +26,8 @@ export interface ReaderParts {
   readonly durable: Durable
   readonly partitioned: boolean
   readonly deliver: (delivery: NatsDelivery) => void
+  /** How many bytes it may have under way. */
+  readonly room: () => number
   /** It is in our hands already, and by this reply from now on; false = it is not. */
   readonly adopt: (durable: Durable, sequence: number, reply: string) => boolean
   /** What is in our hands is of a stream that is gone: acknowledging it would be taken for another's. */
@@ -142,11 +144,13 @@ export class Reader {
 
   #pull(): void {
     if (this.#stopped) return
-    const { connection, durable, warn } = this.#parts
+    const { connection, durable, room, warn } = this.#parts
     const puller: Puller = new Puller({
       connection,
       stream: durable.stream,
       durable: durable.name,
+      // What an owner before us had in hand has to come whole, to be put in order; he had room for it.
+      room: () => (this.#again?.waits ? Number.MAX_SAFE_INTEGER : room()),
       // What was asked for by one before comes once more.
       deliver: (msg) => {
         if (this.#puller === puller) this.#take(msg)

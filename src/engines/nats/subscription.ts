@@ -14,7 +14,7 @@ const ack = encoder.encode('+ACK')
 const working = encoder.encode('+WPI')
 const nak = encoder.encode('-NAK')
 
-export interface SubscriptionParts extends Omit<LaneParts, 'deliver' | 'adopt' | 'forsake' | 'assigned' | 'revoked' | 'drain'> {
+export interface SubscriptionParts extends Omit<LaneParts, 'deliver' | 'room' | 'adopt' | 'forsake' | 'assigned' | 'revoked' | 'drain'> {
   readonly onClose: () => void
 }
 
@@ -71,6 +71,7 @@ export class NatsSubscription implements EngineSubscription {
       const parts = {
         ...this.#parts,
         deliver: this.#arrived,
+        room: this.#room,
         adopt: this.#adopt,
         forsake: this.#forsake,
         assigned: (scope: string, epoch: number) => this.#sink.assigned(scope, epoch),
@@ -162,6 +163,15 @@ export class NatsSubscription implements EngineSubscription {
     this.#bytes += bytes
     this.#handOn()
     this.#refill()
+  }
+
+  /** Each reader's part of what the core granted and has not had. */
+  #room = (): number => {
+    let bytes = this.#bytes
+    for (const { body } of this.#buffer) bytes -= body.byteLength
+    let readers = 0
+    for (const lane of this.#lanes.values()) readers += lane.readers
+    return Math.ceil(bytes / Math.max(1, readers))
   }
 
   #refill(): void {
