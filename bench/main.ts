@@ -1,12 +1,14 @@
 import { cpus } from 'node:os'
 import { backlog } from './backlog.ts'
 import { embedded } from './embedded.ts'
+import { many } from './many.ts'
 import { processes } from './processes.ts'
 
 const sections: Readonly<Record<string, { readonly title: string; run(): Promise<void> }>> = {
   embedded: { title: 'The embedded engine beside raw SQLite', run: () => embedded(5) },
   backlog: { title: 'A backlog of a million messages', run: backlog },
   processes: { title: 'Several processes on one store, 256-byte bodies', run: () => processes(3) },
+  many: { title: 'publishMany on NATS', run: () => many(9) },
 }
 
 const asked = process.argv.slice(2)

@@ -85,6 +85,8 @@ export interface Outgoing {
   readonly at: number
   /** When groups may see it, ms since the epoch; only within {@link Capabilities.delayMaxMs}. */
   readonly deliverAt: number | undefined
+  /** The bus made the id for this message: it is no duplicate, unless an earlier try was stored. */
+  readonly fresh?: boolean
 }
 
 export type PublishOutcome =

@@ -80,12 +80,24 @@ function build(target: Target, body: unknown, output: unknown, options: PublishO
       `topic '${target.name}': the key must be a text of 1 to 1024 characters, not ${JSON.stringify(key)?.slice(0, 80)}`,
     )
   const id = options.id ?? newId(now)
+  const deliverAt = due(options, now)
   if (options.id !== undefined && !idText.test(id))
     throw new BusError(
       'invalid_message',
       `the id ${JSON.stringify(id).slice(0, 80)} must be 1 to 128 printable ASCII characters without spaces`,
     )
-  return { storage: target.storage, name: target.name, id, key, headers, body: bytes, at: now, deliverAt: due(options, now) }
+  return {
+    storage: target.storage,
+    name: target.name,
+    id,
+    key,
+    headers,
+    body: bytes,
+    at: now,
+    deliverAt,
+    // What waits for its time may be sent by several.
+    fresh: options.id === undefined && deliverAt === undefined,
+  }
 }
 
 /** As the engine gets it: where it carries no headers, everything goes into the body. */

@@ -37,6 +37,10 @@ export class Doubts {
     return this.#doubts.size > 0
   }
 
+  has({ storage, id }: Outgoing): boolean {
+    return this.#doubts.has(`${storage}/${id}`)
+  }
+
   remember({ ref, id, after, sentAt }: { ref: StreamRef; id: string; after: number; sentAt: number }): void {
     const name = `${ref.storage}/${id}`
     if (!this.#doubts.has(name)) this.#doubts.set(name, { after, sentAt })
@@ -68,7 +72,7 @@ export class Doubts {
     const outcomes: (PublishOutcome | undefined)[] = []
     for (const [subject, { ref, after, at }] of asked) {
       try {
-        for (const [id, position] of await this.#find(ref, subject, after, at)) {
+        for (const [id, position] of await this.find(ref, [subject], after, at)) {
           outcomes[at.get(id)!] = { ok: true, position, duplicate: true }
           this.#doubts.delete(`${ref.storage}/${id}`)
         }
@@ -84,11 +88,17 @@ export class Doubts {
     return outcomes
   }
 
-  async #find(ref: StreamRef, subject: string, after: number, wanted: ReadonlyMap<string, unknown>): Promise<Map<string, string>> {
+  /** The positions of the messages with these ids, as far as they lie behind `after`. */
+  async find(
+    ref: StreamRef,
+    subjects: readonly string[],
+    after: number,
+    wanted: ReadonlyMap<string, unknown>,
+  ): Promise<Map<string, string>> {
     const found = new Map<string, string>()
     for (let place = after; found.size < wanted.size; ) {
       const from = { deliver_policy: DeliverPolicy.StartSequence, opt_start_seq: place + 1, headers_only: true }
-      const page = await readSome(this.#connection, this.#api, ref, [subject], from, pageSize)
+      const page = await readSome(this.#connection, this.#api, ref, subjects, from, pageSize)
       for (const { id, position } of page) if (wanted.has(id) && !found.has(id)) found.set(id, position)
       if (page.length < pageSize) break
       place = Number(page.at(-1)!.position)

@@ -3,7 +3,7 @@ import { covers } from '../../topic/pattern.ts'
 
 /** One setting of a stream that is not as asked for. */
 export interface Difference {
-  readonly setting: 'subjects' | 'num_replicas' | 'duplicate_window' | 'storage' | 'retention' | 'allow_direct'
+  readonly setting: 'subjects' | 'num_replicas' | 'duplicate_window' | 'storage' | 'retention' | 'allow_direct' | 'allow_batched'
   readonly has: string
   readonly wanted: string
 }
@@ -24,6 +24,7 @@ export function differences(has: StreamConfig, wanted: Partial<StreamConfig>): D
   note('storage', has.storage, wanted.storage)
   note('retention', has.retention, wanted.retention)
   note('allow_direct', has.allow_direct, wanted.allow_direct)
+  note('allow_batched', has.allow_batched ?? false, wanted.allow_batched)
   return found
 }
 

@@ -54,8 +54,8 @@ async function openOnce(target: Target): Promise<Engine> {
   try {
     const js = jetstream(connection.nc, { timeout: apiTimeoutMs })
     const jsm = await jetstreamManager(connection.nc, { checkAPI: false, timeout: apiTimeoutMs })
-    await jetStreamInfo(jsm)
-    return new NatsEngine(connection, js, jsm, options)
+    const { api } = await jetStreamInfo(jsm)
+    return new NatsEngine(connection, js, jsm, options, api.level ?? 0)
   } catch (error) {
     await connection.close()
     throw error
@@ -82,13 +82,13 @@ class NatsEngine implements Engine {
   readonly #subscriptions = new Set<NatsSubscription>()
   #closed: Promise<void> | undefined
 
-  constructor(connection: Connection, js: JetStreamClient, jsm: JetStreamManager, options: NatsOptions) {
+  constructor(connection: Connection, js: JetStreamClient, jsm: JetStreamManager, options: NatsOptions, apiLevel: number) {
     this.#connection = connection
     this.#options = options
     this.#jsm = jsm
     const api = patientApi(jsm)
     this.#api = api
-    this.#streams = new Streams(api, options, () => connection.nc.info?.cluster !== undefined)
+    this.#streams = new Streams(api, options, () => connection.nc.info?.cluster !== undefined, apiLevel)
     this.#consumers = new Consumers(api, options)
     this.#buckets = new Buckets(js, api, options)
     this.#checkpoints = new Checkpoints(this.#buckets, this.#consumers)

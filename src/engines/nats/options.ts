@@ -42,6 +42,11 @@ export interface NatsOptions {
   readonly dedupeWindowMs?: number
   /** Partitions of the keyed topics made here: as many members of a group can work at once in order. Default 16. */
   readonly partitions?: number
+  /**
+   * Whether streams made here take many messages with one answer, on servers from 2.14 on: who publishes many at once uses a
+   * third less processor time. A server that is set back to 2.12 does not open such a stream. Default: no.
+   */
+  readonly fastIngest?: boolean
   /** What is special about the stream of a topic, by its name. */
   readonly shared?: (topic: string) => SharedTopic | undefined
   /** A context of the NATS command line by its name: address and credentials that are not given here come from it. */
@@ -108,6 +113,7 @@ const checks: Readonly<Record<keyof NatsOptions, Check>> = {
   storage: oneOf('file', 'memory'),
   dedupeWindowMs: whole(100, 7 * day),
   partitions: whole(0, 256),
+  fastIngest: oneOf(true, false),
   placement: object,
   durables: object,
   shared: (value) => (typeof value === 'function' ? undefined : 'a function'),

@@ -4,6 +4,7 @@ import type { Outgoing, PublishOutcome } from '../engine.ts'
 import type { Connection } from './connection.ts'
 import type { Doubts } from './doubts.ts'
 import { apiCode, apiFailure, mayNotPublish, natsError } from './failure.ts'
+import { FastIngest } from './fast-ingest.ts'
 import { encodeHeaders } from './headers.ts'
 import { subjectOf } from './names.ts'
 import type { StreamRef, Streams } from './streams.ts'
@@ -43,6 +44,7 @@ export class Publishing {
   readonly #connection: Connection
   readonly #streams: Streams
   readonly #doubts: Doubts
+  readonly #fast: FastIngest
   readonly #inbox = createInbox()
   readonly #answers: Subscription
   /** By place; places are used again, as a map would keep what was answered alive. */
@@ -59,6 +61,7 @@ export class Publishing {
     this.#connection = connection
     this.#streams = streams
     this.#doubts = doubts
+    this.#fast = new FastIngest(connection, streams, doubts, maxBytes)
     this.#prefix = this.#inbox.length + 1
     this.#answers = connection.nc.subscribe(`${this.#inbox}.*`, { callback: this.#answered })
     this.#sweep = setInterval(this.#expire, sweepEveryMs)
@@ -83,6 +86,16 @@ export class Publishing {
     }
     const settled = this.#doubts.any ? await this.#doubts.settle(batch, refs) : undefined
     this.#connection.mustBeConnected()
+    const fast = settled?.length ? undefined : this.#fast.send(batch, refs)
+    return this.#window(batch, refs, fast ? await fast : settled)
+  }
+
+  /** Sends what has no outcome yet, each message with an answer of its own. */
+  #window(
+    batch: readonly Outgoing[],
+    refs: readonly (StreamRef | BusError)[],
+    settled: readonly (PublishOutcome | undefined)[] | undefined,
+  ): Promise<PublishOutcome[]> {
     return new Promise((resolve) => {
       const sending: Sending = { outcomes: new Array(batch.length), until: performance.now() + answerWaitMs, open: batch.length, resolve }
       for (let i = 0; i < batch.length; i++) {
@@ -109,6 +122,8 @@ export class Publishing {
     const number = this.#uses * places + place
     this.#waiting[place] = { sending, index, ref, subject, id: message.id, after: ref.last, sentAt: performance.now(), number }
     try {
+      // Fast ingest may have taken its time before.
+      this.#connection.mustBeConnected()
       this.#connection.nc.publish(subject, message.body, { reply: `${this.#inbox}.${number}`, headers: encodeHeaders(message) })
     } catch (thrown) {
       this.#settle(place, { ok: false, error: natsError(thrown, `topic '${message.name}'`) })
@@ -210,6 +225,7 @@ export class Publishing {
   close(): void {
     clearInterval(this.#sweep)
     this.#stop()
+    this.#fast.close()
     this.#failAll('the bus was closed before the server answered')
     this.#answers.unsubscribe()
   }

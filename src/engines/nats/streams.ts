@@ -10,6 +10,9 @@ import { apiCode, isApi, natsError } from './failure.ts'
 import { partitionsMark, partitionToken, replayStream, replaySubjects, storageMark, streamName } from './names.ts'
 import type { NatsOptions } from './options.ts'
 
+/** Of servers from 2.14 on; those before refuse the setting, or know nothing of it. */
+const fastIngestLevel = 4
+
 /** Where a storage lives. */
 export interface StreamRef {
   readonly name: string
@@ -21,6 +24,8 @@ export interface StreamRef {
   readonly dedupeWindowMs: number
   /** Made here, for this storage alone. */
   readonly own: boolean
+  /** Takes many messages with one answer (fast ingest). */
+  readonly batched: boolean
   /** The highest sequence seen there: what is sent from now on lies behind it. */
   last: number
 }
@@ -33,10 +38,13 @@ export class Streams {
 
   readonly #clustered: () => boolean
 
-  constructor(api: Api, options: NatsOptions, clustered: () => boolean) {
+  readonly #apiLevel: number
+
+  constructor(api: Api, options: NatsOptions, clustered: () => boolean, apiLevel: number) {
     this.#api = api
     this.#options = options
     this.#clustered = clustered
+    this.#apiLevel = apiLevel
   }
 
   /** Known already, so that a publish need not wait. */
@@ -132,6 +140,7 @@ export class Streams {
         num_replicas: wanted.num_replicas!,
         duplicate_window: wanted.duplicate_window!,
         allow_direct: wanted.allow_direct!,
+        ...(wanted.allow_batched === undefined ? {} : { allow_batched: wanted.allow_batched }),
       })
     } catch (error) {
       throw natsError(error, `stream '${ref.name}'`)
@@ -182,7 +191,7 @@ export class Streams {
   }
 
   #configOf(storage: string): Partial<StreamConfig> & { name: string } {
-    const { placement, replicas = 1, storage: kind = 'file', partitions = 16 } = this.#options
+    const { placement, replicas = 1, storage: kind = 'file', partitions = 16, fastIngest } = this.#options
     const shared = this.#options.shared?.(storage)
     const dedupeWindowMs = shared?.dedupeWindowMs ?? this.#options.dedupeWindowMs ?? 120_000
     const partitioned = !isPrivate(storage) && isPattern(storage) && partitions > 0
@@ -198,6 +207,7 @@ export class Streams {
       duplicate_window: nanos(dedupeWindowMs),
       ...(shared?.maxAgeMs === undefined ? {} : { max_age: nanos(shared.maxAgeMs) }),
       allow_direct: true,
+      ...(fastIngest === undefined || isPrivate(storage) || this.#apiLevel < fastIngestLevel ? {} : { allow_batched: fastIngest }),
       ...(isPrivate(storage)
         ? {}
         : { metadata: { [storageMark]: storage, ...(partitioned ? { [partitionsMark]: String(partitions) } : {}) } }),
@@ -250,6 +260,7 @@ function refOf(storage: string, { config, state }: StreamInfo, ofMain?: number):
     partitions,
     dedupeWindowMs: config.duplicate_window / 1e6,
     own,
+    batched: own && config.allow_batched === true,
     last: state.last_seq,
   }
 }

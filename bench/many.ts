@@ -1,0 +1,126 @@
+import { readFileSync } from 'node:fs'
+import { jetstreamManager } from '@nats-io/jetstream'
+import { createInbox, type NatsConnection } from '@nats-io/transport-node'
+import { type Bus, connectEngine } from '../src/bus.ts'
+import type { Engine, Outgoing, PublishOutcome } from '../src/engines/engine.ts'
+import { openNats } from '../src/engines/nats/engine.ts'
+import { block, encodeHeaders } from '../src/engines/nats/headers.ts'
+import { startNats } from '../test/rig/nats.ts'
+import { natsServer, natsVersions } from '../test/rig/nats-server.ts'
+
+const total = 30_000
+const sizes = [128, 1024]
+
+interface Measured {
+  readonly rate: number
+  /** Seconds of processor for a million messages. */
+  readonly client: number
+  readonly server: number
+}
+
+/** The engine, with its messages sent in atomic batches (ADR-50, server 2.12) of so many: measured, and not used. */
+function atomic(engine: Engine, nc: NatsConnection, size: number): Engine {
+  const inbox = createInbox()
+  const waiting = new Map<string, (answer: { seq: number; count?: number }) => void>()
+  nc.subscribe(`${inbox}.*`, {
+    callback: (_, msg) => waiting.get(msg.subject.slice(inbox.length + 1))?.(JSON.parse(msg.string())),
+  })
+  let made = 0
+  const send = (batch: readonly Outgoing[]): Promise<PublishOutcome[]> =>
+    new Promise((resolve, reject) => {
+      const id = `${made++}`
+      waiting.set(id, ({ seq, count }) => {
+        waiting.delete(id)
+        if (count !== batch.length) reject(new Error('an atomic batch was refused'))
+        resolve(batch.map((_, i) => ({ ok: true, position: String(seq - batch.length + 1 + i), duplicate: false })))
+      })
+      for (const [i, message] of batch.entries()) {
+        const last = i === batch.length - 1
+        const own = String((encodeHeaders(message) as unknown as { encode(): Buffer }).encode()).slice(0, -2)
+        const headers = block(`${own}Nats-Batch-Id: ${id}\r\nNats-Batch-Sequence: ${i + 1}\r\n${last ? 'Nats-Batch-Commit: 1\r\n' : ''}`)
+        nc.publish(message.name, message.body, last ? { headers, reply: `${inbox}.${id}` } : { headers })
+      }
+    })
+  const publish = async (batch: readonly Outgoing[]): Promise<PublishOutcome[]> => {
+    const parts = []
+    for (let i = 0; i < batch.length; i += size) parts.push(send(batch.slice(i, i + size)))
+    return (await Promise.all(parts)).flat()
+  }
+  return new Proxy(engine, {
+    get(target, name: keyof Engine) {
+      if (name === 'publish') return publish
+      const value = target[name]
+      return typeof value === 'function' ? value.bind(target) : value
+    },
+  })
+}
+
+/** Seconds of processor that a process has used, by the kernel's clock of 100 ticks a second. */
+function processorOf(pid: number): number {
+  const [user, system] = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]!.split(' ').slice(11, 13)
+  return (Number(user) + Number(system)) / 100
+}
+
+async function measure(bus: Bus, topic: string, size: number, pid: number): Promise<Measured> {
+  const body = new Uint8Array(size).fill(65)
+  await bus.publish(topic, body)
+  const bodies = Array.from({ length: total }, () => body)
+  const client = process.cpuUsage()
+  const server = processorOf(pid)
+  const begun = performance.now()
+  const outcomes = await bus.publishMany(topic, bodies)
+  const seconds = (performance.now() - begun) / 1000
+  const { user, system } = process.cpuUsage(client)
+  if (!outcomes.every((one) => one.ok && !one.duplicate && one.position !== undefined)) throw new Error('an outcome is wrong')
+  return { rate: total / seconds, client: (user + system) / total, server: ((processorOf(pid) - server) * 1e6) / total }
+}
+
+const middle = (values: readonly number[]): number => values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)]!
+
+/** Each way in turn, forwards and backwards, so that a slow moment of the machine falls on all of them; the first round warms up. */
+export async function many(rounds: number): Promise<void> {
+  const version = natsVersions[0]
+  const missing = await natsServer(version).then(
+    () => undefined,
+    (error: Error) => error.message,
+  )
+  if (missing !== undefined) return console.log(`left out: no nats-server ${version}: ${missing}`)
+  await using server = await startNats({ version })
+  const nc = await server.connect()
+  const jsm = await jetstreamManager(nc)
+  const ways: Readonly<Record<string, () => Promise<Engine>>> = {
+    'an answer a message': () => openNats(server.url),
+    'fast ingest': () => openNats(server.url, { fastIngest: true }),
+    'atomic batches of 1000': async () => atomic(await openNats(server.url), nc, 1000),
+    'atomic batches of 100': async () => atomic(await openNats(server.url), nc, 100),
+  }
+  console.log(`nats-server ${version}, one server, file storage, ids on the wire; ${total} messages a round, median of ${rounds} rounds`)
+  for (const size of sizes) {
+    const results = new Map(Object.keys(ways).map((name) => [name, [] as Measured[]]))
+    for (let round = 0; round <= rounds; round++) {
+      const order = Object.entries(ways)
+      for (const [name, open] of round % 2 === 0 ? order : order.reverse()) {
+        await jsm.streams.delete('many_STREAM').catch(() => {})
+        await using bus = await connectEngine(await open())
+        if (name.startsWith('atomic')) await jsm.streams.add({ name: 'many_STREAM', subjects: ['many'], allow_atomic: true })
+        const measured = await measure(bus, 'many', size, server.pid!)
+        if (round > 0) results.get(name)!.push(measured)
+      }
+    }
+    const [plain] = results.values()
+    console.log(
+      `${size}-byte bodies          messages a second (least to most)    against the first (least to most)   client, server: s a million`,
+    )
+    for (const [name, all] of results) {
+      const rates = all.map(({ rate }) => Math.round(rate)).sort((a, b) => a - b)
+      const against = all.map(({ rate }, i) => rate / plain![i]!.rate).sort((a, b) => a - b)
+      const ratio = `${middle(against).toFixed(2)} × (${against[0]!.toFixed(2)} to ${against.at(-1)!.toFixed(2)})`
+      console.log(
+        `${name.padEnd(24)} ${String(middle(rates)).padStart(7)}  (${rates[0]} to ${rates.at(-1)})`.padEnd(60),
+        ratio.padEnd(26),
+        `${middle(all.map(({ client }) => client)).toFixed(1)}, ${middle(all.map(({ server }) => server)).toFixed(1)}`,
+      )
+    }
+  }
+  await nc.close()
+}
