@@ -6,7 +6,7 @@ import type { Api } from './api.ts'
 import { untilAnswered } from './asking.ts'
 import type { Connection } from './connection.ts'
 import { type AckInfo, parseAck } from './delivery.ts'
-import { natsError } from './failure.ts'
+import { apiCode, isApi, natsError } from './failure.ts'
 import { decodeHeaders, headersOf } from './headers.ts'
 import { nameOf } from './names.ts'
 import type { StreamRef, Streams } from './streams.ts'
@@ -68,6 +68,7 @@ export function readOnce<T>(
   take: (msg: Msg, told: AckInfo) => T | undefined,
 ): Promise<T[]> {
   return untilAnswered(async () => {
+    const stands = connection.nc.info?.cluster === undefined ? 0 : (await api.streams.info(stream)).state.last_seq
     const info = await api.consumers.add(stream, {
       ack_policy: AckPolicy.None,
       inactive_threshold: nanos(waitMs),
@@ -76,12 +77,39 @@ export function readOnce<T>(
       ...config,
     })
     try {
+      let last = (config.opt_start_seq ?? 0) - 1
+      const note = (msg: Msg, told: AckInfo): T | undefined => {
+        last = told.sequence
+        return take(msg, told)
+      }
       const count = Math.min(limit, info.num_pending)
-      return count === 0 ? [] : await fetch(connection, stream, info.name, count, take)
+      const found = count === 0 ? [] : await fetch(connection, stream, info.name, count, note)
+      if (info.num_pending <= limit && last < stands && (await isBehind(api, stream, config, last, stands)))
+        throw new BusError('engine_unavailable', `stream '${stream}': the server that was asked has not all of it yet`, {
+          cause: new errors.TimeoutError(),
+        })
+      return found
     } finally {
       void api.consumers.delete(stream, info.name).catch(() => {})
     }
   })
+}
+
+/**
+ * Whether the stream has more than the consumer told. In a cluster it may be on a server that is still catching up, which
+ * takes what it has for all there is; the leader, who is asked here, has it all.
+ */
+async function isBehind(api: Api, stream: string, config: Partial<ConsumerConfig>, last: number, stands: number): Promise<boolean> {
+  // From a time on, where nothing came: no sequence to begin at.
+  if (last < 0 && config.opt_start_time !== undefined) return false
+  for (const subject of config.filter_subjects ?? [config.filter_subject!]) {
+    const next = await api.streams.getMessage(stream, { seq: Math.max(1, last + 1), next_by_subj: subject } as never).catch((error) => {
+      if (isApi(error, apiCode.noMessage)) return null
+      throw error
+    })
+    if (next && next.seq <= stands) return true
+  }
+  return false
 }
 
 /** @throws BusError `invalid_argument` */
