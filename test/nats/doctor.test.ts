@@ -2,6 +2,7 @@ import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { jetstreamManager } from '@nats-io/jetstream'
 import { createInbox, type Msg, type NatsConnection } from '@nats-io/transport-node'
@@ -16,7 +17,7 @@ import { startCluster } from '../rig/cluster.ts'
 import { startNats } from '../rig/nats.ts'
 import { natsCli } from '../rig/nats-server.ts'
 import { describeNats } from '../rig/needs.ts'
-import { folder } from './support.ts'
+import { documented, folder } from './support.ts'
 
 const place = folder()
 const run = promisify(execFile)
@@ -108,24 +109,68 @@ await describeNats('the doctor', (version) => {
   })
 
   test('permissions that are missing for what is configured, and no others', async () => {
-    const permissions =
-      'publish: { allow: ["$SYS.REQ.USER.INFO", "$JS.API.INFO", "$JS.API.STREAM.INFO.*", "$JS.API.STREAM.NAMES", "$JS.API.CONSUMER.>"] }, subscribe: { allow: ["_INBOX.>"] }'
+    const allowed = documented.replace('publish: { allow: [', 'publish: { allow: [ "$SYS.REQ.USER.INFO",')
+    const without = (...subjects: string[]): string =>
+      subjects.reduce((text, subject) => {
+        expect(text).toContain(`"${subject}"`)
+        return text.replaceAll(`"${subject}"`, '"elsewhere"')
+      }, allowed)
+    const users = {
+      all: allowed,
+      some: without('$JS.ACK.>', '$KV.COZEBUS_OWNERS.>', '$JS.EVENT.ADVISORY.STREAM.>'),
+    }
     await using server = await startNats({
       version,
       access: passwordAccess([
         { user: 'rig', password: 'rig' },
-        { user: 'me', password: 'me', permissions },
+        ...Object.entries(users).map(([user, permissions]) => ({ user, password: user, permissions })),
       ]),
     })
-    for (const [provision, expected] of [
-      ['off', ['acknowledging (publish $JS.ACK.']],
-      ['create', ['acknowledging (publish $JS.ACK.', 'making streams (publish $JS.API.STREAM.CREATE.*)']],
-    ] as const) {
-      await using bus = await connect(server.url, { nats: { user: 'me', password: 'me', provision } })
-      const missing = (await bus.diagnose()).filter(({ check, level }) => check === 'permissions' && level === 'problem')
-      expect(missing.map(({ detail }) => detail)).toEqual(expected.map((text) => expect.stringContaining(text)))
+    const lacking = async (user: string, provision: 'off' | 'create') => {
+      await using bus = await connect(server.url, { nats: { user, password: user, provision } })
+      return (await bus.diagnose()).filter(({ check }) => check === 'permissions').map(({ level, detail }) => `${level} ${detail}`)
     }
+    expect(await lacking('all', 'off')).toEqual(['ok enough for what is configured'])
+    const streams = 'problem no permission for making streams (publish $JS.API.STREAM.CREATE.*)'
+    expect(await lacking('all', 'create')).toEqual([streams])
+    const missing = [
+      'problem no permission for acknowledging (publish $JS.ACK.*.*.1.1.1.1.0)',
+      'problem no permission for owning a part of a group (publish $KV.COZEBUS_OWNERS.*)',
+    ]
+    const deaf = [
+      'problem no permission to subscribe to $KV.COZEBUS_OWNERS.*',
+      'note no permission to subscribe to $JS.EVENT.ADVISORY.STREAM.CREATED.*',
+    ]
+    expect(await lacking('some', 'off')).toEqual([...missing, ...deaf])
+    expect(await lacking('some', 'create')).toEqual([...missing, streams, ...deaf])
   })
+
+  test('a clock that is apart, and how long a backlog takes at the rate of now', async () => {
+    await using server = await startNats({ version })
+    await using bus = await connect(server.url)
+    await bus.publishMany(
+      'slow',
+      Array.from({ length: 12_000 }, (_, i) => i),
+    )
+    const work = await bus.subscribe('slow', { group: 'g', concurrency: 4 }, () => sleep(20))
+    const real = Date.now
+    vi.spyOn(Date, 'now').mockImplementation(() => real() - 90_000)
+    const findings = await bus.diagnose()
+    vi.restoreAllMocks()
+    expect(findings).toContainEqual({
+      check: 'clock',
+      level: 'warning',
+      detail: expect.stringMatching(/^the server's clock is (8999|9000)\d ms ahead of this machine's/),
+      advice: expect.stringContaining('NTP'),
+    })
+    expect(findings).toContainEqual({
+      check: 'group',
+      level: 'warning',
+      detail: expect.stringMatching(/^g on slow_STREAM: \d+ messages wait, at \d+\/s that is \d+ minutes/),
+      advice: expect.stringContaining('concurrency'),
+    })
+    await work.close({ deadlineMs: 1000 })
+  }, 20_000)
 
   test('as a command: JSON, exit code 1 for a problem', async () => {
     await using server = await startNats({ version })
@@ -193,4 +238,33 @@ await describeNats('the doctor of a cluster', (version) => {
     expect(found).toContainEqual('warning stream single_STREAM: 1 of 3 servers hold it')
     expect(found.filter((line) => line.includes('wide_STREAM') && line.startsWith('problem'))).toEqual([])
   }, 90_000)
+
+  test('names the copies of a server that is away, and a stream that has no other', async () => {
+    await using cluster = await startCluster({ version })
+    const survivor = cluster.nodes[0]!
+    await using bus = await connect(survivor.url, { nats: { replicas: 3 } })
+    await bus.publish('wide', 1)
+    const admin = await survivor.connect()
+    const jsm = await jetstreamManager(admin)
+    // The one that leads JetStream itself, where it is not the one that we are connected to.
+    const victim = cluster.nodes.find((node) => node !== survivor)!
+    for (let i = 0; i < 9; i++) await jsm.streams.add({ name: `ONE_${i}`, subjects: [`one.${i}`] })
+    const single: string[] = []
+    for await (const { config, cluster: at } of jsm.streams.list())
+      if (at?.leader === victim.name && config.num_replicas === 1) single.push(config.name)
+    await victim.kill()
+    const found = await bus.diagnose()
+    expect(found).toContainEqual({
+      check: 'stream',
+      level: 'problem',
+      detail: `wide_STREAM: its copy on ${victim.name} is away`,
+      advice: expect.stringContaining(`start ${victim.name} again`),
+    })
+    for (const name of single)
+      expect(short(found)).toContainEqual(expect.stringMatching(new RegExp(`^problem stream ${name}: nobody answers for it`)))
+    expect(short(found).filter((line) => / on 2 servers/.test(line))).toEqual([])
+    // Lists wait for what has no leader.
+    expect((await bus.admin.topics()).map(({ storage }) => storage)).toContain('wide')
+    await admin.close()
+  }, 120_000)
 })

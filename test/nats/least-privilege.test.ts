@@ -1,5 +1,3 @@
-import { readFileSync } from 'node:fs'
-import { join } from 'node:path'
 import { expect, test, vi } from 'vitest'
 import { type Bus, connect } from '../../src/bus.ts'
 import { Reject } from '../../src/deliver/outcome.ts'
@@ -7,13 +5,7 @@ import { topic } from '../../src/topic/definition.ts'
 import { passwordAccess } from '../rig/access.ts'
 import { startNats } from '../rig/nats.ts'
 import { describeNats } from '../rig/needs.ts'
-
-/** What docs/nats.md tells an operator to allow, as it stands there. */
-function documented(): string {
-  const page = readFileSync(join(import.meta.dirname, '../../docs/nats.md'), 'utf8')
-  // The last line may end with a comment.
-  return `${/permissions: \{\n([\s\S]*?)\n\}\n/.exec(page)![1]!}\n`
-}
+import { documented } from './support.ts'
 
 /** Ordered work, a retry, a dead letter that is looked at and replayed, a live listener, a pattern over topics, a question, browsing. */
 async function everything(bus: Bus): Promise<void> {
@@ -50,7 +42,7 @@ await describeNats('a user with exactly the documented permissions', (version) =
   test("does everything with provision: 'off', once somebody with more rights has made it", async () => {
     const users = [
       { user: 'rig', password: 'rig' },
-      { user: 'service', password: 'secret', permissions: documented() },
+      { user: 'service', password: 'secret', permissions: documented },
     ]
     await using server = await startNats({ version, access: passwordAccess(users) })
     await using maker = await connect(server.url, { nats: { user: 'rig', password: 'rig' } })

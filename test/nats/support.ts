@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, expect } from 'vitest'
@@ -50,3 +50,7 @@ export async function refusal(url: string, options: ConnectOptions | NatsOptions
   expect(thrown).toBeInstanceOf(BusError)
   return thrown as BusError
 }
+
+const page = readFileSync(join(import.meta.dirname, '../../docs/nats.md'), 'utf8')
+/** The permissions that docs/nats.md tells an operator to give, as they stand there. The last line may end with a comment. */
+export const documented = `${/permissions: \{\n([\s\S]*?)\n\}\n/.exec(page)![1]!}\n`

@@ -29,7 +29,9 @@ export interface Api {
   }
 }
 
-export function patientApi({ streams, consumers }: JetStreamManager): Api {
+/** `lists`: the same, with more time for an answer. A server waits four seconds for each that has no leader, and then leaves it out. */
+export function patientApi(jsm: JetStreamManager, lists = jsm): Api {
+  const { streams, consumers } = jsm
   return {
     streams: {
       info: (...args) => untilAnswered(() => streams.info(...args)),
@@ -39,14 +41,14 @@ export function patientApi({ streams, consumers }: JetStreamManager): Api {
       purge: (...args) => untilAnswered(() => streams.purge(...args)),
       getMessage: (...args) => untilAnswered(() => streams.getMessage(...args)),
       names: (subject) => untilAnswered(() => wholeOf(streams.names(subject))),
-      list: () => untilAnswered(() => wholeOf(streams.list())),
+      list: () => untilAnswered(() => wholeOf(lists.streams.list())),
     },
     consumers: {
       info: (...args) => untilAnswered(() => consumers.info(...args)),
       add: (...args) => untilAnswered(() => consumers.add(...args)),
       update: (...args) => untilAnswered(() => consumers.update(...args)),
       delete: (stream, name) => untilGone(() => consumers.delete(stream, name), apiCode.consumerNotFound),
-      list: (stream) => untilAnswered(() => wholeOf(consumers.list(stream))),
+      list: (stream) => untilAnswered(() => wholeOf(lists.consumers.list(stream))),
     },
   }
 }

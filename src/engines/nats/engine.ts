@@ -1,4 +1,4 @@
-import { type JetStreamClient, type JetStreamManager, jetstream, jetstreamManager } from '@nats-io/jetstream'
+import { type JetStreamClient, jetstream, jetstreamManager } from '@nats-io/jetstream'
 import type {
   Capabilities,
   DeliverySink,
@@ -37,6 +37,7 @@ import { NatsSubscription } from './subscription.ts'
 
 /** An answer that takes longer is taken for lost: what may be asked twice is. */
 const apiTimeoutMs = 2000
+const listTimeoutMs = 6000
 
 /**
  * Connects to NATS.
@@ -55,7 +56,8 @@ async function openOnce(target: Target): Promise<Engine> {
     const js = jetstream(connection.nc, { timeout: apiTimeoutMs })
     const jsm = await jetstreamManager(connection.nc, { checkAPI: false, timeout: apiTimeoutMs })
     const { api } = await jetStreamInfo(jsm)
-    return new NatsEngine(connection, js, jsm, options, api.level ?? 0)
+    const lists = await jetstreamManager(connection.nc, { checkAPI: false, timeout: listTimeoutMs })
+    return new NatsEngine(connection, js, patientApi(jsm, lists), options, api.level ?? 0)
   } catch (error) {
     await connection.close()
     throw error
@@ -71,7 +73,6 @@ class NatsEngine implements Engine {
   readonly kv: NatsKv
   readonly ledger: NatsLedger
   readonly #connection: Connection
-  readonly #jsm: JetStreamManager
   readonly #api: Api
   readonly #streams: Streams
   readonly #consumers: Consumers
@@ -82,11 +83,9 @@ class NatsEngine implements Engine {
   readonly #subscriptions = new Set<NatsSubscription>()
   #closed: Promise<void> | undefined
 
-  constructor(connection: Connection, js: JetStreamClient, jsm: JetStreamManager, options: NatsOptions, apiLevel: number) {
+  constructor(connection: Connection, js: JetStreamClient, api: Api, options: NatsOptions, apiLevel: number) {
     this.#connection = connection
     this.#options = options
-    this.#jsm = jsm
-    const api = patientApi(jsm)
     this.#api = api
     this.#streams = new Streams(api, options, () => connection.nc.info?.cluster !== undefined, apiLevel)
     this.#consumers = new Consumers(api, options)
@@ -150,7 +149,7 @@ class NatsEngine implements Engine {
   }
 
   diagnose(): Promise<readonly Finding[]> {
-    return diagnose(this.#connection.nc, this.#jsm, this.#options)
+    return diagnose(this.#connection.nc, this.#api, this.#options)
   }
 
   onHealth(listener: (health: EngineHealth) => void): () => void {

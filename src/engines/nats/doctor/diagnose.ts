@@ -1,11 +1,13 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { ConsumerInfo, JetStreamManager, StreamInfo } from '@nats-io/jetstream'
+import type { ConsumerInfo, StreamInfo } from '@nats-io/jetstream'
 import type { NatsConnection } from '@nats-io/transport-node'
 import { toBusError } from '../../../errors.ts'
 import type { Finding } from '../../engine.ts'
+import type { Api } from '../api.ts'
+import { untilAnswered } from '../asking.ts'
 import type { NatsOptions } from '../options.ts'
 import { examinePermissions } from './permissions.ts'
-import { examineConsumer, examineStream } from './streams.ts'
+import { examineConsumer, examineStream, isUncertain } from './streams.ts'
 import { examineVersion } from './versions.ts'
 
 /** Between two looks at how far groups are. */
@@ -13,12 +15,29 @@ const sampleMs = 1000
 const skewMs = 1000
 /** More than these are named by their number. */
 const mostStreams = 200
+/** A copy that fell silent a moment ago shows after so long. */
+const silenceMs = 2000
+/** Between two looks at one that was not heard of for a moment, and how many there are. */
+const againMs = 500
+const mostLooks = 20
 
 /** Everything that can be seen with the rights of this user. */
-export async function diagnose(nc: NatsConnection, jsm: JetStreamManager, options: NatsOptions): Promise<readonly Finding[]> {
-  const servers = Math.max(1, nc.info?.connect_urls?.length ?? 1)
-  const findings = [...examineVersion(nc.info?.version ?? '0'), ...sync(servers)]
-  const sections = [() => clock(nc), () => examinePermissions(nc, options), () => storage(jsm, servers)]
+export async function diagnose(nc: NatsConnection, api: Api, options: NatsOptions): Promise<readonly Finding[]> {
+  // Those that run, and no others, tell their addresses.
+  const running = Math.max(1, nc.info?.connect_urls?.length ?? 1)
+  const findings = [...examineVersion(nc.info?.version ?? '0'), ...sync(running)]
+  let streams: readonly StreamInfo[] = []
+  const sections = [
+    () => clock(nc),
+    () => examinePermissions(nc, options),
+    async () => {
+      const answered = await streamsOf(api)
+      streams = answered.streams
+      return answered.findings
+    },
+    () => copies(api, streams, running),
+    () => groups(api, streams),
+  ]
   for (const section of sections) {
     try {
       findings.push(...(await section()))
@@ -46,8 +65,11 @@ function sync(servers: number): Finding[] {
 }
 
 async function clock(nc: NatsConnection): Promise<Finding[]> {
-  const begun = Date.now()
-  const { ts } = (await nc.request('$JS.API.STREAM.NAMES', '', { timeout: 2000 })).json<{ ts?: string }>()
+  let begun = 0
+  const { ts } = await untilAnswered(async () => {
+    begun = Date.now()
+    return (await nc.request('$JS.API.STREAM.NAMES', '', { timeout: 2000 })).json<{ ts?: string }>()
+  })
   const now = ts ?? (await anyStreamTime(nc))
   if (now === undefined) return [{ check: 'clock', level: 'note', detail: 'the server tells no time before there is a stream' }]
   const apart = Math.round(Date.parse(now) - (begun + Date.now()) / 2)
@@ -68,13 +90,40 @@ async function anyStreamTime(nc: NatsConnection): Promise<string | undefined> {
   return (await nc.request(`$JS.API.STREAM.INFO.${streams[0]}`, '', { timeout: 2000 })).json<{ ts?: string }>().ts
 }
 
-async function storage(jsm: JetStreamManager, servers: number): Promise<Finding[]> {
+/** One by one: a list waits for each that has no leader. */
+async function streamsOf(api: Api): Promise<{ streams: StreamInfo[]; findings: Finding[] }> {
+  const names = (await api.streams.names()).filter((name) => !/^(KV|OBJ)_/.test(name)).slice(0, mostStreams)
   const streams: StreamInfo[] = []
-  for await (const info of jsm.streams.list()) if (!/^(KV|OBJ)_/.test(info.config.name) && streams.push(info) >= mostStreams) break
-  const before = await consumersOf(jsm, streams)
+  const findings: Finding[] = []
+  await Promise.all(
+    names.map(async (name) => {
+      try {
+        streams.push(await api.streams.info(name))
+      } catch (error) {
+        findings.push({
+          check: 'stream',
+          level: 'problem',
+          detail: `${name}: nobody answers for it (${toBusError(error).message})`,
+          advice: 'it has no leader: see which of the servers with its copies are away, and start them',
+        })
+      }
+    }),
+  )
+  return { streams, findings }
+}
+
+async function copies(api: Api, streams: readonly StreamInfo[], running: number): Promise<Finding[]> {
+  // A server that is away still holds copies.
+  const servers = Math.max(running, new Set(streams.flatMap(serversOf)).size)
+  const looked = await Promise.all(streams.map((stream) => certain(api, stream)))
+  return looked.flatMap((stream) => examineStream(stream, servers))
+}
+
+async function groups(api: Api, streams: readonly StreamInfo[]): Promise<Finding[]> {
+  const findings: Finding[] = []
+  const before = await consumersOf(api, streams)
   if (before.size > 0) await sleep(sampleMs)
-  const after = await consumersOf(jsm, streams)
-  const findings = streams.flatMap((stream) => examineStream(stream, servers))
+  const after = await consumersOf(api, streams)
   let ours = 0
   for (const [key, { stream, info }] of after) {
     if (info.config.max_deliver === -1) ours++
@@ -95,13 +144,27 @@ async function storage(jsm: JetStreamManager, servers: number): Promise<Finding[
   return findings
 }
 
-async function consumersOf(
-  jsm: JetStreamManager,
-  streams: readonly StreamInfo[],
-): Promise<Map<string, { stream: StreamInfo; info: ConsumerInfo }>> {
+/** A copy that is not heard of is looked at again, until it is heard of or counts as away. */
+async function certain(api: Api, stream: StreamInfo): Promise<StreamInfo> {
+  let info = stream
+  let waitMs = silenceMs
+  if ((stream.cluster?.replicas ?? []).length === 0) return info
+  for (let looks = 0; looks === 0 || (looks < mostLooks && isUncertain(info)); looks++) {
+    await sleep(waitMs)
+    waitMs = againMs
+    info = await api.streams.info(stream.config.name).catch(() => info)
+  }
+  return info
+}
+
+function serversOf({ cluster }: StreamInfo): string[] {
+  return [...(cluster?.leader ? [cluster.leader] : []), ...(cluster?.replicas ?? []).map(({ name }) => name)]
+}
+
+async function consumersOf(api: Api, streams: readonly StreamInfo[]): Promise<Map<string, { stream: StreamInfo; info: ConsumerInfo }>> {
   const found = new Map<string, { stream: StreamInfo; info: ConsumerInfo }>()
   for (const stream of streams)
     if (stream.state.consumer_count > 0)
-      for await (const info of jsm.consumers.list(stream.config.name)) found.set(`${stream.config.name} ${info.name}`, { stream, info })
+      for (const info of await api.consumers.list(stream.config.name)) found.set(`${stream.config.name} ${info.name}`, { stream, info })
   return found
 }

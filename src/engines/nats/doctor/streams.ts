@@ -1,8 +1,9 @@
-import type { ConsumerInfo, StreamInfo } from '@nats-io/jetstream'
+import type { ConsumerInfo, PeerInfo, StreamInfo } from '@nats-io/jetstream'
 import type { Finding } from '../../engine.ts'
 
 /** A copy is heard of every second; the server itself calls it late after ten, or later. */
 const silentNanos = 5e9
+const doubtfulNanos = 1.5e9
 
 /** Redeliveries above this part of what is in hand are no accident. */
 const redeliveredPart = 0.1
@@ -21,12 +22,20 @@ export function examineStream({ config, state, cluster }: StreamInfo, servers: n
     say('problem', `${copies} copies on ${servers} servers`, 'it cannot be written safely: add servers or lower the copies')
   if (copies % 2 === 0)
     say('warning', `${copies} copies`, `an even number survives no more than ${copies - 1} does: take ${copies - 1} or ${copies + 1}`)
-  const late = (cluster?.replicas ?? []).filter(({ current, offline, active }) => !current || offline === true || active > silentNanos)
-  if (late.length > 0)
+  const others = cluster?.replicas ?? []
+  const away = others.filter(isAway)
+  const behind = others.filter((peer) => !isAway(peer) && !peer.current)
+  if (away.length > 0)
     say(
       'problem',
-      `its copy on ${late.map(({ name }) => name).join(', ')} is behind or away`,
-      'look at that server; until then one more loss may stop it',
+      `its copy on ${namesOf(away)} is away`,
+      `start ${namesOf(away)} again, or remove it from the cluster for good, so that another server gets the copy; until then one more loss may stop it`,
+    )
+  if (behind.length > 0)
+    say(
+      'problem',
+      `its copy on ${namesOf(behind)} is behind`,
+      'it catches up by itself; where it does not, look at that server: until then one more loss may stop the stream',
     )
   const limits = [
     config.max_msgs > 0 && `${config.max_msgs} messages`,
@@ -45,7 +54,22 @@ export function examineStream({ config, state, cluster }: StreamInfo, servers: n
   const windowMs = config.duplicate_window / 1e6
   if (windowMs > 600_000)
     say('note', `remembers ids for ${windowMs / 1000} s`, 'each costs some 150 bytes of memory: two minutes are enough for the bus')
+  if (windowMs < 10_000)
+    say('note', `remembers ids for ${windowMs / 1000} s only`, 'clients that send again later store a message twice: two minutes are usual')
   return findings
+}
+
+function isAway({ offline, active }: PeerInfo): boolean {
+  return offline === true || active > silentNanos
+}
+
+/** A copy was not heard of for a moment, or never by a new leader: it may be away, or about to be heard. */
+export function isUncertain({ cluster }: StreamInfo): boolean {
+  return (cluster?.replicas ?? []).some((peer) => !isAway(peer) && (peer.active > doubtfulNanos || !peer.current))
+}
+
+function namesOf(peers: readonly PeerInfo[]): string {
+  return peers.map(({ name }) => name).join(', ')
 }
 
 /** How a group fares. */
