@@ -59,13 +59,16 @@ export function examineStream({ config, state, cluster }: StreamInfo, servers: n
   return findings
 }
 
-function isAway({ offline, active }: PeerInfo): boolean {
-  return offline === true || active > silentNanos
+/** A leader that is new has heard nothing yet of one that was away before. */
+function isAway({ offline, active, current }: PeerInfo): boolean {
+  return offline === true || active > silentNanos || (!current && active === 0)
 }
 
-/** A copy was not heard of for a moment, or never by a new leader: it may be away, or about to be heard. */
+/** A copy was not heard of for a moment: it may be away, or about to be heard. */
 export function isUncertain({ cluster }: StreamInfo): boolean {
-  return (cluster?.replicas ?? []).some((peer) => !isAway(peer) && (peer.active > doubtfulNanos || !peer.current))
+  return (cluster?.replicas ?? []).some(
+    ({ offline, active, current }) => offline !== true && active <= silentNanos && (active > doubtfulNanos || !current),
+  )
 }
 
 function namesOf(peers: readonly PeerInfo[]): string {
