@@ -52,7 +52,6 @@ class Member {
       },
       drained: async () => {
         await sleep(random.below(30))
-        return random.chance(0.8)
       },
     })
   }

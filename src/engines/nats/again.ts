@@ -8,7 +8,7 @@ const nak = new TextEncoder().encode('-NAK')
 /** What is held until all of it is there: no more than that, and no longer, ms. An owner has some thousand in hand at most. */
 const mostHeld = 10_000
 const widest = 100_000
-const longestMs = 2000
+const silentMs = 2000
 
 /**
  * Whether all that is not acknowledged can be given back one by one in the place of who had it: not while somebody still
@@ -22,7 +22,7 @@ export function canGiveBack({ num_waiting, num_ack_pending, ack_floor, delivered
 export async function giveBack(connection: Connection, { stream, name }: Durable, { ack_floor, delivered }: ConsumerInfo): Promise<void> {
   const subject = (sequence: number): string => `$JS.ACK.${stream}.${name}.1.${sequence}.${delivered.consumer_seq}.0.0`
   for (let sequence = ack_floor.stream_seq + 1; sequence < delivered.stream_seq; sequence++) connection.nc.publish(subject(sequence), nak)
-  await connection.nc.request(subject(delivered.stream_seq), nak, { timeout: longestMs })
+  await connection.nc.request(subject(delivered.stream_seq), nak, { timeout: silentMs })
 }
 
 export interface Come {
@@ -34,16 +34,17 @@ export interface Come {
 export class Again {
   readonly #count: number
   readonly #to: number
-  readonly #release: (come: readonly Come[]) => void
+  readonly #release: (come: readonly Come[], whole: boolean) => void
   readonly #come: Come[] = []
   readonly #timer: NodeJS.Timeout
   #over = false
 
-  constructor({ num_ack_pending, delivered }: ConsumerInfo, release: (come: readonly Come[]) => void) {
+  /** `release` gets what came, in order, and whether that is all of it. */
+  constructor({ num_ack_pending, delivered }: ConsumerInfo, release: (come: readonly Come[], whole: boolean) => void) {
     this.#count = num_ack_pending
     this.#to = delivered.stream_seq
     this.#release = release
-    this.#timer = setTimeout(this.#end, longestMs)
+    this.#timer = setTimeout(this.#end, silentMs)
   }
 
   get waits(): boolean {
@@ -54,6 +55,7 @@ export class Again {
   take(come: Come): boolean {
     if (this.#over) return false
     this.#come.push(come)
+    this.#timer.refresh()
     // What is newer comes after all of them; some may be acknowledged, or gone from the stream, by now.
     if (this.#come.length >= this.#count || come.told.sequence > this.#to) this.#end()
     return true
@@ -62,7 +64,11 @@ export class Again {
   #end = (): void => {
     if (this.#over) return
     this.stop()
-    this.#release(this.#come.sort((a, b) => a.told.sequence - b.told.sequence))
+    const old = this.#come.filter(({ told }) => told.sequence <= this.#to).length
+    this.#release(
+      this.#come.sort((a, b) => a.told.sequence - b.told.sequence),
+      old >= this.#count,
+    )
   }
 
   stop(): void {

@@ -1,11 +1,13 @@
 import type { ConsumerInfo } from '@nats-io/jetstream'
 import { untilAnswered } from './asking.ts'
 import type { Buckets } from './buckets.ts'
-import type { Consumers, Durable, StreamState } from './consumers.ts'
+import { type Consumers, type Durable, madeHere, type StreamState } from './consumers.ts'
 import { checkpointsBucket, hashed } from './names.ts'
 
 /** Where a group stands, ms between two looks. */
 const everyMs = 15_000
+/** How long a stream that ends before what was had of it may be one that is still being read by its new leader. */
+const catchUpMs = 3000
 
 /** A place that survives its consumer. */
 export interface Place {
@@ -79,19 +81,39 @@ export class Checkpoints {
   }
 
   /** The durable, made where it is missing: from where its group stood, if it stood anywhere. */
-  async ensure(durable: Durable): Promise<{ info: ConsumerInfo; made: boolean }> {
+  async ensure(durable: Durable): Promise<{ info: ConsumerInfo; made: boolean; stood: boolean }> {
     const found = await this.#consumers.found(durable)
-    if (found) return { info: found, made: false }
+    if (found) return { info: found, made: false, stood: true }
     const stood = await this.#read(durable)
     if (!stood) {
       const info = await this.#consumers.ensure(durable)
       // It stands somewhere from now on: made again it does not begin at what is new then.
       await this.write(durable, info)
-      return { info, made: true }
+      return { info, made: true, stood: false }
     }
     // All that is in another stream of the same name came after what the group has seen.
-    const { born } = await this.streamOf(durable)
-    return { info: await this.#consumers.again(durable, stood.born === born ? stood.floor + 1 : 1), made: true }
+    const { born, last } = await this.streamOf(durable)
+    const floor = stood.born === born ? Math.min(stood.floor, last) : 0
+    return { info: await this.#consumers.again(durable, floor + 1), made: true, stood: true }
+  }
+
+  /**
+   * The same for whoever reads it now, and has had messages up to `seen`. A consumer that is past the end of its stream, which
+   * went back, would be silent until that is there again.
+   */
+  async begin(durable: Durable, seen = 0): Promise<{ info: ConsumerInfo; made: boolean; stood: boolean; stream: StreamState }> {
+    const before = this.#streams.get(durable.stream)
+    const { info, made, stood } = await this.ensure(durable)
+    let stream = await this.streamOf(durable)
+    const ends = (): boolean => stream.last < Math.max(seen, info.delivered.stream_seq) && stream.born === (before ?? stream).born
+    // A new leader may not have got to the end of what it has.
+    for (const until = performance.now() + catchUpMs; ends() && performance.now() < until; ) {
+      await new Promise((resolve) => setTimeout(resolve, catchUpMs / 10))
+      stream = await this.streamOf(durable)
+    }
+    if (info.delivered.stream_seq <= stream.last || !madeHere(info.config)) return { info, made, stood, stream }
+    const floor = Math.min(info.ack_floor.stream_seq, stream.last)
+    return { info: await this.#consumers.rewind(durable, info, floor), made: true, stood: true, stream }
   }
 
   async #read(durable: Pick<Durable, 'stream' | 'name'>): Promise<Place | undefined> {

@@ -81,10 +81,10 @@ export class Consumers {
    * every version: what was asked of the one before, by a member that may only seem dead, ends with it. A reset (2.14)
    * would go on to fill its requests.
    */
-  async rewind(durable: Durable, info: ConsumerInfo): Promise<ConsumerInfo> {
+  async rewind(durable: Durable, info: ConsumerInfo, floor = info.ack_floor.stream_seq): Promise<ConsumerInfo> {
     const { stream, name } = durable
     await this.delete(stream, name)
-    return this.again(durable, info.ack_floor.stream_seq + 1, info.config)
+    return this.again(durable, floor + 1, info.config)
   }
 
   async stream(name: string): Promise<StreamState> {

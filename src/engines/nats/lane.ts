@@ -43,8 +43,6 @@ interface Reading {
 interface Owned {
   readonly epoch: number
   readonly readers: Reader[]
-  /** Whether the owner before gave all back. */
-  readonly clean: boolean
 }
 
 /** A topic and its replays, which share lanes: whoever owns a part of one owns that part of the other. */
@@ -88,9 +86,9 @@ export class Lane {
       this.#count,
       ttlMs(this.#spec.leaseMs),
       {
-        assigned: (part, epoch, clean) => this.#assigned(part, epoch, clean),
+        assigned: (part, epoch) => this.#assigned(part, epoch),
         revoked: (part, epoch) => this.#revoked(part, epoch),
-        drained: (part) => this.#drained(part),
+        drained: async (part) => void (await this.#drained(part)),
       },
     )
     await this.#owners.start()
@@ -157,7 +155,7 @@ export class Lane {
     const reader = this.#reader(durable, reading.ref)
     owned.readers.push(reader)
     const held = (): boolean => this.#owners?.holds(part, owned.epoch) === true
-    await this.#beginning(reader, owned.readers, reader.own(this.#scopeName(part), owned.epoch, owned.clean, held))
+    await this.#beginning(reader, owned.readers, reader.own(this.#scopeName(part), owned.epoch, held))
   }
 
   /** One that cannot begin leaves nothing behind: it is tried again with a new one. */
@@ -176,13 +174,18 @@ export class Lane {
     return `${this.#scope}.${part}`
   }
 
-  async #assigned(part: number, epoch: number, clean: boolean): Promise<void> {
+  async #assigned(part: number, epoch: number): Promise<void> {
     if (this.#stopped) throw new Error('the subscription stops')
-    const owned = { epoch, readers: [] as Reader[], clean }
+    const owned = { epoch, readers: [] as Reader[] }
     this.#parts.assigned(this.#scopeName(part), epoch)
     this.#owned.set(part, owned)
-    // It may be taken from us while we wait; its readers are stopped then.
-    for (const reading of this.#readings) if (this.#owned.get(part) === owned) await this.#own(reading, part, owned)
+    try {
+      // It may be taken from us while we wait; its readers are stopped then.
+      for (const reading of this.#readings) if (this.#owned.get(part) === owned) await this.#own(reading, part, owned)
+    } catch (error) {
+      this.#parts.warn(`part ${part} of group '${this.#spec.group}' cannot be read, trying again: ${error}`)
+      throw error
+    }
     this.want(this.#wanted)
   }
 

@@ -9,12 +9,12 @@ import { type Beat, type Share, shareOf } from './shares.ts'
 
 /** What the parts of a group are told of who owns them. */
 export interface OwnerSink {
-  /** Part n is ours from now on; `epoch` grows with each owner; `clean`: the one before gave all back. A rejection gives it back. */
-  assigned(part: number, epoch: number, clean: boolean): Promise<void>
+  /** Part n is ours from now on; `epoch` grows with each owner. A rejection gives it back. */
+  assigned(part: number, epoch: number): Promise<void>
   /** Part n is not ours any more: somebody else may have it already. */
   revoked(part: number, epoch: number): void
-  /** Somebody else shall have it: resolves once nothing of it is in hand; false when something of it is not known to be given back. */
-  drained(part: number): Promise<boolean>
+  /** Somebody else shall have it: resolves once nothing of it is in hand. */
+  drained(part: number): Promise<void>
 }
 
 const readAgainMs = 30_000
@@ -22,8 +22,14 @@ const readAgainMs = 30_000
 const verifyMs = 200
 const verifyAgainMs = 2000
 const looks = 2
-/** No owner, and what the last one had is not given back. */
-const disorder = '!'
+/** A part that could not begin is taken again after this, then after twice as long, and so on. */
+const firstPauseMs = 50
+const lastPauseMs = 5000
+
+interface Mine {
+  readonly epoch: number
+  revision: number
+}
 
 /**
  * Who owns which part of a group. Members show that they live by a key each, written again and again; parts have a key
@@ -46,7 +52,9 @@ export class Owners {
   /** Who owns what, by what was heard. */
   readonly #owned = new Map<number, string>()
   /** Ours. The epoch is that of our taking it; the revision that of its key now. */
-  readonly #mine = new Map<number, { readonly epoch: number; revision: number }>()
+  readonly #mine = new Map<number, Mine>()
+  /** Parts that could not begin: others may, before us. */
+  readonly #pauses = new Map<number, { readonly forMs: number; readonly until: number }>()
   readonly #leaving = new Set<number>()
   readonly #doubted = new Set<number>()
   /** Parts that were heard of, with how often they are still to be looked up. */
@@ -140,7 +148,7 @@ export class Owners {
       const owner = put ? text : ''
       this.#owned.set(part, owner)
       // Whoever writes lives, though its own sign of life was before our time.
-      if (owner !== '' && owner !== disorder) this.#seen(owner)
+      if (owner !== '') this.#seen(owner)
       if (owner !== this.#member && this.#mine.has(part)) void this.#doubt(part)
       this.#hearsay.set(part, looks)
       this.#verifyIn(verifyMs)
@@ -305,7 +313,8 @@ export class Owners {
       const { live, fair } = this.#fair()
       if (this.#closed || this.#blind || this.#silentMs() >= this.#ttlMs * 0.5 || this.#mine.size - this.#leaving.size >= fair) break
       const part = (first + i) % this.#parts
-      if (!this.#mine.has(part) && this.#isFree(this.#owned.get(part), live)) await this.#take(part)
+      if (this.#mine.has(part) || (this.#pauses.get(part)?.until ?? 0) > performance.now()) continue
+      if (this.#isFree(this.#owned.get(part), live)) await this.#take(part)
     }
     const { fair } = this.#fair()
     for (const part of [...this.#mine.keys()].reverse()) {
@@ -325,7 +334,7 @@ export class Owners {
   }
 
   #isFree(owner: string | undefined, live: ReadonlySet<string>): boolean {
-    if (owner === undefined || owner === '' || owner === disorder || owner === this.#member) return true
+    if (owner === undefined || owner === '' || owner === this.#member) return true
     if (live.has(owner)) return false
     if (this.#beats.has(owner)) return true
     // One that we never heard of may have come a moment ago: it has the time of any other to show itself.
@@ -348,20 +357,21 @@ export class Owners {
     // Our own write is heard before its answer: another name since then is that of somebody who was slower.
     const disputed = this.#owned.get(part) !== this.#member
     this.#owned.set(part, this.#member)
-    const clean = owner === undefined || owner === ''
-    if (this.#closed) return this.#free(part, epoch, clean)
+    if (this.#closed) return this.#free(part, epoch)
     const mine = { epoch, revision: epoch }
     this.#mine.set(part, mine)
     // The others have heard it too, and are told again.
     if (disputed) void this.#doubt(part)
     // Parts begin side by side: the server may take its time over each.
     const beginning = this.#sink
-      .assigned(part, epoch, clean)
-      .catch(async () => {
-        if (this.#mine.get(part) !== mine) return
-        this.#lose(part)
-        await this.#free(part, mine.revision, false)
-      })
+      .assigned(part, epoch)
+      .then(
+        () => void this.#pauses.delete(part),
+        async () => {
+          this.#pause(part)
+          await this.#giveUp(part, mine)
+        },
+      )
       .finally(() => this.#beginning.delete(beginning))
     this.#beginning.add(beginning)
   }
@@ -371,39 +381,45 @@ export class Owners {
     const entry = await this.#kv.get(`p.${this.#scope}.${part}`)
     if (entry?.operation !== 'PUT' || this.#mine.has(part)) return
     this.#owned.set(part, entry.string())
-    if (entry.string() === this.#member) await this.#free(part, entry.revision, false)
+    if (entry.string() === this.#member) await this.#free(part, entry.revision)
   }
 
   async #leave(part: number): Promise<void> {
+    const mine = this.#mine.get(part)!
     this.#leaving.add(part)
-    // What could not be given back is asked for again by whoever comes next.
-    const clean = await this.#sink.drained(part).catch(() => false)
+    await this.#sink.drained(part).catch(() => {})
     this.#leaving.delete(part)
-    await this.#giveUp(part, clean)
+    await this.#giveUp(part, mine)
   }
 
   /** Lets go of a part that is in disorder: whoever takes it next, this member or another, begins at what is not acknowledged. */
   async renew(part: number): Promise<void> {
-    await this.#giveUp(part, false)
+    const mine = this.#mine.get(part)
+    if (mine) await this.#giveUp(part, mine)
   }
 
-  async #giveUp(part: number, clean: boolean): Promise<void> {
-    const mine = this.#mine.get(part)
-    if (!mine) return
+  /** Unless it was lost, and perhaps taken again, meanwhile. */
+  async #giveUp(part: number, mine: Mine): Promise<void> {
+    if (this.#mine.get(part) !== mine) return
     this.#lose(part)
-    await this.#free(part, mine.revision, clean)
+    await this.#free(part, mine.revision)
     this.#look()
   }
 
-  async #free(part: number, revision: number, clean: boolean): Promise<void> {
+  async #free(part: number, revision: number): Promise<void> {
     if (!this.#connection.connected) return // it counts as ours until we count as dead
-    const how = clean ? '' : disorder
     try {
-      await this.#kv.update(`p.${this.#scope}.${part}`, how, revision)
-      this.#owned.set(part, how)
+      await this.#kv.update(`p.${this.#scope}.${part}`, '', revision)
+      this.#owned.set(part, '')
     } catch {
       // Taken meanwhile, or not to be reached.
     }
+  }
+
+  #pause(part: number): void {
+    const forMs = Math.min(lastPauseMs, 2 * (this.#pauses.get(part)?.forMs ?? firstPauseMs / 2))
+    this.#pauses.set(part, { forMs, until: performance.now() + forMs })
+    setTimeout(() => this.#look(), forMs).unref()
   }
 
   /** No more parts are taken. */
@@ -422,9 +438,9 @@ export class Owners {
     if (this.#connection.connected) await Promise.all([this.#looking, ...this.#beginning])
     await Promise.all(
       [...this.#mine].map(async ([part, mine]) => {
-        const clean = await this.#sink.drained(part).catch(() => false)
+        await this.#sink.drained(part).catch(() => {})
         // Not ours from before the write on: somebody else has it as soon as that is heard.
-        if (this.#mine.get(part) === mine && this.#mine.delete(part)) await this.#free(part, mine.revision, clean)
+        if (this.#mine.get(part) === mine && this.#mine.delete(part)) await this.#free(part, mine.revision)
       }),
     )
     await this.#bury(this.#member)

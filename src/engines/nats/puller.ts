@@ -31,6 +31,8 @@ export interface PullerParts {
   readonly room: () => number
   /** The consumer or its stream is gone. Resolves once it is there again; rejects to be asked again. */
   readonly missing: () => Promise<void>
+  /** What was sent may have been lost, and need not be followed by anything that would show it. */
+  readonly doubtful?: () => void
   readonly warn: (text: string) => void
 }
 
@@ -181,6 +183,7 @@ export class Puller {
 
   #giveUp(): void {
     this.troubled = true
+    if (this.#pending > 0) this.#parts.doubtful?.()
     this.#unsureUntil = performance.now() + unsureMs
     this.#back(this.#pending)
   }

@@ -3,8 +3,9 @@ import type { Msg } from '@nats-io/transport-node'
 import { Again, type Come, canGiveBack, giveBack } from './again.ts'
 import type { Checkpoints } from './checkpoints.ts'
 import type { Connection } from './connection.ts'
-import { type Consumers, type Durable, madeHere } from './consumers.ts'
+import { type Consumers, type Durable, madeHere, type StreamState } from './consumers.ts'
 import { type AckInfo, NatsDelivery, parseAck } from './delivery.ts'
+import { Handed } from './handed.ts'
 import { Puller } from './puller.ts'
 
 const ack = new TextEncoder().encode('+ACK')
@@ -13,6 +14,9 @@ const nak = new TextEncoder().encode('-NAK')
 const inFlight = 1000
 const firstRetryMs = 50
 const lastRetryMs = 2000
+const mostInVain = 5
+/** After something was perhaps lost: leaders and connections have settled by then. */
+const lookMs = 1000
 /** So many gaps, each within this of the one before and none of them explained: somebody else reads here too. */
 const strangeGaps = 5
 const soonMs = 30_000
@@ -55,12 +59,7 @@ export class Reader {
   #redeliveredTo = 0
   /** The number that the server gives to what it sends next. */
   #next = 1
-  /** The highest sequence that came. */
-  #seen = 0
-  /** All that came came in order: what is not in hand of it is acknowledged. */
-  #orderly = true
-  /** Up to here messages come once more; those not in hand are done. */
-  #doneTo = 0
+  #handed = new Handed()
   #gaps = 0
   #gapAt = 0
   #guarded = true
@@ -70,7 +69,10 @@ export class Reader {
   #wantedMeanwhile = 0
   #instead = 0
   #again: Again | undefined
+  /** How often in a row what was given back did not come. */
+  #vain = 0
   #born = ''
+  #looking: NodeJS.Timeout | undefined
   #stopped = false
   /** How many messages came. */
   taken = 0
@@ -82,9 +84,10 @@ export class Reader {
   /** Shared: whoever asks gets some. */
   async open(): Promise<void> {
     const { checkpoints, durable } = this.#parts
-    const { info } = await checkpoints.ensure(durable)
+    const { info, made, stood, stream } = await checkpoints.begin(durable)
     this.#ackWaitMs = info.config.ack_wait! / 1e6
-    this.#born = (await checkpoints.streamOf(durable)).born
+    this.#born = stream.born
+    if (made && stood) this.#redeliveredTo = stream.last
     this.#pull()
   }
 
@@ -92,40 +95,42 @@ export class Reader {
    * Owned: nobody else reads. What the owner before had in hand comes first and in order, before anything new: otherwise
    * the server would give new messages at once and those only after their lease. `held`: whether we still own it.
    */
-  async own(scope: string, epoch: number, clean: boolean, held: () => boolean): Promise<void> {
+  async own(scope: string, epoch: number, held: () => boolean): Promise<void> {
     const { checkpoints, durable } = this.#parts
     this.#owning = { scope, epoch, held }
-    const { info, made } = await checkpoints.ensure(durable)
+    const { info, made, stood, stream } = await checkpoints.begin(durable)
     this.#ackWaitMs = info.config.ack_wait! / 1e6
-    const { born, last } = await checkpoints.streamOf(durable)
-    this.#born = born
+    this.#born = stream.born
     if (this.#stopped) return
-    // An owner that left in order gave all back: those come first by themselves. One that did not may only seem dead.
-    if (made) this.#redeliveredTo = clean ? 0 : last
-    if (clean || made) this.#next = info.delivered.consumer_seq + 1
-    else await this.#rewind(info)
+    if (made && stood) this.#redeliveredTo = stream.last
+    if (!made) await this.#rewind(info)
     this.#pull()
   }
 
-  /** All that is not acknowledged comes once more, in order, before anything new. */
+  /**
+   * All that is not acknowledged comes once more, in order, before anything new. Also what an owner gave back before it left:
+   * the server forgets that with the consumer's leader, and would give it out after its lease.
+   */
   async #rewind(info: ConsumerInfo): Promise<void> {
     const { connection, consumers, checkpoints, durable } = this.#parts
-    // The owner before may have been sent some more while we looked.
-    this.#redeliveredTo = Math.max(this.#redeliveredTo, info.delivered.stream_seq + inFlight)
     this.#again?.stop()
     this.#again = undefined
+    this.#next = info.delivered.consumer_seq + 1
+    if (info.num_ack_pending === 0 && info.num_waiting === 0) return
+    // Whoever waits may have been sent some more while we looked.
+    this.#redeliveredTo = Math.max(this.#redeliveredTo, info.delivered.stream_seq + (info.num_waiting > 0 ? inFlight : 0))
     if (canGiveBack(info)) {
-      this.#next = info.delivered.consumer_seq + 1
-      if (info.num_ack_pending === 0) return
       await giveBack(connection, durable, info)
-      if (this.#stopped) return
-      this.#again = new Again(info, this.#released)
-      this.#wantedMeanwhile = Math.max(this.#wantedMeanwhile, info.num_ack_pending)
+      // Acknowledgements that were on their way are through by now.
+      const left = await consumers.find(durable.stream, durable.name)
+      if (!left) throw new Error('it was deleted')
+      if (this.#stopped || left.num_ack_pending === 0) return
+      this.#again = new Again(left, this.#released)
+      this.#wantedMeanwhile = Math.max(this.#wantedMeanwhile, left.num_ack_pending)
       return
     }
     if (!madeHere(info.config)) {
       // Whoever made it may read it: it is not ours to make anew, and what is in somebody's hand comes after its lease.
-      this.#next = info.delivered.consumer_seq + 1
       this.#giveWay()
       return
     }
@@ -137,8 +142,15 @@ export class Reader {
     this.#next = 1
   }
 
-  #released = (come: readonly Come[]): void => {
+  #released = (come: readonly Come[], whole: boolean): void => {
     if (this.#stopped) return
+    if (!whole && this.#vain++ < mostInVain) {
+      // Some did not come: the leader that was told may be gone. None may pass them.
+      void this.#turnBack(true)
+      return
+    }
+    if (!whole) this.#handed.restart()
+    this.#vain = 0
     for (const { msg, told } of come) this.#pass(msg, told)
   }
 
@@ -157,6 +169,7 @@ export class Reader {
         else if (this.#turning) this.#missed.push(msg.reply!)
       },
       missing: () => this.#restore(),
+      doubtful: this.#doubt,
       warn,
     })
     this.#puller = puller
@@ -199,22 +212,22 @@ export class Reader {
 
   /** Handed on, unless it is in hand or done. */
   #pass(msg: Msg, told: AckInfo): void {
-    const { sequence } = told
-    if (sequence > this.#seen) {
-      this.#seen = sequence
+    const { sequence, atMs } = told
+    const { adopt, forsake, connection, durable } = this.#parts
+    if (sequence > this.#handed.to) {
+      if (!this.#guarded) this.#handed.restart()
+      this.#handed.extend(sequence, atMs)
       this.#hand(msg, told)
-      return
-    }
-    const { adopt, connection, durable } = this.#parts
-    if (!adopt(durable, sequence, msg.reply!)) {
-      if (sequence > this.#doneTo) {
-        this.#orderly = false
-        this.#hand(msg, told)
-        return
-      }
+    } else if (this.#handed.contradicts(sequence, atMs)) {
+      forsake(durable, this.#owning?.scope)
+    } else if (adopt(durable, sequence, msg.reply!)) {
+      this.#wantInstead()
+    } else if (this.#handed.has(sequence)) {
       connection.nc.publish(msg.reply!, ack)
+      this.#wantInstead()
+    } else {
+      this.#hand(msg, told)
     }
-    this.#wantInstead()
   }
 
   /** What came was no message for anybody: another one instead, asked for once for all of a read. */
@@ -250,12 +263,30 @@ export class Reader {
   #giveWay(): void {
     this.#guarded = false
     // What is not in hand here may be in theirs, and not done.
-    this.#orderly = false
-    this.#doneTo = 0
+    this.#handed.restart()
     const { durable, warn } = this.#parts
     const text = `consumer '${durable.name}' of stream '${durable.stream}' has other readers, which know nothing of its owner: messages of one key may be handled at once`
     warn(text)
     process.emitWarning(text, { type: 'CozebusWarning', code: 'order_shared' })
+  }
+
+  #doubt = (): void => {
+    if (!this.#owning || this.#stopped) return
+    this.#looking ??= setTimeout(() => void this.#lookBack(), lookMs)
+    this.#looking.unref()
+  }
+
+  /** Whether the server has sent more than came: what comes next would show it, and may be long in coming. */
+  async #lookBack(): Promise<void> {
+    const { consumers, durable } = this.#parts
+    const next = this.#next
+    const info = await consumers.find(durable.stream, durable.name).catch(() => undefined)
+    // It may be on its way.
+    if (info) await new Promise((resolve) => setTimeout(resolve, lookMs / 4))
+    this.#looking = undefined
+    if (this.#stopped || this.#turning || this.#again?.waits || this.#next !== next) return
+    if (!info) this.#doubt()
+    else if (info.delivered.consumer_seq >= next) void this.#turnBack(true)
   }
 
   /** What is in hand stays there; the server sends all that is not acknowledged once more. */
@@ -270,8 +301,8 @@ export class Reader {
     const aloneBy = performance.now() + strangerMs
     for (let waitMs = firstRetryMs; !this.#stopped; waitMs = Math.min(lastRetryMs, waitMs * 2)) {
       try {
-        const { info, made } = await checkpoints.ensure(durable)
-        if (this.#stopped || !(await this.#isSame())) break
+        const { info, made, stream } = await checkpoints.begin(durable, this.#handed.to)
+        if (this.#stopped || !this.#isSame(stream)) break
         if (made) this.#next = 1
         else if (explained || info.num_waiting === 0) await this.#rewind(info)
         else if (performance.now() < aloneBy) {
@@ -285,7 +316,6 @@ export class Reader {
           this.#next = info.delivered.consumer_seq + 1
           break
         }
-        this.#doneTo = this.#orderly ? this.#seen : 0
         break
       } catch (error) {
         warn(`consumer '${durable.name}' cannot be read: ${error}`)
@@ -299,22 +329,20 @@ export class Reader {
 
   /** The consumer was deleted, or its server lost it: again, from where the group stood. */
   async #restore(): Promise<void> {
-    const { made } = await this.#parts.checkpoints.ensure(this.#parts.durable)
-    if (!(await this.#isSame()) || !made) return
-    this.#next = 1
-    this.#doneTo = this.#orderly ? this.#seen : 0
+    const { made, stream } = await this.#parts.checkpoints.begin(this.#parts.durable, this.#handed.to)
+    if (this.#isSame(stream) && made) this.#next = 1
   }
 
   /** Whether it is still the same stream. All that is there now may have been handed to somebody before; in another one nothing was. */
-  async #isSame(): Promise<boolean> {
-    const { checkpoints, durable, forsake } = this.#parts
-    const { born, last } = await checkpoints.streamOf(durable)
-    if (born === this.#born) {
+  #isSame({ born, last }: StreamState): boolean {
+    const { durable, forsake } = this.#parts
+    if (born === this.#born && last >= this.#handed.to) {
       this.#redeliveredTo = Math.max(this.#redeliveredTo, last)
       return true
     }
     this.#born = born
     this.#redeliveredTo = 0
+    this.#handed = new Handed()
     forsake(durable, this.#owning?.scope)
     return false
   }
@@ -335,6 +363,7 @@ export class Reader {
 
   async stop(): Promise<void> {
     this.#stopped = true
+    clearTimeout(this.#looking)
     this.#again?.stop()
     await this.#puller?.stop()
     this.#puller = undefined

@@ -94,7 +94,10 @@ export class NatsSubscription implements EngineSubscription {
       return
     }
     // It lay in the socket while this process stood still, and is somebody else's by now.
-    if (delivery.held?.() === false) return
+    if (delivery.held?.() === false) {
+      this.#renew(delivery.scope!)
+      return
+    }
     this.#hand.add(delivery)
     this.#buffer.push(delivery)
     if (this.#scheduled) return
