@@ -85,7 +85,7 @@ export class Reader {
   async open(): Promise<void> {
     const { checkpoints, durable } = this.#parts
     const { info, made, stood, stream } = await checkpoints.begin(durable)
-    this.#ackWaitMs = info.config.ack_wait! / 1e6
+    this.#ackWaitMs = oursFor(info)
     this.#born = stream.born
     if (made && stood) this.#redeliveredTo = stream.last
     this.#pull()
@@ -99,7 +99,7 @@ export class Reader {
     const { checkpoints, durable } = this.#parts
     this.#owning = { scope, epoch, held }
     const { info, made, stood, stream } = await checkpoints.begin(durable)
-    this.#ackWaitMs = info.config.ack_wait! / 1e6
+    this.#ackWaitMs = oursFor(info)
     this.#born = stream.born
     if (this.#stopped) return
     if (made && stood) this.#redeliveredTo = stream.last
@@ -368,4 +368,10 @@ export class Reader {
     await this.#puller?.stop()
     this.#puller = undefined
   }
+}
+
+/** How long a message is ours, ms: the server counts from when it sent it, and hears of extensions later than we send them. */
+function oursFor({ config }: ConsumerInfo): number {
+  const ackWaitMs = config.ack_wait! / 1e6
+  return ackWaitMs - Math.min(500, ackWaitMs / 20)
 }
