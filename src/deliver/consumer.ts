@@ -460,10 +460,10 @@ export class Consumer implements DeliverySink {
   #refill(): void {
     if (this.#phase !== 'open' || this.#paused || !this.#engine) return
     const open = this.#slowed
-    const running = open ? Number(this.#trying) : this.#running
-    const active = running * this.#parts.runner.size + this.#queue.ready.length
+    const running = (open ? Number(this.#trying) : this.#running) * this.#parts.runner.size
+    const { ready, parked } = this.#queue
     // While everything fails, one message to try is all that is needed.
-    const grant = this.#credit.next(active, this.#queue.parked, this.#settler.pending, performance.now(), open ? 1 : undefined)
+    const grant = this.#credit.next(running, ready.length, parked, this.#settler.pending, performance.now(), open ? 1 : undefined)
     if (grant) this.#engine.grant(grant.messages, grant.bytes)
   }
 

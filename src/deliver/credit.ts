@@ -33,9 +33,13 @@ export class Credit {
     this.#owedBytes += bytes
   }
 
-  /** What to grant now, given what is running or could run, what waits behind its key, and what is being settled; undefined = nothing worth a call. */
+  /**
+   * What to grant now, given what is running, what could run at once, what waits behind its key, and what is being settled;
+   * undefined = nothing worth a call.
+   */
   next(
-    active: number,
+    running: number,
+    ready: number,
     parked: number,
     unsettled: number,
     now: number,
@@ -49,9 +53,10 @@ export class Credit {
     }
     if (parked >= this.#parkedMost || unsettled >= mostUnsettled) return undefined
     const target = Math.min(most, this.#concurrency + Math.max(this.#ahead, Math.min(mostAhead, this.#finished)))
-    const messages = target - active - this.#granted
+    const messages = target - running - ready - this.#granted
     // A call into the engine for each message would cost more than the message: wait for a quarter, unless nothing is left.
-    if (messages <= 0 || (messages < target / 4 && active + this.#granted > 0)) return undefined
+    // What runs does not count as left: jobs of minutes in the other three would keep this one empty.
+    if (messages <= 0 || (messages < target / 4 && ready + this.#granted > 0)) return undefined
     const bytes = this.#owedBytes
     this.#owedBytes = 0
     this.#granted += messages
