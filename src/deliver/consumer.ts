@@ -180,7 +180,8 @@ export class Consumer implements DeliverySink {
           // The runner decodes again and gives the reason; a message without a readable key has no lane.
         }
       }
-      if (job.state !== 'gone') this.#admit(job)
+      // Lost meanwhile, or given back.
+      if (job.state === 'queued') this.#admit(job)
     }
     this.#pump()
   }
@@ -423,6 +424,16 @@ export class Consumer implements DeliverySink {
     this.#records.learnAgain().catch((error) => this.#parts.events.warn('attempts could not be looked up', error))
   }
 
+  leaving(scope: string): void {
+    for (const job of this.#hand.all()) {
+      if (job.delivery.scope !== scope || !hasNotBegun(job)) continue
+      for (const later of this.#queue.remove(job)) this.#release(later)
+      this.#release(job)
+      this.#queue.ended(job)
+      this.#queue.leave(job)
+    }
+  }
+
   revoked(scope: string): void {
     for (const job of this.#hand.all()) if (job.delivery.scope === scope) this.#lose(job, `scope ${scope} moved to another member`)
   }
@@ -483,7 +494,7 @@ export class Consumer implements DeliverySink {
     await within(lastCallMs, (this.#engine?.stop() ?? Promise.resolve()).catch(fail))
     await this.#intake
     this.#queue.ready.length = 0
-    for (const job of this.#hand.all()) if (job.state === 'queued' || job.state === 'parked' || job.state === 'delayed') this.#release(job)
+    for (const job of this.#hand.all()) if (hasNotBegun(job)) this.#release(job)
     await within(deadlineMs, this.#finish())
     for (const job of this.#hand.all()) {
       if (job.state !== 'running') continue
@@ -507,4 +518,8 @@ export class Consumer implements DeliverySink {
     while (this.#running > 0 || this.#records.busy)
       await (this.#running > 0 ? new Promise<void>((resolve) => this.#onIdle.push(resolve)) : this.#records.idle())
   }
+}
+
+function hasNotBegun({ state }: Job): boolean {
+  return state === 'queued' || state === 'parked' || state === 'delayed'
 }

@@ -139,6 +139,13 @@ export interface DeliverySink {
   /** The lease of these is gone: their results must not be acknowledged. */
   lost(deliveries: readonly Delivery[], reason: string): void
   assigned(scope: string, epoch: number): void
+  /**
+   * Another member shall have the scope, and waits: the core gives back (`release`, no delay, as it is in the ledger until
+   * when a message waits) all of it that no handler runs on, be it queued, parked or delayed, and lets what runs end. Nothing
+   * more of it need come; something may, as the engine may go on with the scope while handlers take long. Called again
+   * and again while the engine waits, for what failed meanwhile. Engines whose scopes move without asking do not call it.
+   */
+  leaving(scope: string): void
   /** Everything delivered under the scope is lost. */
   revoked(scope: string, epoch: number): void
   /** Something that whoever runs the bus should know, and that ends nothing. */

@@ -45,6 +45,8 @@ export class Seat implements DeliverySink {
 
   assigned(): void {}
 
+  leaving(): void {}
+
   warned(): void {}
 
   revoked(scope: string): void {

@@ -47,6 +47,7 @@ if (orders.consume) {
     },
     lost: () => {},
     assigned: () => {},
+    leaving: () => {},
     revoked: () => {},
     warned: () => {},
   })

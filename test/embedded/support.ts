@@ -59,6 +59,7 @@ export class Hand {
   }
 
   assigned(): void {}
+  leaving(): void {}
   revoked(): void {}
   warned(): void {}
 

@@ -33,7 +33,14 @@ async function member(server: NatsNode, { storage, order, sizes }: Storing) {
     expect(outcomes.every(({ ok }) => ok)).toBe(true)
   }
   const inHand: Delivery[] = []
-  const sink: DeliverySink = { deliver: (batch) => void inHand.push(...batch), lost() {}, assigned() {}, revoked() {}, warned() {} }
+  const sink: DeliverySink = {
+    deliver: (batch) => void inHand.push(...batch),
+    lost() {},
+    assigned() {},
+    leaving() {},
+    revoked() {},
+    warned() {},
+  }
   const source = { storage, filter: undefined, lanes: storage, from: 'earliest' as const }
   const work = await engine.subscribe({ group: 'g', sources: [source], order, orderScope: 'group', leaseMs: 20_000, member: 'm' }, sink)
   const client = await server.connect()

@@ -76,6 +76,7 @@ export class Load {
           },
           lost: (deliveries, reason) => sink.lost(deliveries, reason),
           assigned: (scope, epoch) => sink.assigned(scope, epoch),
+          leaving: (scope) => sink.leaving(scope),
           revoked: (scope, epoch) => sink.revoked(scope, epoch),
           warned: (text) => sink.warned(text),
         }),

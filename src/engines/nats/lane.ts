@@ -29,8 +29,12 @@ export interface LaneParts {
   readonly forsake: ReaderParts['forsake']
   readonly assigned: (scope: string, epoch: number) => void
   readonly revoked: (scope: string, epoch: number) => void
-  /** Resolves once nothing of the scope is in our hands, and all of it settled or given back. */
-  readonly drain: (scope: string, durables: readonly Durable[]) => Promise<boolean>
+  /** Whether nothing of the scope is handed on: it is about to leave. */
+  readonly stands: (scope: string) => boolean
+  /** Resolves once the core has nothing of the scope, and gets nothing of it any more. */
+  readonly empty: (scope: string) => Promise<void>
+  /** Resolves once the server has again what is left of the scope. */
+  readonly drain: (scope: string) => Promise<void>
   readonly warn: (text: string) => void
 }
 
@@ -41,8 +45,11 @@ interface Reading {
 }
 
 interface Owned {
+  readonly scope: string
   readonly epoch: number
   readonly readers: Reader[]
+  /** It goes back: nothing of it is read any more. */
+  ends: boolean
 }
 
 /** A topic and its replays, which share lanes: whoever owns a part of one owns that part of the other. */
@@ -88,7 +95,7 @@ export class Lane {
       {
         assigned: (part, epoch) => this.#assigned(part, epoch),
         revoked: (part, epoch) => this.#revoked(part, epoch),
-        drained: async (part) => void (await this.#drained(part)),
+        drained: (part) => this.#drained(part),
       },
     )
     await this.#owners.start()
@@ -151,11 +158,11 @@ export class Lane {
   async #own(reading: Reading, part: number, owned: Owned): Promise<void> {
     const durable = reading.plan.owned[part]
     // A part may be taken while a source is added: whoever comes second finds it read already.
-    if (!durable || owned.readers.some((reader) => reader.durable === durable)) return
+    if (!durable || owned.ends || owned.readers.some((reader) => reader.durable === durable)) return
     const reader = this.#reader(durable, reading.ref)
     owned.readers.push(reader)
     const held = (): boolean => this.#owners?.holds(part, owned.epoch) === true
-    await this.#beginning(reader, owned.readers, reader.own(this.#scopeName(part), owned.epoch, held))
+    await this.#beginning(reader, owned.readers, reader.own(owned.scope, owned.epoch, held))
   }
 
   /** One that cannot begin leaves nothing behind: it is tried again with a new one. */
@@ -176,8 +183,8 @@ export class Lane {
 
   async #assigned(part: number, epoch: number): Promise<void> {
     if (this.#stopped) throw new Error('the subscription stops')
-    const owned = { epoch, readers: [] as Reader[] }
-    this.#parts.assigned(this.#scopeName(part), epoch)
+    const owned = { scope: this.#scopeName(part), epoch, readers: [] as Reader[], ends: false }
+    this.#parts.assigned(owned.scope, epoch)
     this.#owned.set(part, owned)
     try {
       // It may be taken from us while we wait; its readers are stopped then.
@@ -201,13 +208,16 @@ export class Lane {
     await this.#parts.checkpoints.drop(reader, this.#parts.connection.connected)
   }
 
-  async #drained(part: number): Promise<boolean> {
+  async #drained(part: number): Promise<void> {
+    const scope = this.#scopeName(part)
     const owned = this.#owned.get(part)
-    await Promise.all((owned?.readers ?? []).map((reader) => this.#end(reader)))
-    return this.#parts.drain(
-      this.#scopeName(part),
-      (owned?.readers ?? []).map(({ durable }) => durable),
-    )
+    // Its readers stay until then: the part may have to work on here.
+    await this.#parts.empty(scope)
+    // Lost meanwhile: it may be ours again, or somebody else's.
+    if (!owned || this.#owned.get(part) !== owned) return
+    owned.ends = true
+    await Promise.all(owned.readers.map((reader) => this.#end(reader)))
+    await this.#parts.drain(scope)
   }
 
   /** A lease of the scope ran out: it begins anew, at what is not acknowledged. */
@@ -221,8 +231,10 @@ export class Lane {
     this.#wanted = messages
     if (this.#stopped) return
     for (const reader of this.#shared) ask(reader, messages)
-    const each = Math.ceil(messages / Math.max(1, this.#owned.size))
-    for (const { readers } of this.#owned.values()) for (const reader of readers) ask(reader, each)
+    let working = 0
+    for (const { scope } of this.#owned.values()) if (!this.#parts.stands(scope)) working++
+    const each = Math.ceil(messages / Math.max(1, working))
+    for (const { scope, readers } of this.#owned.values()) if (!this.#parts.stands(scope)) for (const reader of readers) ask(reader, each)
   }
 
   /** How many ask the server. */

@@ -8,13 +8,15 @@ import type { Durable } from './consumers.ts'
 import type { NatsDelivery } from './delivery.ts'
 import { mayNotAcknowledge, natsError } from './failure.ts'
 import { Lane, type LaneParts } from './lane.ts'
+import { Leaving } from './leaving.ts'
 
 const encoder = new TextEncoder()
 const ack = encoder.encode('+ACK')
 const working = encoder.encode('+WPI')
 const nak = encoder.encode('-NAK')
 
-export interface SubscriptionParts extends Omit<LaneParts, 'deliver' | 'room' | 'adopt' | 'forsake' | 'assigned' | 'revoked' | 'drain'> {
+export interface SubscriptionParts
+  extends Omit<LaneParts, 'deliver' | 'room' | 'adopt' | 'forsake' | 'assigned' | 'revoked' | 'stands' | 'empty' | 'drain'> {
   readonly onClose: () => void
 }
 
@@ -33,9 +35,8 @@ export class NatsSubscription implements EngineSubscription {
   #buffer: NatsDelivery[] = []
   /** Deliveries in the buffer that were given back for a while. */
   #delayed = 0
-  /** Scopes whose deliveries go back to the server: nothing of them is handed on. */
-  readonly #leaving = new Set<string>()
-  #drains: { readonly scope: string; readonly resolve: () => void }[] = []
+  /** Scopes that somebody else shall have. */
+  readonly #leaving = new Map<string, Leaving>()
   /** How often the server refused to hear of a delivery. */
   #denials = 0
   /** Settled, in a batch of which something was refused: all of that batch is handed in once more. */
@@ -76,7 +77,9 @@ export class NatsSubscription implements EngineSubscription {
         forsake: this.#forsake,
         assigned: (scope: string, epoch: number) => this.#sink.assigned(scope, epoch),
         revoked: (scope: string, epoch: number) => this.#revoked(scope, epoch),
-        drain: (scope: string, durables: readonly Durable[]) => this.#drain(scope, durables),
+        stands: (scope: string) => this.#stands(scope),
+        empty: (scope: string) => this.#empty(scope),
+        drain: (scope: string) => this.#drain(scope),
       }
       lane = new Lane(parts, this.#spec)
       this.#lanes.set(source.lanes, lane)
@@ -134,7 +137,7 @@ export class NatsSubscription implements EngineSubscription {
     const blocked = this.#delayed > 0 ? new Set<string>() : undefined
     for (const delivery of this.#buffer) {
       const full = this.#messages <= 0 || (this.#bytes <= 0 && this.#out > 0)
-      if (full || (blocked && this.#waits(delivery, now, blocked)) || this.#leaving.has(delivery.scope!)) {
+      if (full || (blocked && this.#waits(delivery, now, blocked)) || this.#stands(delivery.scope)) {
         rest.push(delivery)
         continue
       }
@@ -177,8 +180,16 @@ export class NatsSubscription implements EngineSubscription {
     return Math.ceil(bytes / Math.max(1, readers))
   }
 
+  /** What only waits for credit. A part that stands still must not keep the others from asking. */
+  #buffered(): number {
+    if (this.#leaving.size === 0) return this.#buffer.length
+    let count = 0
+    for (const { scope } of this.#buffer) if (!this.#stands(scope)) count++
+    return count
+  }
+
   #refill(): void {
-    const wanted = this.#messages - this.#buffer.length
+    const wanted = this.#messages - this.#buffered()
     if (wanted > 0 && this.#bytes > 0 && !this.#stopped) for (const lane of this.#lanes.values()) lane.want(wanted)
   }
 
@@ -264,7 +275,7 @@ export class NatsSubscription implements EngineSubscription {
     this.#delayed++
     this.#buffer.push(again)
     this.#buffer.sort((a, b) => a.sequence - b.sequence)
-    this.#tellDrained()
+    this.#tellLeaving()
     this.#arm()
   }
 
@@ -286,7 +297,7 @@ export class NatsSubscription implements EngineSubscription {
   #forget(delivery: NatsDelivery): void {
     if (!this.#hand.delete(delivery)) return
     this.#out--
-    this.#tellDrained()
+    this.#tellLeaving()
   }
 
   // ── leases ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -297,6 +308,7 @@ export class NatsSubscription implements EngineSubscription {
     const waits = new Set(this.#buffer)
     const lost: NatsDelivery[] = []
     const scopes = new Set<string>()
+    for (const leaving of this.#leaving.values()) leaving.tellAgain()
     for (const delivery of this.#hand.all()) {
       if (delivery.until <= now) {
         if (delivery.scope === undefined) lost.push(delivery)
@@ -323,6 +335,7 @@ export class NatsSubscription implements EngineSubscription {
   }
 
   #revoked(scope: string, epoch: number): void {
+    this.#leaving.get(scope)?.end()
     this.#leaving.delete(scope)
     this.#drop(this.#hand.all().filter((delivery) => delivery.scope === scope))
     this.#sink.revoked(scope, epoch)
@@ -344,44 +357,38 @@ export class NatsSubscription implements EngineSubscription {
 
   // ── parts that leave ──────────────────────────────────────────────────────────────────────────────────────────────
 
-  /** Resolves once the core has nothing of the scope, and the server has the rest again. */
-  async #drain(scope: string, durables: readonly Durable[]): Promise<boolean> {
-    this.#leaving.add(scope)
-    if (this.#withCore(scope) > 0 && !this.#closed) await new Promise<void>((resolve) => this.#drains.push({ scope, resolve }))
-    const given = this.#hand.all().filter((delivery) => delivery.scope === scope)
-    await this.#giveBack(given)
-    this.#leaving.delete(scope)
-    const clean = await Promise.all(
-      durables.map((durable) => this.#knows(durable, given.filter(({ storage }) => storage === durable.storage).length)),
-    )
-    return clean.every(Boolean)
-  }
-
-  /**
-   * Whether all that the server waits for is what was given back: one that it sent while we stopped may have reached nobody,
-   * and would come after what is later. Acknowledgements may still be on their way through the server.
-   */
-  async #knows({ stream, name }: Durable, given: number): Promise<boolean> {
-    for (let attempt = 0; attempt < 10 && this.#parts.connection.connected; attempt++) {
-      const info = await this.#parts.consumers.find(stream, name).catch(() => undefined)
-      if (info?.num_ack_pending === given) return true
-      await new Promise((resolve) => setTimeout(resolve, 10 * 2 ** Math.min(attempt, 4)))
-    }
-    return false
-  }
-
-  #withCore(scope: string): number {
-    const waiting = new Set(this.#buffer)
-    return this.#hand.all().filter((delivery) => delivery.scope === scope && !waiting.has(delivery)).length
-  }
-
-  #tellDrained(): void {
-    if (this.#drains.length === 0) return
-    this.#drains = this.#drains.filter(({ scope, resolve }) => {
-      if (this.#withCore(scope) > 0) return true
-      resolve()
-      return false
+  /** Resolves once the core has nothing of the scope, and gets nothing of it any more. */
+  async #empty(scope: string): Promise<void> {
+    if (this.#closed) return
+    const leaving = new Leaving({
+      tell: () => this.#sink.leaving(scope),
+      withCore: () => this.#withCore(scope),
+      resume: () => {
+        this.#handOn()
+        this.#refill()
+      },
     })
+    this.#leaving.set(scope, leaving)
+    await leaving.untilEmpty()
+  }
+
+  #stands(scope: string | undefined): boolean {
+    return scope !== undefined && this.#leaving.get(scope)?.still === true
+  }
+
+  /** Resolves once the server has again what is left of the scope. */
+  async #drain(scope: string): Promise<void> {
+    await this.#giveBack(this.#hand.all().filter((delivery) => delivery.scope === scope))
+    this.#leaving.delete(scope)
+  }
+
+  #withCore(scope: string): NatsDelivery[] {
+    const waiting = new Set(this.#buffer)
+    return this.#hand.all().filter((delivery) => delivery.scope === scope && !waiting.has(delivery))
+  }
+
+  #tellLeaving(): void {
+    for (const leaving of this.#leaving.values()) leaving.look()
   }
 
   /** In order, and seen through: whoever owns the part next must find all of it given back. */
@@ -426,7 +433,7 @@ export class NatsSubscription implements EngineSubscription {
     this.#stopListening()
     await this.#giveBack(this.#hand.all().filter(({ scope }) => scope === undefined))
     // What is owned goes back part by part, whoever still works on it.
-    for (const { resolve } of this.#drains.splice(0)) resolve()
+    for (const leaving of this.#leaving.values()) leaving.end()
     await Promise.all([...this.#lanes.values()].map((lane) => lane.close()))
     this.#parts.onClose()
   }
