@@ -118,6 +118,17 @@ await describeNats('defects of the Go bus that ours does not have', async (versi
     await expect(joining).rejects.toMatchObject({ code: 'conflict', message: expect.stringContaining(`${topic}_STREAM`) })
   })
 
+  test("the guide's MaxDeliver on the durable loses nothing: who reads is refused with what mends it, who sends is not", async () => {
+    const topic = 'max_deliver'
+    const manager = await look(server)
+    await manager.streams.add({ name: `${topic}_STREAM`, subjects: [topic] })
+    await manager.consumers.add(`${topic}_STREAM`, { durable_name: 'cg', ack_policy: 'explicit', max_deliver: 3, filter_subject: topic })
+    const producer = await closing(createProducer(config, topic, 'cg'))
+    await producer.send('{}')
+    const refused = registerConsumer(config, topic, 'cg', () => {})
+    await expect(refused).rejects.toMatchObject({ code: 'conflict', message: expect.stringContaining('--max-deliver=-1') })
+  })
+
   test('N7: a deleted consumer is made again where the group stood, without a storm of requests', async () => {
     const topic = fresh()
     const got: string[] = []

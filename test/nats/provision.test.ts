@@ -1,8 +1,13 @@
+import { execFile } from 'node:child_process'
+import { promisify } from 'node:util'
 import { AckPolicy, jetstreamManager, StorageType } from '@nats-io/jetstream'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { connect, topic } from '../../src/index.ts'
+import { type Bus, connect, topic } from '../../src/index.ts'
 import { startNats } from '../rig/nats.ts'
+import { natsCli } from '../rig/nats-server.ts'
 import { describeNats } from '../rig/needs.ts'
+
+const run = promisify(execFile)
 
 await describeNats('streams that are made, found, checked and changed', (version) => {
   let server: Awaited<ReturnType<typeof startNats>>
@@ -97,6 +102,44 @@ await describeNats('streams that are made, found, checked and changed', (version
     await expect.poll(() => got).toEqual([1])
     await expect.poll(async () => (await jsm.consumers.info('named_STREAM', 'cg_index')).ack_floor.stream_seq).toBe(1)
     expect(await jsm.consumers.list('named_STREAM').next()).toHaveLength(1)
+    await nc.close()
+  })
+
+  test('a durable on which the server gives up is refused with the command that mends it, and mended by apply: no message is lost by it', async () => {
+    const { nc, jsm } = await manager()
+    const open = (nats: object) => connect(server.url, { nats })
+    const failing = async (bus: Bus, topic: string): Promise<void> => {
+      const work = await bus.subscribe(topic, { group: 'g', retry: { attempts: 5, initial: 20, max: 40 } }, () => {
+        throw new Error('no')
+      })
+      await bus.publish(topic, 1)
+      await expect.poll(async () => (await bus.admin.deadLetters(topic, 'g').list()).length, { timeout: 10_000 }).toBe(1)
+      await work.close()
+    }
+    const limited = async (topic: string): Promise<void> => {
+      await jsm.streams.add({ name: `${topic}_STREAM`, subjects: [topic] })
+      await jsm.consumers.add(`${topic}_STREAM`, {
+        durable_name: 'g',
+        ack_policy: AckPolicy.Explicit,
+        max_deliver: 3,
+        filter_subject: topic,
+      })
+    }
+    await limited('given_up')
+    await using bus = await open({})
+    const refused: Error = await bus
+      .subscribe('given_up', { group: 'g' }, () => {})
+      .then(
+        () => expect.fail('it joined'),
+        (error) => error,
+      )
+    expect(refused).toMatchObject({ code: 'conflict', message: expect.stringContaining('max_deliver 3') })
+    const [, line] = /`nats (.*?)`/.exec(refused.message)!
+    await run(await natsCli(), ['--server', server.url, ...line!.split(' ')])
+    await failing(bus, 'given_up')
+    await limited('given_up_too')
+    await using applying = await open({ provision: 'apply' })
+    await failing(applying, 'given_up_too')
     await nc.close()
   })
 

@@ -51,16 +51,20 @@ export class NatsAdmin implements EngineAdmin {
     const ref = await this.#streams.ensure(storage)
     if (retention) await this.#streams.retain(ref, retention)
     const { groups = [], ackWaitMs = 30_000 } = this.#options.shared?.(storage) ?? {}
-    for (const group of groups)
-      await this.#consumers.ensure({
+    for (const group of groups) {
+      const durable = {
         stream: ref.name,
         name: durableName(group, storage),
         group,
         storage,
         filters: ref.subjects,
-        from: 'earliest',
+        from: 'earliest' as const,
         ackWaitMs,
-      })
+      }
+      // How one that is there was made is the business of those who read it: who publishes is not refused for it.
+      if (this.#options.provision === 'apply' || !(await this.#consumers.find(durable.stream, durable.name)))
+        await this.#consumers.ensure(durable)
+    }
   }
 
   async topics(): Promise<TopicInfo[]> {

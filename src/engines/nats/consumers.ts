@@ -141,11 +141,27 @@ export class Consumers {
         'conflict',
         `consumer '${durable.name}' of stream '${durable.stream}' is no pull consumer with explicit acknowledgements; use another group's name`,
       )
+    const applies = this.#options.provision === 'apply'
+    const { max_deliver: most = -1, ack_wait: wait } = info.config
+    // Attempts are counted by the core; what the server gives up on before comes to nobody, and is no dead letter.
+    if (most > 0 && !applies)
+      throw new BusError(
+        'conflict',
+        `consumer '${durable.name}' of stream '${durable.stream}' has max_deliver ${most}: the server would give up on a message after so many deliveries, restarts included, and tell nobody; run \`nats consumer edit ${durable.stream} ${durable.name} --max-deliver=-1 --force\`, or connect with provision: 'apply'`,
+      )
     // A member with another lease than the one that made the group asks the server more often, or is missed later: what
     // others have in hand keeps its time.
-    if (this.#options.provision === 'apply' && info.config.ack_wait !== nanos(durable.ackWaitMs))
-      return this.#api.consumers.update(durable.stream, durable.name, { ack_wait: nanos(durable.ackWaitMs) })
+    if (applies && (most > 0 || wait !== nanos(durable.ackWaitMs)))
+      return this.#update(durable, { max_deliver: -1, ack_wait: nanos(durable.ackWaitMs) })
     return info
+  }
+
+  async #update({ stream, name }: Durable, changes: Partial<ConsumerConfig>): Promise<ConsumerInfo> {
+    try {
+      return await this.#api.consumers.update(stream, name, changes)
+    } catch (error) {
+      throw natsError(error, `consumer '${name}' of stream '${stream}'`)
+    }
   }
 }
 
