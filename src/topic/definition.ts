@@ -22,7 +22,7 @@ export interface TopicOptions<Schema extends StandardSchemaV1 | undefined = unde
   readonly codec?: Codec
   /** False: handed to whoever listens and stored nowhere, where the engine can (NATS). Default true. */
   readonly persist?: boolean
-  /** What may be deleted besides what every group has settled. Default: the engine's own. */
+  /** How much is kept of what every group has settled. Default: the engine's own. */
   readonly retention?: { readonly age?: Duration; readonly messages?: number; readonly bytes?: number }
 }
 

@@ -81,7 +81,7 @@ await describeNats('the doctor', (version) => {
       expect(findings).toContainEqual(
         expect.stringMatching(new RegExp(`^${level} ${check} .*${typeof text === 'string' ? text : text.source}`)),
       )
-    says('note', 'stream', 'SMALL: past 5 messages the oldest are deleted')
+    says('warning', 'stream', 'SMALL: past 5 messages the oldest are deleted')
     says('problem', 'group', 'slow on SMALL: up to \\d messages were deleted before')
     says('warning', 'group', 'slow on SMALL: the server gives up on a message after 3 deliveries')
     says('note', 'stream', 'BIG: remembers ids for 3600 s')

@@ -142,13 +142,4 @@ await describeNats('streams that are made, found, checked and changed', (version
     await failing(applying, 'given_up_too')
     await nc.close()
   })
-
-  test('retention of a definition is told to the server', async () => {
-    await using bus = await connect(server.url)
-    const logs = topic('logs.{level}', { retention: { age: '1h', messages: 100, bytes: 1_000_000 } })
-    await bus.publish(logs.with({ level: 'info' }), 1)
-    const { nc, jsm } = await manager()
-    expect((await jsm.streams.info('logs_ANY_STREAM')).config).toMatchObject({ max_age: 3600e9, max_msgs: 100, max_bytes: 1_000_000 })
-    await nc.close()
-  })
 })

@@ -13,6 +13,7 @@ import { durableName, groupMark, ownersBucket, partitionToken, storageMark } fro
 import type { NatsOptions } from './options.ts'
 import { scopeOf } from './plan.ts'
 import { placeOf } from './reading.ts'
+import { Retaining } from './retaining.ts'
 import type { StreamRef, Streams } from './streams.ts'
 import { TopicWatch } from './topic-watch.ts'
 
@@ -28,6 +29,7 @@ export class NatsAdmin implements EngineAdmin {
   readonly #buckets: Buckets
   readonly #options: NatsOptions
   readonly #watch: TopicWatch
+  readonly #retaining: Retaining
 
   constructor(
     connection: Connection,
@@ -45,11 +47,13 @@ export class NatsAdmin implements EngineAdmin {
     this.#buckets = buckets
     this.#options = options
     this.#watch = new TopicWatch(connection, api, streams)
+    this.#retaining = new Retaining(api, streams)
   }
 
   async declare(storage: string, retention?: Retention): Promise<void> {
     const ref = await this.#streams.ensure(storage)
-    if (retention) await this.#streams.retain(ref, retention)
+    const { provision = 'create' } = this.#options
+    if (retention && ref.own && (provision === 'create' || provision === 'apply')) this.#retaining.keep(ref, retention)
     const { groups = [], ackWaitMs = 30_000 } = this.#options.shared?.(storage) ?? {}
     for (const group of groups) {
       const durable = {
@@ -62,8 +66,7 @@ export class NatsAdmin implements EngineAdmin {
         ackWaitMs,
       }
       // How one that is there was made is the business of those who read it: who publishes is not refused for it.
-      if (this.#options.provision === 'apply' || !(await this.#consumers.find(durable.stream, durable.name)))
-        await this.#consumers.ensure(durable)
+      if (provision === 'apply' || !(await this.#consumers.find(durable.stream, durable.name))) await this.#consumers.ensure(durable)
     }
   }
 
@@ -237,6 +240,7 @@ export class NatsAdmin implements EngineAdmin {
 
   close(): void {
     this.#watch.close()
+    this.#retaining.close()
   }
 }
 

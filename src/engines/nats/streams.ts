@@ -3,7 +3,6 @@ import { nanos } from '@nats-io/transport-node'
 import { BusError } from '../../errors.ts'
 import { isPrivate, mainOf } from '../../topic/name.ts'
 import { covers, isPattern } from '../../topic/pattern.ts'
-import type { Retention } from '../engine.ts'
 import type { Api } from './api.ts'
 import { canChange, differences, textOf } from './drift.ts'
 import { apiCode, isApi, natsError } from './failure.ts'
@@ -211,23 +210,6 @@ export class Streams {
       ...(isPrivate(storage)
         ? {}
         : { metadata: { [storageMark]: storage, ...(partitioned ? { [partitionsMark]: String(partitions) } : {}) } }),
-    }
-  }
-
-  /** Brings a stream made here to the retention asked for. */
-  async retain(ref: StreamRef, retention: Retention): Promise<void> {
-    const { provision = 'create' } = this.#options
-    if (provision === 'off' || provision === 'verify' || (!ref.own && provision !== 'apply')) return
-    const maxAge = retention.ageMs === undefined ? 0 : nanos(retention.ageMs)
-    try {
-      await this.#api.streams.update(ref.name, {
-        max_age: maxAge,
-        max_msgs: retention.messages ?? -1,
-        max_bytes: retention.bytes ?? -1,
-        ...(maxAge > 0 && nanos(ref.dedupeWindowMs) > maxAge ? { duplicate_window: maxAge } : {}),
-      })
-    } catch (error) {
-      throw natsError(error, `the retention of stream '${ref.name}'`)
     }
   }
 

@@ -37,20 +37,25 @@ export function examineStream({ config, state, cluster }: StreamInfo, servers: n
       `its copy on ${namesOf(behind)} is behind`,
       'it catches up by itself; where it does not, look at that server: until then one more loss may stop the stream',
     )
+  const replaces = config.discard === 'old'
   const limits = [
-    config.max_msgs > 0 && `${config.max_msgs} messages`,
-    config.max_bytes > 0 && `${config.max_bytes} bytes`,
+    replaces && config.max_msgs > 0 && `${config.max_msgs} messages`,
+    replaces && config.max_bytes > 0 && `${config.max_bytes} bytes`,
     config.max_age > 0 && `${Math.round(config.max_age / 1e9)} s`,
     config.max_msgs_per_subject > 0 && `${config.max_msgs_per_subject} a subject`,
   ].filter((limit) => limit !== false)
-  if (limits.length > 0 && config.discard === 'old')
+  if (limits.length > 0)
+    say(
+      state.consumer_count > 0 ? 'warning' : 'note',
+      `past ${limits.join(', ')} the oldest are deleted, read or not`,
+      "a group that is away for longer loses them: leave this to the topic's retention, which waits for groups, or see that they never are",
+    )
+  if (limits.length === 0 && replaces && config.retention === 'limits')
     say(
       'note',
-      `past ${limits.join(', ')} the oldest are deleted, read or not`,
-      'a group that is away for longer loses them: see its backlog',
+      `keeps everything (${state.messages} messages, ${state.bytes} bytes)`,
+      'give the topic a retention, which the bus keeps, or the disk decides',
     )
-  if (limits.length === 0 && config.retention === 'limits')
-    say('note', `keeps everything (${state.messages} messages, ${state.bytes} bytes)`, 'give the topic a retention, or the disk decides')
   const windowMs = config.duplicate_window / 1e6
   if (windowMs > 600_000)
     say('note', `remembers ids for ${windowMs / 1000} s`, 'each costs some 150 bytes of memory: two minutes are enough for the bus')
