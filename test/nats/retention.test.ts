@@ -1,7 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { jetstreamManager } from '@nats-io/jetstream'
 import { afterAll, expect, test } from 'vitest'
-import { type Bus, connect, topic } from '../../src/index.ts'
+import { type Bus, type BusError, connect, topic } from '../../src/index.ts'
+import { startCluster } from '../rig/cluster.ts'
 import { startNats } from '../rig/nats.ts'
 import { describeNats } from '../rig/needs.ts'
 
@@ -70,4 +71,28 @@ await describeNats('the retention of a topic made here', async (version) => {
     expect((await jsm.streams.info('THEIRS')).state.messages).toBe(35)
     await client.close()
   }, 60_000)
+})
+
+await describeNats('a stream in three copies that refuses at its limit', (version) => {
+  test('R1: a refused id is never said to be stored', async () => {
+    await using cluster = await startCluster({ version })
+    const client = await cluster.nodes[0]!.connect()
+    const jsm = await jetstreamManager(client)
+    await jsm.streams.add({ name: 'FULL', subjects: ['full'], num_replicas: 3, max_msgs: 3, discard: 'new' })
+    await using bus = await connect(cluster.url)
+    for (const body of numbers(0, 3)) await bus.publish('full', body)
+    const late = () => bus.publish('full', { n: 3 }, { id: 'late', timeout: 1000 })
+    await expect(late()).rejects.toMatchObject({ code: 'store_full', message: expect.stringContaining('maximum messages') })
+    await expect(late()).rejects.toMatchObject({ code: version.startsWith('2.10.') ? 'publish_unknown' : 'store_full' })
+    await jsm.streams.purge('FULL')
+    const stored = await late().then(
+      () => true,
+      (error: BusError) => {
+        expect(error.code).toBe('publish_unknown')
+        return false
+      },
+    )
+    expect((await jsm.streams.info('FULL')).state.messages).toBe(stored ? 1 : 0)
+    await client.close()
+  }, 90_000)
 })

@@ -17,6 +17,7 @@ export const apiCode = {
   temporarilyUnavailable: 10008,
   noSuitablePeers: 10005,
   duplicateInProcess: 10158,
+  storeFailed: 10077,
 } as const
 
 /** Answers that mean: the same again, in a moment. */
@@ -46,6 +47,9 @@ export function isTransient(thrown: unknown): boolean {
 
 /** The code and text of a publish acknowledgement or an API answer, in the words of the bus. */
 export function apiFailure(code: number, description: string, what: string): BusError {
+  // Under one code with what passes by itself.
+  if (code === apiCode.storeFailed && /^maximum (messages|bytes)/.test(description))
+    return new BusError('store_full', `${what}: its stream has reached its limit: ${description}; purge it, or raise the limit`)
   if (transient.has(code)) return new BusError('engine_unavailable', `${what}: ${description} (${code})`)
   return new BusError(codes[code] ?? 'publish_rejected', `${what}: the server refused: ${description} (${code})`)
 }

@@ -182,6 +182,12 @@ export class Publishing {
         return { ok: false, error: new BusError('publish_unknown', `topic '${subject}': ${description}`) }
       return { ok: false, error: apiFailure(code, description, `topic '${subject}'`) }
     }
+    // Known and nowhere: still on its way, or refused before by a cluster of 2.10, which remembers the id of what it refused.
+    if (answer.duplicate && !answer.seq)
+      return {
+        ok: false,
+        error: new BusError('publish_unknown', `topic '${subject}': the server knows its id and has not stored it so far`),
+      }
     if (answer.seq! > ref.last) ref.last = answer.seq!
     return { ok: true, position: String(answer.seq), duplicate: answer.duplicate === true }
   }
