@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { jetstreamManager } from '@nats-io/jetstream'
 import { afterAll, expect, test } from 'vitest'
-import { type Bus, type BusError, connect, topic } from '../../src/index.ts'
+import { type Bus, connect, topic } from '../../src/index.ts'
 import { startCluster } from '../rig/cluster.ts'
 import { startNats } from '../rig/nats.ts'
 import { describeNats } from '../rig/needs.ts'
