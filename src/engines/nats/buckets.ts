@@ -1,27 +1,31 @@
-import type { JetStreamClient } from '@nats-io/jetstream'
+import type { JetStreamClient, Placement } from '@nats-io/jetstream'
 import { type KV, Kvm, type KvOptions } from '@nats-io/kv'
+import { type ObjectStore, Objm } from '@nats-io/obj'
 import type { Api } from './api.ts'
 import { untilAnswered } from './asking.ts'
 import { natsError } from './failure.ts'
-import type { NatsOptions } from './options.ts'
+import { type NatsOptions, placementOf } from './options.ts'
+import { seeToCopies } from './own.ts'
 
 /** The bus's own buckets, made when first used. */
 export class Buckets {
   readonly #api: Api
   readonly #kvm: Kvm
+  readonly #objm: Objm
   readonly #options: NatsOptions
   readonly #open = new Map<string, Promise<KV>>()
 
   constructor(js: JetStreamClient, api: Api, options: NatsOptions) {
     this.#api = api
     this.#kvm = new Kvm(js)
+    this.#objm = new Objm(js)
     this.#options = options
   }
 
   get(name: string): Promise<KV> {
     let bucket = this.#open.get(name)
     if (!bucket) {
-      bucket = this.open(name, { history: 1 }).catch((error) => {
+      bucket = this.#own(name).catch((error) => {
         this.#open.delete(name)
         throw natsError(error, `bucket '${name}'`)
       })
@@ -30,8 +34,36 @@ export class Buckets {
     return bucket
   }
 
+  async #own(name: string): Promise<KV> {
+    const kv = await this.open(name, { history: 1 })
+    await this.#seeTo(`KV_${name}`)
+    return kv
+  }
+
+  /** For what may be larger than a message. */
+  async objects(name: string): Promise<ObjectStore> {
+    try {
+      const store = await untilAnswered(() => this.#objm.create(name, this.#made()))
+      await this.#seeTo(`OBJ_${name}`)
+      return store
+    } catch (error) {
+      throw natsError(error, `bucket '${name}'`)
+    }
+  }
+
+  async #seeTo(stream: string): Promise<void> {
+    if (this.#options.replicas === undefined) return
+    const { config } = await this.#api.streams.info(stream)
+    await seeToCopies(this.#api, this.#options, { stream, copies: config.num_replicas })
+  }
+
+  #made(): { replicas: number; placement?: Placement } {
+    const { replicas = 1, placement } = this.#options
+    return { replicas, ...(placement ? { placement: placementOf(placement) } : {}) }
+  }
+
   async open(name: string, options: Partial<KvOptions>): Promise<KV> {
-    const kv = await untilAnswered(() => this.#kvm.create(name, { ...options, replicas: this.#options.replicas ?? 1 }))
+    const kv = await untilAnswered(() => this.#kvm.create(name, { ...options, ...this.#made() }))
     // What was made a moment ago may have nobody yet who answers for it.
     await untilAnswered(() => kv.get('-'))
     return kv

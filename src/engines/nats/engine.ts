@@ -95,7 +95,7 @@ class NatsEngine implements Engine {
     this.live = new NatsLive(connection)
     this.requests = new NatsRequests(connection)
     this.kv = new NatsKv({ connection, api, buckets: this.#buckets })
-    this.ledger = new NatsLedger(`nats (${connection.nc.getServer()})`, connection, api, this.#buckets, js, options.replicas ?? 1)
+    this.ledger = new NatsLedger(`nats (${connection.nc.getServer()})`, connection, api, this.#buckets)
     this.capabilities = {
       durability: 'page-cache',
       ordering: 'group',

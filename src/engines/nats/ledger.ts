@@ -1,7 +1,5 @@
-import type { JetStreamClient } from '@nats-io/jetstream'
 import type { KV } from '@nats-io/kv'
 import type { ObjectStore } from '@nats-io/obj'
-import { Objm } from '@nats-io/obj'
 import type { Ledger, LedgerEntry, LedgerRecord, LedgerSpace } from '../../ledger/ledger.ts'
 import type { Api } from './api.ts'
 import { untilAnswered } from './asking.ts'
@@ -36,14 +34,14 @@ export class NatsLedger implements Ledger {
   readonly #buckets: Buckets
   readonly #objects: () => Promise<ObjectStore>
 
-  constructor(name: string, connection: Connection, api: Api, buckets: Buckets, js: JetStreamClient, replicas: number) {
+  constructor(name: string, connection: Connection, api: Api, buckets: Buckets) {
     this.#connection = connection
     this.#api = api
     this.name = name
     this.#buckets = buckets
     let opening: Promise<ObjectStore> | undefined
     this.#objects = () => {
-      opening ??= new Objm(js).create(blobsBucket, { replicas }).catch((error) => {
+      opening ??= buckets.objects(blobsBucket).catch((error) => {
         opening = undefined
         throw error
       })

@@ -89,6 +89,11 @@ export interface NatsOptions {
   readonly name?: string
 }
 
+/** As the server takes it. */
+export function placementOf({ cluster = '', tags = [] }: NonNullable<NatsOptions['placement']>): { cluster: string; tags: string[] } {
+  return { cluster, tags: [...tags] }
+}
+
 type Check = (value: unknown) => string | undefined
 
 const oneOf =

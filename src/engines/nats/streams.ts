@@ -7,7 +7,8 @@ import type { Api } from './api.ts'
 import { canChange, differences, textOf } from './drift.ts'
 import { apiCode, isApi, natsError } from './failure.ts'
 import { partitionsMark, partitionToken, replayStream, replaySubjects, storageMark, streamName } from './names.ts'
-import type { NatsOptions } from './options.ts'
+import { type NatsOptions, placementOf } from './options.ts'
+import { seeToCopies } from './own.ts'
 
 /** Of servers from 2.14 on; those before refuse the setting, or know nothing of it. */
 const fastIngestLevel = 4
@@ -38,6 +39,8 @@ export class Streams {
   readonly #clustered: () => boolean
 
   readonly #apiLevel: number
+
+  #replaysSeenTo: Promise<void> | undefined
 
   constructor(api: Api, options: NatsOptions, clustered: () => boolean, apiLevel: number) {
     this.#api = api
@@ -122,8 +125,19 @@ export class Streams {
   /** `verify` and `apply` look at a stream that is there; `create` and `off` take it as it is. */
   async #asAsked(ref: StreamRef): Promise<StreamRef> {
     const { provision = 'create' } = this.#options
-    if (provision === 'create' || provision === 'off' || isPrivate(ref.storage)) return ref
+    if (provision === 'off') return ref
+    const own = isPrivate(ref.storage)
+    if (provision === 'create' && (!own || this.#options.replicas === undefined)) return ref
     const { config } = (await this.info(ref.name))!
+    if (own) {
+      // All replays lie in one stream.
+      this.#replaysSeenTo ??= seeToCopies(this.#api, this.#options, { stream: ref.name, copies: config.num_replicas })
+      await this.#replaysSeenTo.catch((error) => {
+        this.#replaysSeenTo = undefined
+        throw error
+      })
+      return ref
+    }
     const wanted = this.#configOf(ref.storage)
     const found = differences(config, wanted)
     if (found.length === 0) return ref
@@ -202,7 +216,7 @@ export class Streams {
       discard: DiscardPolicy.Old,
       storage: kind === 'memory' ? StorageType.Memory : StorageType.File,
       num_replicas: replicas,
-      ...(placement ? { placement: { cluster: placement.cluster ?? '', tags: [...(placement.tags ?? [])] } } : {}),
+      ...(placement ? { placement: placementOf(placement) } : {}),
       duplicate_window: nanos(dedupeWindowMs),
       ...(shared?.maxAgeMs === undefined ? {} : { max_age: nanos(shared.maxAgeMs) }),
       allow_direct: true,

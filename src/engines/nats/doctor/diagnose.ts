@@ -7,7 +7,7 @@ import type { Api } from '../api.ts'
 import { untilAnswered } from '../asking.ts'
 import type { NatsOptions } from '../options.ts'
 import { examinePermissions } from './permissions.ts'
-import { examineConsumer, examineStream, isUncertain } from './streams.ts'
+import { examineConsumer, examineStream, isOwn, isUncertain } from './streams.ts'
 import { examineVersion } from './versions.ts'
 
 /** Between two looks at how far groups are. */
@@ -36,7 +36,11 @@ export async function diagnose(nc: NatsConnection, api: Api, options: NatsOption
       return answered.findings
     },
     () => copies(api, streams, running),
-    () => groups(api, streams),
+    () =>
+      groups(
+        api,
+        streams.filter(({ config }) => !isOwn(config.name)),
+      ),
   ]
   for (const section of sections) {
     try {
@@ -92,7 +96,7 @@ async function anyStreamTime(nc: NatsConnection): Promise<string | undefined> {
 
 /** One by one: a list waits for each that has no leader. */
 async function streamsOf(api: Api): Promise<{ streams: StreamInfo[]; findings: Finding[] }> {
-  const names = (await api.streams.names()).filter((name) => !/^(KV|OBJ)_/.test(name)).slice(0, mostStreams)
+  const names = (await api.streams.names()).filter((name) => !/^(KV|OBJ)_/.test(name) || isOwn(name)).slice(0, mostStreams)
   const streams: StreamInfo[] = []
   const findings: Finding[] = []
   await Promise.all(

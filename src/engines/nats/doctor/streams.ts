@@ -37,6 +37,8 @@ export function examineStream({ config, state, cluster }: StreamInfo, servers: n
       `its copy on ${namesOf(behind)} is behind`,
       'it catches up by itself; where it does not, look at that server: until then one more loss may stop the stream',
     )
+  // Its limits are the bus's own.
+  if (isOwn(config.name)) return findings
   const replaces = config.discard === 'old'
   const limits = [
     replaces && config.max_msgs > 0 && `${config.max_msgs} messages`,
@@ -65,6 +67,11 @@ export function examineStream({ config, state, cluster }: StreamInfo, servers: n
 }
 
 /** A leader that is new has heard nothing yet of one that was away before. */
+/** A bucket of the bus: what all topics have there is as safe as its copies. */
+export function isOwn(stream: string): boolean {
+  return /^(KV|OBJ)_COZEBUS_/.test(stream)
+}
+
 function isAway({ offline, active, current }: PeerInfo): boolean {
   return offline === true || active > silentNanos || (!current && active === 0)
 }
