@@ -1,3 +1,4 @@
+import { jetstreamManager } from '@nats-io/jetstream'
 import { afterAll, expect, test } from 'vitest'
 import { connect, topic } from '../../src/index.ts'
 import { startNats } from '../rig/nats.ts'
@@ -63,11 +64,13 @@ await describeNats('delays', async (version) => {
 
   test('R1: what waits is no part of its topic: its limits do not drop it, and it is not counted', async () => {
     await using bus = await connect(server.url)
-    const small = topic('small', { retention: { messages: 3 } })
+    const client = await server.connect()
+    await (await jetstreamManager(client)).streams.add({ name: 'small_STREAM', subjects: ['small'], max_msgs: 3 })
+    await client.close()
     const got: unknown[] = []
-    await bus.subscribe(small, { group: 'g' }, ({ body }) => void got.push(body))
-    await bus.publish(small, 'late', { delay: 1500 })
-    for (let i = 0; i < 10; i++) await bus.publish(small, i)
+    await bus.subscribe('small', { group: 'g' }, ({ body }) => void got.push(body))
+    await bus.publish('small', 'late', { delay: 1500 })
+    for (let i = 0; i < 10; i++) await bus.publish('small', i)
     const [info] = (await bus.admin.topics()).filter(({ storage }) => storage === 'small')
     expect(info).toMatchObject({ messages: 3 })
     await expect.poll(() => got, { timeout: 10_000 }).toContain('late')
