@@ -5,7 +5,10 @@
 export interface Ledger {
   /** Whose it is, for status: `embedded (./.cozebus)`. */
   readonly name: string
-  /** Durable once it resolves, in the order given; a record without a value is deleted. */
+  /**
+   * Durable once it resolves, in the order given; a record without a value is deleted.
+   * @throws BusError `publish_unknown` where some of it may be written all the same
+   */
   write(records: readonly LedgerRecord[]): Promise<void>
   /** In the order of the keys; undefined where there is none. */
   read(space: LedgerSpace, keys: readonly string[]): Promise<(Uint8Array | undefined)[]>

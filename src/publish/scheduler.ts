@@ -1,5 +1,5 @@
 import type { Outgoing, PublishOutcome } from '../engines/engine.ts'
-import type { BusError } from '../errors.ts'
+import { type BusError, toBusError } from '../errors.ts'
 import type { Ledger } from '../ledger/ledger.ts'
 import type { Events } from '../observe/events.ts'
 import { lastCallMs, within } from '../within.ts'
@@ -75,13 +75,24 @@ export class Scheduler implements Sink {
     this.#timer.unref()
   }
 
-  /** Takes messages in; the ledger's word confirms them. */
+  /** Takes messages in; the ledger's word confirms them, each by itself. */
   async publish(batch: readonly Outgoing[]): Promise<PublishOutcome[]> {
-    const records = batch.map((message) => ({ space: 'schedules' as const, key: keyOf(message), value: pack(message) }))
-    await this.#ledger.write(records)
-    for (const [i, { key }] of records.entries()) this.#know(key, batch[i]!.deliverAt!, laneOf(batch[i]!, key))
+    const outcomes = await Promise.all(batch.map((message) => this.#takeIn(message)))
     this.start()
-    return batch.map(() => ({ ok: true, position: undefined, duplicate: false }))
+    return outcomes
+  }
+
+  async #takeIn(message: Outgoing): Promise<PublishOutcome> {
+    const key = keyOf(message)
+    let outcome: PublishOutcome = { ok: true, position: undefined, duplicate: false }
+    try {
+      await this.#ledger.write([{ space: 'schedules', key, value: pack(message) }])
+    } catch (thrown) {
+      outcome = { ok: false, error: toBusError(thrown, 'publish_unknown') }
+    }
+    // What may be there goes out in time if it is.
+    if (outcome.ok || outcome.error.code === 'publish_unknown') this.#know(key, message.deliverAt!, laneOf(message, key))
+    return outcome
   }
 
   #know(record: string, at: number, lane: string | undefined): void {

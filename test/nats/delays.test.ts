@@ -3,6 +3,7 @@ import { afterAll, expect, test } from 'vitest'
 import { connect, topic } from '../../src/index.ts'
 import { startNats } from '../rig/nats.ts'
 import { describeNats } from '../rig/needs.ts'
+import { startProxy } from '../rig/proxy.ts'
 import { eager } from './support.ts'
 
 const jobs = topic('jobs.{kind}', { key: ({ key }: { key: string; n: number }) => key })
@@ -60,6 +61,27 @@ await describeNats('delays', async (version) => {
     await bus.publish('once', 'late', { id: 'the-id', delay: 1500 })
     await arrived.promise
     expect(await bus.publish('once', 'again', { id: 'the-id' })).toMatchObject({ duplicate: true })
+  })
+
+  test('R1: a delayed message whose record was never confirmed may be stored, and then comes in time; sent to nobody it is not', async () => {
+    await using own = await startNats({ version })
+    await using proxy = await startProxy(own.port)
+    await using bus = await connect(`nats://127.0.0.1:${proxy.port}`, { nats: { ...eager, pingIntervalMs: 60_000 } })
+    const came: [unknown, number][] = []
+    await bus.subscribe('silent', { group: 'g' }, ({ body }) => void came.push([body, Date.now()]))
+    await bus.publish('silent', 'before', { delay: 1 })
+    await expect.poll(() => came.length).toBe(1)
+    proxy.set({ blackhole: true })
+    const dueAt = Date.now() + 4000
+    const outcomes = await bus.publishMany('silent', ['one', 'two'], { deliverAt: dueAt, timeout: 1000 })
+    for (const outcome of outcomes) expect(outcome).toMatchObject({ ok: false, error: { code: 'publish_unknown' } })
+    proxy.set({ blackhole: false })
+    await expect.poll(() => came.map(([body]) => body), { timeout: 10_000 }).toEqual(['before', 'one', 'two'])
+    // Not only when others step in for who took it.
+    expect(came.at(-1)![1]).toBeLessThan(dueAt + 3000)
+    await own.kill()
+    await expect.poll(async () => (await bus.health()).ok).toBe(false)
+    await expect(bus.publish('silent', 'never', { delay: '1h', timeout: 500 })).rejects.toMatchObject({ code: 'engine_unavailable' })
   })
 
   test('R1: what waits is no part of its topic: its limits do not drop it, and it is not counted', async () => {

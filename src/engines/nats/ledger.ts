@@ -1,5 +1,7 @@
+import { JetStreamApiError } from '@nats-io/jetstream'
 import type { KV } from '@nats-io/kv'
 import type { ObjectStore } from '@nats-io/obj'
+import { BusError } from '../../errors.ts'
 import type { Ledger, LedgerEntry, LedgerRecord, LedgerSpace } from '../../ledger/ledger.ts'
 import type { Api } from './api.ts'
 import { untilAnswered } from './asking.ts'
@@ -54,8 +56,12 @@ export class NatsLedger implements Ledger {
   }
 
   async write(records: readonly LedgerRecord[]): Promise<void> {
+    let sent = false
     try {
       const kv = await this.#bucket()
+      // The client would keep it, and send it when we have said that it failed.
+      this.#connection.mustBeConnected()
+      sent = true
       // In the order given: one connection and one stream keep it. Blobs first, as other records point at them.
       for (const { key, value } of records.filter(({ space }) => space === 'blobs')) await this.#writeBlob(key, value)
       await Promise.all(
@@ -68,8 +74,9 @@ export class NatsLedger implements Ledger {
           }),
       )
       for (const { space, key } of records) this.#connection.nc.publish(`${news}${encode(space, key)}`)
-    } catch (error) {
-      throw natsError(error, 'the ledger')
+    } catch (thrown) {
+      const error = natsError(thrown, 'the ledger')
+      throw sent && isSilence(thrown, error) ? new BusError('publish_unknown', error.message, { cause: thrown }) : error
     }
   }
 
@@ -170,6 +177,11 @@ export class NatsLedger implements Ledger {
       subscription.unsubscribe()
     }
   }
+}
+
+/** No answer is no refusal. */
+function isSilence(thrown: unknown, { code }: BusError): boolean {
+  return !(thrown instanceof JetStreamApiError) && (code === 'engine_unavailable' || code === 'closed')
 }
 
 function isAside(value: Uint8Array): boolean {
