@@ -14,6 +14,8 @@ const encoder = new TextEncoder()
 const ack = encoder.encode('+ACK')
 const working = encoder.encode('+WPI')
 const nak = encoder.encode('-NAK')
+/** So many that wait for their time are held here, as many as the core holds by default. */
+const mostWaiting = 1000
 
 export interface SubscriptionParts
   extends Omit<LaneParts, 'deliver' | 'room' | 'adopt' | 'forsake' | 'assigned' | 'revoked' | 'stands' | 'empty' | 'drain'> {
@@ -106,7 +108,14 @@ export class NatsSubscription implements EngineSubscription {
     if (this.#scheduled) return
     this.#scheduled = true
     // Once for all that came in one read of the socket.
-    queueMicrotask(this.#handOn)
+    queueMicrotask(this.#takeIn)
+  }
+
+  #takeIn = (): void => {
+    this.#scheduled = false
+    this.#handOn()
+    // Each reader asks for its part of what is wanted: where all comes to one of them it goes on asking.
+    this.#refill()
   }
 
   #adopt = ({ stream, name }: Durable, sequence: number, reply: string): boolean => {
@@ -128,7 +137,6 @@ export class NatsSubscription implements EngineSubscription {
   }
 
   #handOn = (): void => {
-    this.#scheduled = false
     if (this.#stopped || this.#buffer.length === 0) return
     const batch: NatsDelivery[] = []
     const rest: NatsDelivery[] = []
@@ -180,17 +188,27 @@ export class NatsSubscription implements EngineSubscription {
     return Math.ceil(bytes / Math.max(1, readers))
   }
 
-  /** What only waits for credit. A part that stands still must not keep the others from asking. */
-  #buffered(): number {
-    if (this.#leaving.size === 0) return this.#buffer.length
-    let count = 0
-    for (const { scope } of this.#buffer) if (!this.#stands(scope)) count++
-    return count
+  /** More is asked for where something may begin at once; what is in the buffer and may not is no reason to ask for less. */
+  #refill(): void {
+    if (this.#messages <= 0 || this.#bytes <= 0 || this.#stopped) return
+    const { startable, waiting } = this.#sorted()
+    const wanted = this.#messages - startable
+    if (wanted > 0 && waiting < mostWaiting) for (const lane of this.#lanes.values()) lane.want(wanted)
   }
 
-  #refill(): void {
-    const wanted = this.#messages - this.#buffered()
-    if (wanted > 0 && this.#bytes > 0 && !this.#stopped) for (const lane of this.#lanes.values()) lane.want(wanted)
+  /** What of the buffer waits for credit only, and what for its time or behind something that does. */
+  #sorted(): { startable: number; waiting: number } {
+    if (this.#delayed === 0 && this.#leaving.size === 0) return { startable: this.#buffer.length, waiting: 0 }
+    const now = performance.now()
+    const blocked = new Set<string>()
+    let startable = 0
+    let waiting = 0
+    for (const delivery of this.#buffer) {
+      if (this.#stands(delivery.scope)) continue
+      if (this.#waits(delivery, now, blocked)) waiting++
+      else startable++
+    }
+    return { startable, waiting }
   }
 
   // ── from the core to the server ───────────────────────────────────────────────────────────────────────────────────

@@ -1,0 +1,46 @@
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { partitionOf } from '../../src/engines/nats/names.ts'
+import { connect, Retry, topic } from '../../src/index.ts'
+import { type NatsNode, startNats } from '../rig/nats.ts'
+import { describeNats } from '../rig/needs.ts'
+
+await describeNats('what a member asks for', (version) => {
+  let server: NatsNode
+  beforeAll(async () => {
+    server = await startNats({ version })
+  })
+  afterAll(() => server.stop())
+
+  test('messages without a key that wait for their next attempt do not keep others from coming', async () => {
+    await using bus = await connect(server.url, { drain: 500 })
+    const got: string[] = []
+    await bus.subscribe('credit.keyless', { group: 'g', order: 'key', concurrency: 2 }, ({ body }) => {
+      got.push(String(body))
+      if (String(body).startsWith('bad')) throw new Retry({ after: '1h' })
+    })
+    for (let n = 0; n < 8; n++) {
+      await bus.publish('credit.keyless', `bad${n}`)
+      await expect.poll(() => got.length).toBe(n + 1)
+    }
+    await bus.publish('credit.keyless', 'good')
+    await expect.poll(() => got).toContain('good')
+  })
+
+  test('all places are filled, whatever part the messages come from', async () => {
+    const jobs = topic('credit.part.{space}', { key: ({ key }: { key: string }) => key })
+    await using bus = await connect(server.url, { drain: 500 })
+    const end = Promise.withResolvers<void>()
+    let first = true
+    const work = await bus.subscribe(jobs, { group: 'g', concurrency: 8 }, async () => {
+      if (!first) await end.promise
+      first = false
+    })
+    const keys = Array.from({ length: 400 }, (_, n) => `k${n}`).filter((key) => partitionOf(key, 16) === 3)
+    // Once it reads them all.
+    await bus.publish(jobs.with({ space: '1' }), { key: keys[0]! })
+    await expect.poll(() => work.status().handled).toBe(1)
+    for (const key of keys) await bus.publish(jobs.with({ space: '1' }), { key })
+    await expect.poll(() => work.status().running).toBe(8)
+    end.resolve()
+  })
+})
