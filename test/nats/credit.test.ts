@@ -26,6 +26,22 @@ await describeNats('what a member asks for', (version) => {
     await expect.poll(() => got).toContain('good')
   })
 
+  test('a next attempt in months is waited for in silence', async () => {
+    await using bus = await connect(server.url, { drain: 500 })
+    const warnings: Error[] = []
+    const note = (warning: Error): void => void warnings.push(warning)
+    process.on('warning', note)
+    const work = await bus.subscribe('credit.months', { group: 'g', order: 'key' }, () => {
+      throw new Retry({ after: '100d' })
+    })
+    await bus.publish('credit.months', 1)
+    await expect.poll(() => work.status().released).toBe(1)
+    await new Promise((resolve) => setTimeout(resolve, 300))
+    process.off('warning', note)
+    expect(warnings).toEqual([])
+    expect(work.status().failed).toBe(1)
+  })
+
   test('all places are filled, whatever part the messages come from', async () => {
     const jobs = topic('credit.part.{space}', { key: ({ key }: { key: string }) => key })
     await using bus = await connect(server.url, { drain: 500 })

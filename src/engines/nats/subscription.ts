@@ -1,6 +1,7 @@
 import { setImmediate } from 'node:timers/promises'
 import { type errors, nanos } from '@nats-io/transport-node'
 import { BusError } from '../../errors.ts'
+import { longestTimerMs } from '../../message/duration.ts'
 import { isPrivate } from '../../topic/name.ts'
 import type { DeliverySink, EngineSubscription, Settlement, SettleResult, Source, SubscriptionSpec } from '../engine.ts'
 import { Hand } from '../hand.ts'
@@ -303,7 +304,8 @@ export class NatsSubscription implements EngineSubscription {
     if (this.#delayed === 0 || this.#stopped) return
     let next = Number.POSITIVE_INFINITY
     for (const { notBefore } of this.#buffer) if (notBefore > 0 && notBefore < next) next = notBefore
-    this.#timer = setTimeout(this.#handOn, Math.max(0, next - performance.now()) + 1)
+    // Too early is no harm: it is set again.
+    this.#timer = setTimeout(this.#handOn, Math.min(longestTimerMs, Math.max(0, next - performance.now()) + 1))
   }
 
   #extend(delivery: NatsDelivery, now: number): void {
