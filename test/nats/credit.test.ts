@@ -26,6 +26,23 @@ await describeNats('what a member asks for', (version) => {
     await expect.poll(() => got).toContain('good')
   })
 
+  test('what cannot begin behind a long job goes to a member that waits, whichever topic of a pattern it is of', async () => {
+    await using busy = await connect(server.url, { drain: 500 })
+    await using idle = await connect(server.url, { drain: 500 })
+    const topics = Array.from({ length: 10 }, (_, n) => `credit.many.t${n}`)
+    for (const name of topics) await busy.publish(name, 'first')
+    const handled: unknown[] = []
+    const end = Promise.withResolvers<void>()
+    await busy.subscribe('credit.many.*', { group: 'g', concurrency: 1 }, () => end.promise)
+    // One of each topic, of which one is handled.
+    await expect.poll(async () => (await busy.admin.groups(topics[9]!))[0]?.inHand).toBe(1)
+    await idle.subscribe('credit.many.*', { group: 'g' }, ({ body }) => void handled.push(body))
+    await expect.poll(() => handled.length, { timeout: 15_000 }).toBe(9)
+    for (const name of topics) await busy.publish(name, 'second')
+    await expect.poll(() => handled.length).toBe(19)
+    end.resolve()
+  }, 30_000)
+
   test('a next attempt in months is waited for in silence', async () => {
     await using bus = await connect(server.url, { drain: 500 })
     const warnings: Error[] = []

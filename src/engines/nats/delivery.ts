@@ -73,6 +73,8 @@ export class NatsDelivery implements Delivery {
   wanted: number
   /** Its place in {@link Hand}; -1 outside. */
   place = -1
+  /** When it came, or was last kept though it could not begin, ms. */
+  since: number
   /** It was given back until then, ms; 0 = never. */
   notBefore = 0
 
@@ -97,6 +99,7 @@ export class NatsDelivery implements Delivery {
     this.until = now + place.ackWaitMs
     this.sureUntil = this.until
     this.wanted = now + place.leaseMs
+    this.since = now
   }
 
   /** The same, to be handed out once more. */

@@ -17,6 +17,10 @@ const working = encoder.encode('+WPI')
 const nak = encoder.encode('-NAK')
 /** So many that wait for their time are held here, as many as the core holds by default. */
 const mostWaiting = 1000
+const firstKeepMs = 1000
+const lastKeepMs = 10_000
+/** So many consumers are looked at together. */
+const mostAskedAfter = 8
 
 export interface SubscriptionParts
   extends Omit<LaneParts, 'deliver' | 'room' | 'adopt' | 'forsake' | 'assigned' | 'revoked' | 'stands' | 'empty' | 'drain'> {
@@ -51,6 +55,9 @@ export class NatsSubscription implements EngineSubscription {
   #scheduled = false
   #timer: NodeJS.Timeout | undefined
   readonly #keepAlive: NodeJS.Timeout
+  /** So long it keeps what cannot begin; longer while nobody else waits for it. */
+  #keepMs = firstKeepMs
+  #sharing = false
   #stopped: Promise<void> | undefined
   #closed: Promise<void> | undefined
 
@@ -340,6 +347,37 @@ export class NatsSubscription implements EngineSubscription {
     // The server gives it out again after what is later: only a new beginning keeps the order.
     for (const scope of scopes) this.#renew(scope)
     this.#lose(lost, 'its lease ran out and another member may have it')
+    if (!this.#sharing && !this.#stopped && this.#parts.connection.connected) void this.#share(now)
+  }
+
+  /**
+   * Each lane brings some for one free place. What could not begin for a while goes back where somebody else waits for it:
+   * what is behind a job of minutes here, an idle member does at once.
+   */
+  async #share(now: number): Promise<void> {
+    const surplus = new Map<string, NatsDelivery[]>()
+    for (const delivery of this.#buffer) {
+      if (delivery.scope !== undefined || now - delivery.since < this.#keepMs) continue
+      const consumer = `${delivery.stream}/${delivery.durable}`
+      const some = surplus.get(consumer)
+      if (some) some.push(delivery)
+      else if (surplus.size < mostAskedAfter) surplus.set(consumer, [delivery])
+    }
+    if (surplus.size === 0) return
+    this.#sharing = true
+    let given = false
+    await Promise.all(
+      [...surplus.values()].map(async (some) => {
+        const info = await this.#parts.consumers.find(some[0]!.stream, some[0]!.durable).catch(() => undefined)
+        for (const delivery of some) delivery.since = now
+        if (!info || info.num_waiting === 0) return
+        given = true
+        const waits = new Set(this.#buffer)
+        await this.#giveBack(some.filter((delivery) => waits.has(delivery)))
+      }),
+    )
+    this.#keepMs = given ? firstKeepMs : Math.min(lastKeepMs, 2 * this.#keepMs)
+    this.#sharing = false
   }
 
   #renew(scope: string): void {
