@@ -48,8 +48,8 @@ export interface Health {
   readonly engine: string
   readonly detail: string
   /**
-   * `refused`: topics of a pattern that a group could not join, each with the reason. `trouble`: why the broker takes no
-   * acknowledgements from it.
+   * `refused`: topics of a pattern that a group could not join, each with the reason; they are tried again. `trouble`: why
+   * the broker takes no acknowledgements from it.
    */
   readonly subscriptions: readonly {
     readonly topic: string
@@ -341,7 +341,7 @@ export class Bus {
       const { topic, group, state, refused, trouble } = subscription.status()
       return { topic, group, state, refused, trouble }
     })
-    const trouble = subscriptions.find((subscription) => subscription.trouble !== undefined)?.trouble
+    const [trouble] = subscriptions.flatMap((subscription) => subscription.trouble ?? subscription.refused)
     return {
       ok: this.#health.ok && !this.#closing && trouble === undefined,
       engine: this.#engine.name,

@@ -8,6 +8,8 @@ import { covers, overlaps } from '../topic/pattern.ts'
 import type { Choice } from '../topic/resolve.ts'
 import { Consumer, type ConsumerParts } from './consumer.ts'
 
+const refusedAgainMs = 10_000
+
 /** A subscription as its user holds it. */
 export interface Subscription {
   /** What this member does now: state, messages in hand, progress, counts. */
@@ -37,8 +39,8 @@ export class GroupSubscription implements Subscription {
   readonly #events: Events
   readonly #storages = new Set<string>()
   readonly #paused = new Set<string>()
-  /** Topics of the pattern that could not be joined, and why. */
-  readonly #refused = new Map<string, string>()
+  /** Topics of the pattern that could not be joined, why, and the timer of the next try. */
+  readonly #refused = new Map<string, { readonly why: string; readonly again: NodeJS.Timeout }>()
   readonly #stops: (() => void)[] = []
   readonly #onClose: () => void
   #adding: Promise<void> = Promise.resolve()
@@ -90,26 +92,33 @@ export class GroupSubscription implements Subscription {
 
   #add(sources: readonly Source[]): void {
     this.#adding = this.#adding.then(async () => {
-      for (const source of sources) await this.#join(source)
+      // Replays follow the way their topic is shared: they are not joined without it.
+      for (const [i, source] of sources.entries()) if (!(await this.#join(source, sources.slice(i)))) break
     })
     this.#adding.catch(() => {})
   }
 
-  /** Until it is done: a topic left out would be one whose messages nobody gets. */
-  async #join(source: Source): Promise<void> {
+  /** Until it is done: a topic left out would be one whose messages nobody gets. `rest`: it, and what is joined after it. */
+  async #join(source: Source, rest: readonly Source[]): Promise<boolean> {
     for (let waitMs = 100; !this.#closing; waitMs = Math.min(5000, waitMs * 2)) {
       try {
         await this.#consumer.add(source)
-        return
-      } catch (error) {
-        if (!toBusError(error).retryable) {
-          this.#refused.set(source.storage, toBusError(error).message)
-          this.#events.warn(`group '${this.#group}' could not join topic '${source.storage}'`, error)
-          return
+        this.#refused.delete(source.storage)
+        return true
+      } catch (thrown) {
+        const error = toBusError(thrown)
+        if (!error.retryable) {
+          if (!this.#refused.has(source.storage))
+            this.#events.warn(`group '${this.#group}' could not join topic '${source.storage}'`, thrown)
+          // Somebody may take away what is in the way, or give the permission.
+          const again = setTimeout(() => this.#add(rest), refusedAgainMs).unref()
+          this.#refused.set(source.storage, { why: error.message, again })
+          return false
         }
         await new Promise((resolve) => setTimeout(resolve, waitMs))
       }
     }
+    return false
   }
 
   #sources(storage: string, filter: string | undefined): Source[] {
@@ -132,7 +141,12 @@ export class GroupSubscription implements Subscription {
   }
 
   status(): SubscriptionStatus {
-    return { topic: this.#choice.label, topics: [...this.#storages], refused: [...this.#refused.values()], ...this.#consumer.status }
+    return {
+      topic: this.#choice.label,
+      topics: [...this.#storages],
+      refused: [...this.#refused.values()].map(({ why }) => why),
+      ...this.#consumer.status,
+    }
   }
 
   close(options: { deadlineMs?: number } = {}): Promise<void> {
@@ -148,6 +162,7 @@ export class GroupSubscription implements Subscription {
       // One that is still joining joins first: left half-way, it would stay a member.
       await this.#adding.catch(() => {})
       for (const stop of this.#stops) stop()
+      for (const { again } of this.#refused.values()) clearTimeout(again)
       await this.#consumer.close(deadlineMs)
     } finally {
       this.#onClose()

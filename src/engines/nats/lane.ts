@@ -56,6 +56,9 @@ interface Owned {
 export class Lane {
   readonly #parts: LaneParts
   readonly #spec: SubscriptionSpec
+  /** By storage. One that could not be read to its end goes on with the same durables at the next try. */
+  readonly #sources = new Map<string, Reading>()
+  /** Those that are read. */
   readonly #readings: Reading[] = []
   readonly #shared: Reader[] = []
   /** By part. */
@@ -77,10 +80,15 @@ export class Lane {
     const ref = await streams.ensure(source.storage)
     const first = this.#owners === undefined
     if (first) this.#count = partsOf(this.#spec, ref)
-    const plan = planOf(this.#spec, source, ref, this.#count, this.#parts.durables?.[this.#spec.group])
-    const reading = { source, ref, plan }
-    if (isPrivate(source.storage)) await this.#whenThereAreReplays(source, () => this.#read(reading))
-    else await this.#read(reading)
+    let reading = this.#sources.get(source.storage)
+    if (!reading) {
+      reading = { source, ref, plan: planOf(this.#spec, source, ref, this.#count, this.#parts.durables?.[this.#spec.group]) }
+      this.#sources.set(source.storage, reading)
+    }
+    const { plan } = reading
+    const read = (): Promise<void> => this.#read(reading)
+    if (isPrivate(source.storage)) await this.#whenThereAreReplays(source, read)
+    else await read()
     if (!first) return
     const { connection, buckets } = this.#parts
     this.#scope = scopeOf(ref.name, (plan.shared[0] ?? plan.owned[0])!.name)
@@ -121,14 +129,25 @@ export class Lane {
         () => void setTimeout(look, againMs).unref(),
       )
     }
-    // What rang while nobody could hear it.
-    this.#bells.push({ unsubscribe: connection.listen({ back: look }) })
-    // In a moment: the message rings before it is stored.
-    for (const subject of [source.storage, `${source.storage}.>`])
-      this.#bells.push(connection.nc.subscribe(subject, { callback: () => void setTimeout(begin, 5) }))
-    if (await streams.hasMessages(source.storage)) {
+    const bells = [
+      // What rang while nobody could hear it.
+      { unsubscribe: connection.listen({ back: look }) },
+      // In a moment: the message rings before it is stored.
+      ...[source.storage, `${source.storage}.>`].map((subject) =>
+        connection.nc.subscribe(subject, { callback: () => void setTimeout(begin, 5) }),
+      ),
+    ]
+    try {
+      if (await streams.hasMessages(source.storage)) {
+        begun = true
+        await read()
+      }
+      this.#bells.push(...bells)
+    } catch (error) {
+      // They are hung up anew at the next try.
       begun = true
-      await read()
+      for (const bell of bells) bell.unsubscribe()
+      throw error
     }
   }
 

@@ -76,26 +76,38 @@ export class NatsSubscription implements EngineSubscription {
     for (const source of sources) await this.add(source)
   }
 
+  /** A topic that could not be joined leaves nothing behind: it may be tried again. */
   async add(source: Source): Promise<void> {
-    let lane = this.#lanes.get(source.lanes)
-    if (!lane) {
-      const parts = {
-        ...this.#parts,
-        deliver: this.#arrived,
-        room: this.#room,
-        adopt: this.#adopt,
-        forsake: this.#forsake,
-        assigned: (scope: string, epoch: number) => this.#sink.assigned(scope, epoch),
-        revoked: (scope: string, epoch: number) => this.#revoked(scope, epoch),
-        stands: (scope: string) => this.#stands(scope),
-        empty: (scope: string) => this.#empty(scope),
-        drain: (scope: string) => this.#drain(scope),
+    const known = this.#lanes.get(source.lanes)
+    const lane = known ?? this.#lane(source.lanes)
+    try {
+      await lane.add(source)
+    } catch (error) {
+      if (!known) {
+        this.#lanes.delete(source.lanes)
+        await lane.close().catch(() => {})
       }
-      lane = new Lane(parts, this.#spec)
-      this.#lanes.set(source.lanes, lane)
+      throw natsError(error, `group '${this.#spec.group}' of topic '${source.storage}'`)
     }
-    await lane.add(source)
     this.#refill()
+  }
+
+  #lane(name: string): Lane {
+    const parts = {
+      ...this.#parts,
+      deliver: this.#arrived,
+      room: this.#room,
+      adopt: this.#adopt,
+      forsake: this.#forsake,
+      assigned: (scope: string, epoch: number) => this.#sink.assigned(scope, epoch),
+      revoked: (scope: string, epoch: number) => this.#revoked(scope, epoch),
+      stands: (scope: string) => this.#stands(scope),
+      empty: (scope: string) => this.#empty(scope),
+      drain: (scope: string) => this.#drain(scope),
+    }
+    const lane = new Lane(parts, this.#spec)
+    this.#lanes.set(name, lane)
+    return lane
   }
 
   // ── from the server to the core ───────────────────────────────────────────────────────────────────────────────────
