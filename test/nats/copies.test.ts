@@ -22,7 +22,7 @@ async function everything(bus: Bus): Promise<void> {
 }
 
 await describeNats("the copies of the bus's own", (version) => {
-  test('R1: what all topics share has the copies that are asked for, whoever came first: made by apply, told otherwise', async () => {
+  test('R1: what all topics share has the copies that are asked for, whoever came first: made by apply, told otherwise; more than the cluster has are an error', async () => {
     await using cluster = await startCluster({ version })
     const open = (nats: NatsOptions) => connect(cluster.url, { nats, claimCheck: true })
     const client = await cluster.nodes[0]!.connect()
@@ -69,5 +69,14 @@ await describeNats("the copies of the bus's own", (version) => {
     await everything(fifth)
     expect(await copies()).toEqual(Object.fromEntries(own.map((name) => [name, 3])))
     await client.close()
+    // More than there are servers, for a stream and for a bucket.
+    await using wide = await open({ replicas: 5 })
+    const begun = performance.now()
+    const refused = { code: 'invalid_argument', message: expect.stringMatching(/^replicas is 5, .*no suitable peers/) }
+    await Promise.all([
+      expect(wide.publish('wide', 1)).rejects.toMatchObject(refused),
+      expect(wide.kv('wide')).rejects.toMatchObject(refused),
+    ])
+    expect(performance.now() - begun).toBeLessThan(10_000)
   }, 120_000)
 })

@@ -1,6 +1,7 @@
 import type { ConsumerInfo, JetStreamManager, StreamInfo } from '@nats-io/jetstream'
 import { untilAnswered } from './asking.ts'
 import { apiCode, isApi } from './failure.ts'
+import { placing } from './placement.ts'
 
 type StreamsOf<Name extends keyof JetStreamManager['streams']> = JetStreamManager['streams'][Name]
 type ConsumersOf<Name extends keyof JetStreamManager['consumers']> = JetStreamManager['consumers'][Name]
@@ -35,8 +36,8 @@ export function patientApi(jsm: JetStreamManager, lists = jsm): Api {
   return {
     streams: {
       info: (...args) => untilAnswered(() => streams.info(...args)),
-      add: (...args) => untilAnswered(() => streams.add(...args)),
-      update: (...args) => untilAnswered(() => streams.update(...args)),
+      add: (config) => untilAnswered(placing(config.num_replicas ?? 1, () => streams.add(config))),
+      update: (name, config) => untilAnswered(placing(config?.num_replicas ?? 1, () => streams.update(name, config))),
       delete: (name) => untilGone(() => streams.delete(name), apiCode.streamNotFound),
       purge: (...args) => untilAnswered(() => streams.purge(...args)),
       getMessage: (...args) => untilAnswered(() => streams.getMessage(...args)),

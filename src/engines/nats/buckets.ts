@@ -4,8 +4,9 @@ import { type ObjectStore, Objm } from '@nats-io/obj'
 import type { Api } from './api.ts'
 import { untilAnswered } from './asking.ts'
 import { natsError } from './failure.ts'
-import { type NatsOptions, placementOf } from './options.ts'
+import type { NatsOptions } from './options.ts'
 import { seeToCopies } from './own.ts'
+import { placementOf, placing } from './placement.ts'
 
 /** The bus's own buckets, made when first used. */
 export class Buckets {
@@ -43,7 +44,7 @@ export class Buckets {
   /** For what may be larger than a message. */
   async objects(name: string): Promise<ObjectStore> {
     try {
-      const store = await untilAnswered(() => this.#objm.create(name, this.#made()))
+      const store = await this.#make((made) => this.#objm.create(name, made))
       await this.#seeTo(`OBJ_${name}`)
       return store
     } catch (error) {
@@ -57,13 +58,13 @@ export class Buckets {
     await seeToCopies(this.#api, this.#options, { stream, copies: config.num_replicas })
   }
 
-  #made(): { replicas: number; placement?: Placement } {
+  #make<T>(make: (made: { replicas: number; placement?: Placement }) => Promise<T>): Promise<T> {
     const { replicas = 1, placement } = this.#options
-    return { replicas, ...(placement ? { placement: placementOf(placement) } : {}) }
+    return untilAnswered(placing(replicas, () => make({ replicas, ...(placement ? { placement: placementOf(placement) } : {}) })))
   }
 
   async open(name: string, options: Partial<KvOptions>): Promise<KV> {
-    const kv = await untilAnswered(() => this.#kvm.create(name, { ...options, ...this.#made() }))
+    const kv = await this.#make((made) => this.#kvm.create(name, { ...options, ...made }))
     // What was made a moment ago may have nobody yet who answers for it.
     await untilAnswered(() => kv.get('-'))
     return kv

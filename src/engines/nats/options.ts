@@ -89,11 +89,6 @@ export interface NatsOptions {
   readonly name?: string
 }
 
-/** As the server takes it. */
-export function placementOf({ cluster = '', tags = [] }: NonNullable<NatsOptions['placement']>): { cluster: string; tags: string[] } {
-  return { cluster, tags: [...tags] }
-}
-
 type Check = (value: unknown) => string | undefined
 
 const oneOf =

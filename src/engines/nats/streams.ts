@@ -7,8 +7,9 @@ import type { Api } from './api.ts'
 import { canChange, differences, textOf } from './drift.ts'
 import { apiCode, isApi, natsError } from './failure.ts'
 import { partitionsMark, partitionToken, replayStream, replaySubjects, storageMark, streamName } from './names.ts'
-import { type NatsOptions, placementOf } from './options.ts'
+import type { NatsOptions } from './options.ts'
 import { seeToCopies } from './own.ts'
+import { placementOf } from './placement.ts'
 
 /** Of servers from 2.14 on; those before refuse the setting, or know nothing of it. */
 const fastIngestLevel = 4
