@@ -92,6 +92,24 @@ await describeNats('streams that are made, found, checked and changed', (version
     })
   })
 
+  test('the bus says of itself what the server made of what it asked for', async () => {
+    const { nc, jsm } = await manager()
+    await jsm.streams.add({ name: 'THEIRS_IN_MEMORY', subjects: ['in.memory'], storage: StorageType.Memory, duplicate_window: 1e9 })
+    await nc.close()
+    await using limited = await startNats({ version, jetstream: 'limits { duplicate_window: "30s" }' })
+    await using bus = await connect(limited.url)
+    expect(bus.status().capabilities).toMatchObject({ durability: 'page-cache', dedupeWindowMs: 120_000 })
+    await bus.publish('any', 1)
+    expect(bus.status().capabilities).toMatchObject({ durability: 'page-cache', dedupeWindowMs: 30_000 })
+    await using asking = await connect(limited.url, { nats: { dedupeWindowMs: 60_000 } })
+    await expect(asking.publish('more', 1)).rejects.toMatchObject({ code: 'invalid_argument', message: expect.stringContaining('30s') })
+    await using inMemory = await connect(server.url, { nats: { storage: 'memory' } })
+    expect(inMemory.status().capabilities.durability).toBe('memory')
+    await using other = await connect(server.url)
+    await other.publish('in.memory', 1)
+    expect(other.status().capabilities).toMatchObject({ durability: 'memory', dedupeWindowMs: 120_000 })
+  })
+
   test('a durable that is there under another name is used for the group', async () => {
     const { nc, jsm } = await manager()
     await using bus = await connect(server.url, { nats: { durables: { indexer: 'cg_index' } } })

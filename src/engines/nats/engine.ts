@@ -96,11 +96,16 @@ class NatsEngine implements Engine {
     this.requests = new NatsRequests(connection)
     this.kv = new NatsKv({ connection, api, buckets: this.#buckets })
     this.ledger = new NatsLedger(`nats (${connection.nc.getServer()})`, connection, api, this.#buckets)
+    const streams = this.#streams
     this.capabilities = {
-      durability: 'page-cache',
+      get durability() {
+        return streams.inMemory ? ('memory' as const) : ('page-cache' as const)
+      },
       ordering: 'group',
       orderedPipelining: false,
-      dedupeWindowMs: options.dedupeWindowMs ?? 120_000,
+      get dedupeWindowMs() {
+        return streams.dedupeWindowMs
+      },
       delayMaxMs: 0,
       lease: { maxMs: Number.POSITIVE_INFINITY },
       settle: 'message',

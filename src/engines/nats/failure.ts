@@ -34,6 +34,7 @@ const codes: Readonly<Record<number, BusErrorCode>> = {
   10071: 'conflict',
   10074: 'invalid_argument',
   10039: 'unsupported',
+  10052: 'invalid_argument',
 }
 
 export function isApi(thrown: unknown, code: number): boolean {

@@ -13,6 +13,7 @@ import { placementOf } from './placement.ts'
 
 /** Of servers from 2.14 on; those before refuse the setting, or know nothing of it. */
 const fastIngestLevel = 4
+const defaultWindowMs = 120_000
 
 /** Where a storage lives. */
 export interface StreamRef {
@@ -25,6 +26,7 @@ export interface StreamRef {
   readonly dedupeWindowMs: number
   /** Made here, for this storage alone. */
   readonly own: boolean
+  readonly inMemory: boolean
   /** Takes many messages with one answer (fast ingest). */
   readonly batched: boolean
   /** The highest sequence seen there: what is sent from now on lies behind it. */
@@ -56,6 +58,19 @@ export class Streams {
   }
 
   readonly #resolved = new Map<string, StreamRef>()
+
+  /** As asked for, or less where a server keeps ids for a shorter time or a stream is there with another: of those made here and used so far. */
+  get dedupeWindowMs(): number {
+    let least = this.#options.dedupeWindowMs ?? defaultWindowMs
+    for (const { own, storage, dedupeWindowMs } of this.#resolved.values())
+      if (own && this.#options.shared?.(storage) === undefined) least = Math.min(least, dedupeWindowMs)
+    return least
+  }
+
+  /** What is stored ends with its server: all that is made here, or one of the streams used so far. */
+  get inMemory(): boolean {
+    return this.#options.storage === 'memory' || [...this.#resolved.values()].some((ref) => ref.inMemory)
+  }
 
   /** The stream of the storage, made where it is missing. @throws BusError `not_found` where nothing may be made */
   ensure(storage: string): Promise<StreamRef> {
@@ -186,7 +201,10 @@ export class Streams {
         `replicas is ${config.num_replicas}, and this server is no cluster; leave it at 1, or connect to a cluster`,
       )
     try {
-      await this.#api.streams.add(config)
+      const { duplicate_window: window, ...others } = config
+      const asked = this.#options.dedupeWindowMs ?? this.#options.shared?.(storage)?.dedupeWindowMs
+      // A server that keeps ids for less refuses more than that, and takes its own where nothing is said.
+      await this.#api.streams.add(asked === undefined ? others : { ...others, duplicate_window: window! })
       // In a cluster the server that answers may not have heard of it yet.
       for (let attempt = 0; attempt < 100; attempt++) {
         const made = await this.#find(storage)
@@ -207,7 +225,7 @@ export class Streams {
   #configOf(storage: string): Partial<StreamConfig> & { name: string } {
     const { placement, replicas = 1, storage: kind = 'file', partitions = 16, fastIngest } = this.#options
     const shared = this.#options.shared?.(storage)
-    const dedupeWindowMs = shared?.dedupeWindowMs ?? this.#options.dedupeWindowMs ?? 120_000
+    const dedupeWindowMs = shared?.dedupeWindowMs ?? this.#options.dedupeWindowMs ?? defaultWindowMs
     const partitioned = !isPrivate(storage) && isPattern(storage) && partitions > 0
     return {
       name: streamName(storage),
@@ -257,6 +275,7 @@ function refOf(storage: string, { config, state }: StreamInfo, ofMain?: number):
     partitions,
     dedupeWindowMs: config.duplicate_window / 1e6,
     own,
+    inMemory: config.storage === StorageType.Memory,
     batched: own && config.allow_batched === true,
     last: state.last_seq,
   }
