@@ -49,7 +49,7 @@ export interface Health {
   readonly detail: string
   /**
    * `refused`: topics of a pattern that a group could not join, each with the reason; they are tried again. `trouble`: why
-   * the broker takes no acknowledgements from it.
+   * the broker takes no acknowledgements from it, or gives it no messages.
    */
   readonly subscriptions: readonly {
     readonly topic: string

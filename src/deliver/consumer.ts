@@ -118,7 +118,7 @@ export class Consumer implements DeliverySink {
       parked: this.#queue.parked,
       delayed: jobs.filter((job) => job.state === 'delayed').length,
       backpressure: this.#queue.parked >= this.#parts.policy.parked,
-      trouble: this.#trouble,
+      trouble: this.#trouble ?? this.#engine?.trouble,
       ...this.counts,
       progress: jobs.filter((job) => job.progress).map((job) => ({ id: job.id, key: job.key, ...job.progress! })),
     }

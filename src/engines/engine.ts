@@ -169,6 +169,8 @@ export interface EngineSubscription {
    * this user may not settle something of it; the core tries again, until it is `lost`.
    */
   settle(batch: readonly Settlement[]): Promise<readonly SettleResult[]>
+  /** Why nothing comes from a storage, while that is so and the broker itself is there: the core shows it in status and health. */
+  readonly trouble?: string | undefined
   /** Reads one more storage from now on. */
   add(source: Source): Promise<void>
   /** No new deliveries once it resolves; settling works until close. What was buffered and not delivered is given back. */

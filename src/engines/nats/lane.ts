@@ -261,6 +261,12 @@ export class Lane {
     return this.#readers().length
   }
 
+  /** Why nothing comes, while that is so. */
+  get trouble(): string | undefined {
+    for (const { trouble } of this.#readers()) if (trouble !== undefined) return trouble
+    return undefined
+  }
+
   #readers(): Reader[] {
     return [...this.#shared, ...[...this.#owned.values()].flatMap(({ readers }) => readers)]
   }

@@ -43,6 +43,8 @@ export interface PullerParts {
 export class Puller {
   readonly #parts: PullerParts
   readonly #inbox = createInbox()
+  /** Where messages are asked for. */
+  readonly #request: string
   readonly #subscription: Subscription
   /** Servers before 2.11 tell nobody whose request went with a leader; all tell of the new one, who may hear it. */
   readonly #elections: Subscription
@@ -67,14 +69,23 @@ export class Puller {
   #stopped = false
   /** Something that was sent may have been lost since this was last set to false. */
   troubled = false
+  /** Why nothing comes, and how: until the server answers a request, or what is missing is there again. */
+  #trouble: { readonly kind: 'denied' | 'missing'; readonly text: string } | undefined
 
   constructor(parts: PullerParts) {
     this.#parts = parts
     const { connection } = parts
+    this.#request = `$JS.API.CONSUMER.MSG.NEXT.${parts.stream}.${parts.durable}`
     this.#subscription = connection.nc.subscribe(this.#inbox, { callback: this.#take })
     const elected = `$JS.EVENT.ADVISORY.CONSUMER.LEADER_ELECTED.${parts.stream}.${parts.durable}`
     this.#elections = connection.nc.subscribe(elected, { callback: this.#elected })
-    this.#stopListening = connection.listen({ lost: () => this.#giveUp(), back: () => this.#ask() })
+    this.#stopListening = connection.listen({
+      lost: () => this.#giveUp(),
+      back: () => this.#ask(),
+      denied: ({ operation, subject }) => {
+        if (operation === 'publish' && subject === this.#request) this.#deny('publish to', subject)
+      },
+    })
     this.#watch = setInterval(this.#listen, watchMs)
     this.#watch.unref()
   }
@@ -92,7 +103,7 @@ export class Puller {
 
   #ask(): void {
     if (this.#stopped || this.#repairing || this.#retry || this.#wanted <= 0 || !this.#parts.connection.connected) return
-    const { connection, stream, durable } = this.#parts
+    const { connection } = this.#parts
     const bytes = this.#reservable()
     if (bytes <= 0) return
     // One message comes, whatever its size: a limit below it would bring none.
@@ -108,7 +119,7 @@ export class Puller {
       ? { batch, ...limit, expires: nanos(probeMs) }
       : { batch, ...limit, expires: nanos(expiresMs), idle_heartbeat: nanos(heartbeatMs) }
     if (unsure) this.#probe ??= setTimeout(this.#unanswered, probeMs * 1.5)
-    connection.nc.publish(`$JS.API.CONSUMER.MSG.NEXT.${stream}.${durable}`, encoder.encode(JSON.stringify(request)), { reply: this.#inbox })
+    connection.nc.publish(this.#request, encoder.encode(JSON.stringify(request)), { reply: this.#inbox })
   }
 
   /** What a request for all that is wanted may bring; 0 = it has to wait, until some of what is under way has come. */
@@ -137,8 +148,12 @@ export class Puller {
 
   // It must not throw: the client would stop reading.
   #take = (failure: Error | null, msg: Msg): void => {
-    if (failure) return
+    if (failure) {
+      this.#deny('subscribe to', this.#inbox)
+      return
+    }
     this.#heardAt = performance.now()
+    if (this.#trouble?.kind === 'denied') this.#trouble = undefined
     clearTimeout(this.#probe)
     this.#probe = undefined
     if (msg.subject !== this.#inbox) {
@@ -202,6 +217,22 @@ export class Puller {
     this.#retryMs = Math.min(lastRetryMs, this.#retryMs * 2)
   }
 
+  /** The server says so on the side, and to each request anew: whoever gives the permission need not start us again. */
+  #deny(may: string, subject: string): void {
+    this.#mark('denied', `this user may not ${may} ${subject}, so nothing comes from consumer '${this.#parts.durable}'`)
+  }
+
+  #mark(kind: 'denied' | 'missing', text: string): void {
+    if (this.#stopped) return
+    if (this.#trouble?.kind !== kind) this.#parts.warn(text)
+    this.#trouble = { kind, text }
+  }
+
+  /** Why nothing comes, while that is so. */
+  get trouble(): string | undefined {
+    return this.#trouble?.text
+  }
+
   #repair(): void {
     this.#giveUp()
     if (this.#repairing || this.#stopped) return
@@ -209,11 +240,12 @@ export class Puller {
     this.#parts.missing().then(
       () => {
         this.#repairing = false
+        if (this.#trouble?.kind === 'missing') this.#trouble = undefined
         this.#ask()
       },
       (error) => {
         this.#repairing = false
-        this.#parts.warn(`consumer '${this.#parts.durable}' cannot be made again: ${error}`)
+        this.#mark('missing', `consumer '${this.#parts.durable}' cannot be made again: ${error}`)
         this.#later(true)
       },
     )

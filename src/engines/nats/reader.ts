@@ -356,6 +356,11 @@ export class Reader {
     return this.#puller?.open ?? this.#wantedMeanwhile
   }
 
+  /** Why nothing comes, while that is so. */
+  get trouble(): string | undefined {
+    return this.#puller?.trouble
+  }
+
   want(messages: number): void {
     if (this.#puller) this.#puller.want(messages)
     else if (this.#turning) this.#wantedMeanwhile += messages

@@ -231,6 +231,11 @@ export class NatsSubscription implements EngineSubscription {
     return { startable, waiting }
   }
 
+  get trouble(): string | undefined {
+    for (const { trouble } of this.#lanes.values()) if (trouble !== undefined) return trouble
+    return undefined
+  }
+
   // ── from the core to the server ───────────────────────────────────────────────────────────────────────────────────
 
   async settle(batch: readonly Settlement[]): Promise<readonly SettleResult[]> {
