@@ -5,7 +5,9 @@ import { connect as connectNats } from '@nats-io/transport-node'
 import { expect, test, vi } from 'vitest'
 import { connect } from '../../src/bus.ts'
 import { Reject } from '../../src/deliver/outcome.ts'
+import { replayStream } from '../../src/engines/nats/names.ts'
 import { topic } from '../../src/topic/definition.ts'
+import { privateTopic } from '../../src/topic/name.ts'
 import { passwordAccess } from '../rig/access.ts'
 import { startNats } from '../rig/nats.ts'
 import { describeNats } from '../rig/needs.ts'
@@ -165,4 +167,20 @@ await describeNats('what others may send or forbid', (version) => {
     await nc.close()
     expect(Object.keys(state.subjects ?? {})).toEqual([])
   })
+
+  test('a replay that nobody was told of is read all the same, in a while', async () => {
+    await using server = await startNats({ version })
+    await using bus = await connect(server.url)
+    const handled: unknown[] = []
+    await bus.subscribe('odd.eight', { group: 'g' }, ({ body }) => void handled.push(body))
+    const nc = await connectNats(server.clientOptions())
+    const { streams } = await jetstreamManager(nc)
+    // What a stream takes from another one is published nowhere.
+    await streams.add({ name: 'ELSEWHERE', subjects: ['elsewhere'] })
+    const subject_transforms = [{ src: 'elsewhere', dest: privateTopic('odd.eight', 'g') }]
+    await streams.update(replayStream, { sources: [{ name: 'ELSEWHERE', subject_transforms }] })
+    nc.publish('elsewhere', '8')
+    await vi.waitFor(() => expect(handled).toEqual([8]), 25_000)
+    await nc.close()
+  }, 40_000)
 })

@@ -69,6 +69,7 @@ export class Lane {
   #stopped = false
   #wanted = 0
   readonly #bells: { unsubscribe(): void }[] = []
+  #lookForReplays: (() => void) | undefined
 
   constructor(parts: LaneParts, spec: SubscriptionSpec) {
     this.#parts = parts
@@ -129,6 +130,7 @@ export class Lane {
         () => void setTimeout(look, againMs).unref(),
       )
     }
+    this.#lookForReplays = look
     const bells = [
       // What rang while nobody could hear it.
       { unsubscribe: connection.listen({ back: look }) },
@@ -149,6 +151,11 @@ export class Lane {
       for (const bell of bells) bell.unsubscribe()
       throw error
     }
+  }
+
+  /** There are more replays than before, of whichever group: the bell may not have been heard. */
+  lookForReplays(): void {
+    this.#lookForReplays?.()
   }
 
   async #read(reading: Reading): Promise<void> {

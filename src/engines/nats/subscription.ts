@@ -10,6 +10,7 @@ import type { NatsDelivery } from './delivery.ts'
 import { mayNotAcknowledge, natsError } from './failure.ts'
 import { Lane, type LaneParts } from './lane.ts'
 import { Leaving } from './leaving.ts'
+import { replayStream } from './names.ts'
 
 const encoder = new TextEncoder()
 const ack = encoder.encode('+ACK')
@@ -17,6 +18,7 @@ const working = encoder.encode('+WPI')
 const nak = encoder.encode('-NAK')
 /** So many that wait for their time are held here, as many as the core holds by default. */
 const mostWaiting = 1000
+const replaysEveryMs = 15_000
 const firstKeepMs = 1000
 const lastKeepMs = 10_000
 /** So many consumers are looked at together. */
@@ -55,6 +57,9 @@ export class NatsSubscription implements EngineSubscription {
   #scheduled = false
   #timer: NodeJS.Timeout | undefined
   readonly #keepAlive: NodeJS.Timeout
+  readonly #replaysTimer: NodeJS.Timeout
+  /** The last replay of all that is known. */
+  #lastReplay = 0
   /** So long it keeps what cannot begin; longer while nobody else waits for it. */
   #keepMs = firstKeepMs
   #sharing = false
@@ -67,6 +72,9 @@ export class NatsSubscription implements EngineSubscription {
     this.#sink = sink
     this.#keepAlive = setInterval(this.#look, Math.max(20, Math.min(250, spec.leaseMs / 6)))
     this.#keepAlive.unref()
+    // Not all members of a service at the same moment.
+    this.#replaysTimer = setInterval(() => void this.#lookForReplays(), replaysEveryMs * (0.8 + Math.random() * 0.4))
+    this.#replaysTimer.unref()
     this.#stopListening = parts.connection.listen({ denied: (error) => this.#deny(error) })
   }
 
@@ -229,6 +237,18 @@ export class NatsSubscription implements EngineSubscription {
       else startable++
     }
     return { startable, waiting }
+  }
+
+  /** A replay is told of by a message of core NATS, which may get lost. One request for all lanes. */
+  async #lookForReplays(): Promise<void> {
+    if (!this.#parts.connection.connected) return
+    const last = await this.#parts.consumers.stream(replayStream).then(
+      (state) => state.last,
+      () => this.#lastReplay,
+    )
+    if (last === this.#lastReplay) return
+    this.#lastReplay = last
+    for (const lane of this.#lanes.values()) lane.lookForReplays()
   }
 
   get trouble(): string | undefined {
@@ -493,6 +513,7 @@ export class NatsSubscription implements EngineSubscription {
 
   async #stop(): Promise<void> {
     clearTimeout(this.#timer)
+    clearInterval(this.#replaysTimer)
     await Promise.all([...this.#lanes.values()].map((lane) => lane.stop()))
     await this.#giveBack(this.#buffer.filter((delivery) => delivery.scope === undefined))
   }
