@@ -16,6 +16,11 @@ export interface Sink {
   publish: Engine['publish']
 }
 
+interface Batch {
+  parcels: Parcel[]
+  bytes: number
+}
+
 const firstRetryMs = 20
 const lastRetryMs = 1000
 const batchMost = 1000
@@ -43,6 +48,8 @@ export class Outbox {
   readonly #repeating = new Set<Parcel>()
   readonly #held = new Map<string, number>()
   #idle: (() => void)[] = []
+  /** Storages that took the last message: others may have to be made first, or be out of order, and have batches of their own. */
+  readonly #taking = new Set<string>()
 
   /** `events`: told of what is confirmed; absent where that is not yet the engine's word. */
   constructor(sink: Sink, window: number, events: Events | undefined) {
@@ -69,8 +76,8 @@ export class Outbox {
 
   #flush = (): void => {
     this.#scheduled = false
-    let batch: Parcel[] = []
-    let bytes = 0
+    const together: Batch = { parcels: [], bytes: 0 }
+    let apart: Map<string, Batch> | undefined
     while (this.#head < this.#queue.length && !this.#isFull()) {
       const parcel = this.#queue[this.#head]!
       this.#queue[this.#head++] = undefined as unknown as Parcel
@@ -84,12 +91,18 @@ export class Outbox {
       this.#unconfirmed++
       this.#unconfirmedBytes += parcel.message.body.byteLength
       if (this.#mustWait(parcel)) continue
-      bytes += parcel.message.body.byteLength
-      batch.push(parcel)
-      if (batch.length >= batchMost || bytes >= batchBytes) {
-        void this.#send(batch)
-        batch = []
-        bytes = 0
+      const { storage, body } = parcel.message
+      let batch: Batch | undefined = together
+      if (!this.#taking.has(storage)) {
+        batch = (apart ??= new Map()).get(storage)
+        if (!batch) apart.set(storage, (batch = { parcels: [], bytes: 0 }))
+      }
+      batch.parcels.push(parcel)
+      batch.bytes += body.byteLength
+      if (batch.parcels.length >= batchMost || batch.bytes >= batchBytes) {
+        void this.#send(batch.parcels)
+        batch.parcels = []
+        batch.bytes = 0
       }
     }
     if (this.#head === this.#queue.length) {
@@ -99,7 +112,7 @@ export class Outbox {
       this.#queue = this.#queue.slice(this.#head)
       this.#head = 0
     }
-    if (batch.length > 0) void this.#send(batch)
+    for (const { parcels } of apart ? [together, ...apart.values()] : [together]) if (parcels.length > 0) void this.#send(parcels)
     this.#tellIdle() // all that was left may have been aborted
   }
 
@@ -139,6 +152,8 @@ export class Outbox {
       const now = Date.now()
       for (const [i, parcel] of left.entries()) {
         const outcome = outcomes[i]!
+        if (outcome.ok) this.#taking.add(parcel.message.storage)
+        else if (mayRepeat(outcome.error)) this.#taking.delete(parcel.message.storage)
         if (!outcome.ok && outcome.error.code === 'publish_unknown') doubtful.add(parcel)
         // What may be stored is sent again only while the engine stores the same id once.
         const forMs = doubtful.has(parcel) ? this.#sink.capabilities.dedupeWindowMs - (performance.now() - begun) : Number.POSITIVE_INFINITY

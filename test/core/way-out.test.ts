@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { StandardSchemaV1 } from '@standard-schema/spec'
 import { expect, test } from 'vitest'
 import type { PublishOutcome } from '../../src/engines/engine.ts'
@@ -116,6 +117,36 @@ test('R2: what may be stored is not sent again past the time in which the engine
   await expect(bus.publish('a', 1, { timeout: '20s' })).rejects.toMatchObject({ code: 'publish_unknown' })
   expect(tries.made).toBeGreaterThan(1)
   await bus.close()
+})
+
+test('a topic that has to be made first, or does not answer, holds up no other that is published with it', async () => {
+  const model = await logModel().connect()
+  let refuses = false
+  let gate: Promise<void> | undefined
+  const engine = override(model, {
+    publish: async (batch: Parameters<typeof model.publish>[0]) => {
+      const slow = batch.some(({ storage }) => storage === 'slow')
+      if (slow && refuses) throw new BusError('engine_unavailable', 'not now')
+      if (slow) await gate
+      return model.publish(batch)
+    },
+  })
+  await using bus = await connectEngine(engine, { ledger: memoryLedger() })
+  const together = async (): Promise<void> => {
+    const opened = Promise.withResolvers<void>()
+    gate = opened.promise
+    const slow = bus.publish('slow', 1)
+    const first = await Promise.race([slow.then(() => 'slow'), bus.publish('quick', 1).then(() => 'quick'), sleep(2000, 'nobody')])
+    opened.resolve()
+    await slow
+    expect(first).toBe('quick')
+  }
+  await together()
+  refuses = true
+  const refused = bus.publish('slow', 2)
+  await sleep(50)
+  refuses = false
+  await Promise.all([together(), refused])
 })
 
 test('an abort ends the wait for an engine that does not answer', async () => {

@@ -75,19 +75,27 @@ export class Publishing {
   async publish(batch: readonly Outgoing[]): Promise<PublishOutcome[]> {
     this.#connection.mustBeConnected()
     const refs = new Array<StreamRef | BusError>(batch.length)
-    /** Not asked for again for each message of a batch. */
-    let failed: Map<string, BusError> | undefined
+    let missing: Set<string> | undefined
     for (let i = 0; i < batch.length; i++) {
-      const { storage } = batch[i]!
-      let ref: StreamRef | BusError | undefined = this.#streams.ready(storage) ?? failed?.get(storage)
-      ref ??= await this.#streams.ensure(storage).catch((error: BusError) => error)
-      if (ref instanceof BusError) (failed ??= new Map()).set(storage, ref)
-      refs[i] = ref
+      const ref = this.#streams.ready(batch[i]!.storage)
+      if (ref) refs[i] = ref
+      else (missing ??= new Set()).add(batch[i]!.storage)
     }
+    if (missing) await this.#look(batch, refs, missing)
     const settled = this.#doubts.any ? await this.#doubts.settle(batch, refs) : undefined
     this.#connection.mustBeConnected()
     const fast = settled?.length ? undefined : this.#fast.send(batch, refs)
     return this.#window(batch, refs, fast ? await fast : settled)
+  }
+
+  /** For all streams at once, and once for each. */
+  async #look(batch: readonly Outgoing[], refs: (StreamRef | BusError)[], missing: ReadonlySet<string>): Promise<void> {
+    const found = new Map<string, StreamRef | BusError>()
+    const look = async (storage: string): Promise<void> => {
+      found.set(storage, await this.#streams.ensure(storage).catch((error: BusError) => error))
+    }
+    await Promise.all([...missing].map(look))
+    for (let i = 0; i < batch.length; i++) refs[i] ??= found.get(batch[i]!.storage)!
   }
 
   /** Sends what has no outcome yet, each message with an answer of its own. */
