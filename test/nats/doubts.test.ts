@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, expect, onTestFinished, test, vi } from 'vitest'
 import { openNats } from '../../src/engines/nats/engine.ts'
 import { message } from '../embedded/support.ts'
@@ -64,6 +65,29 @@ await describeNats('a publish whose answer was lost', async (version) => {
     expect(again).toMatchObject({ ok: true, duplicate: true })
     expect(ids.filter((id) => id === one.id)).toHaveLength(1)
   })
+
+  test('is looked for among what came since, not on the whole subject', async () => {
+    await using proxy = await startProxy(server.port)
+    const engine = await openNats(`nats://127.0.0.1:${proxy.port}`, {
+      reconnectWaitMs: 20,
+      reconnectJitterMs: 0,
+      shared: () => ({ dedupeWindowMs: 100 }),
+    })
+    const other = await openNats(server.url)
+    // The last that this process knows of for long.
+    await engine.publish([message('long', 'before')])
+    await other.publish(Array.from({ length: 20_000 }, (_, i) => message('long', String(i))))
+    await sleep(11_000)
+    const one = message('long', 'doubtful')
+    for (const connection of proxy.connections) connection.cutAfter(1, 'down')
+    expect(await engine.publish([one])).toMatchObject([{ ok: false, error: { code: 'publish_unknown' } }])
+    await sleep(250)
+    const before = proxy.bytes.down
+    const repeated = () => engine.publish([one]).catch(() => [undefined])
+    await expect.poll(repeated).toMatchObject([{ ok: true, duplicate: true, position: '20002' }])
+    expect(proxy.bytes.down - before).toBeLessThan(200_000)
+    await Promise.all([engine.close(), other.close()])
+  }, 40_000)
 
   test('that never came is stored by the repeat', async () => {
     await using proxy = await startProxy(server.port)

@@ -180,7 +180,7 @@ export class FastIngest {
       this.#shared.set(ref, performance.now() + sharedForMs)
       const wanted = new Map(stored.map((i) => [batch[i]!.id, i]))
       void this.#doubts
-        .find(ref, ref.subjects, flight.after, wanted)
+        .find(ref, ref.subjects, flight.after, flight.sentAt, wanted)
         // Stored they are; where is only told.
         .catch(() => new Map<string, string>())
         .then((found) => {

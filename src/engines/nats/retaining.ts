@@ -3,6 +3,7 @@ import type { Retention } from '../engine.ts'
 import type { Api } from './api.ts'
 import { filtersOf } from './consumers.ts'
 import { natsError } from './failure.ts'
+import { firstSince, nextOf, timeOf } from './since.ts'
 import type { StreamRef, Streams } from './streams.ts'
 
 const firstLookMs = 1000
@@ -11,9 +12,6 @@ const everyMs = 5000
 const ageMs = 60_000
 /** A consumer that is made anew is away for a moment: its place counts for so long after it was last seen. */
 const awayMs = 30_000
-/** Steps of a search by time: what they leave over is for the next look. */
-const steps = 24
-
 interface Place {
   /** All before is settled. */
   readonly next: number
@@ -103,31 +101,13 @@ export class Retaining {
   }
 
   /** Where what the topic is to keep begins. */
-  async #endOf({ config, state, ts }: StreamInfo & { ts?: string }, { ageMs: age, messages, bytes }: Retention): Promise<number> {
+  async #endOf(info: StreamInfo, { ageMs: age, messages, bytes }: Retention): Promise<number> {
+    const { state } = info
     if (state.messages === 0) return state.first_seq
     const mean = state.bytes / state.messages
     const excess = Math.max(state.messages - (messages ?? state.messages), Math.floor((state.bytes - (bytes ?? state.bytes)) / mean), 0)
     const end = Math.min(state.first_seq + excess, state.last_seq + 1)
-    if (age === undefined) return end
-    return Math.max(end, await this.#since(config.name, state, (ts === undefined ? Date.now() : Date.parse(ts)) - age))
-  }
-
-  /** The first message of that time or later, or one before it. */
-  async #since(
-    stream: string,
-    { first_seq: first, last_seq: last, first_ts: firstAt, last_ts: lastAt }: StreamInfo['state'],
-    time: number,
-  ): Promise<number> {
-    if (Date.parse(firstAt) >= time) return first
-    if (Date.parse(lastAt) < time) return last + 1
-    let [old, young] = [first, last]
-    for (let step = 0; step < steps && young - old > 1; step++) {
-      const middle = Math.floor((old + young) / 2)
-      const message = await this.#next(stream, middle, '>')
-      if (message && message.time.getTime() < time) old = Math.max(message.seq, middle)
-      else young = middle
-    }
-    return old
+    return age === undefined ? end : Math.max(end, await firstSince(this.#api, info, (timeOf(info) ?? Date.now()) - age))
   }
 
   /** Where each group stands; false where not all say. */
@@ -152,14 +132,9 @@ export class Retaining {
     if (waiting + inHand === 0) return last + 1
     const filters = filtersOf(config)
     const found = await Promise.all(
-      (filters.length > 0 ? filters : ref.subjects).map((subject) => this.#next(ref.name, floor.stream_seq + 1, subject)),
+      (filters.length > 0 ? filters : ref.subjects).map((subject) => nextOf(this.#api, ref.name, floor.stream_seq + 1, subject)),
     )
     return Math.min(...found.map((message) => message?.seq ?? last + 1))
-  }
-
-  /** As the leader has it. */
-  #next(stream: string, seq: number, subject: string) {
-    return this.#api.streams.getMessage(stream, { seq, next_by_subj: subject } as never)
   }
 
   close(): void {
