@@ -10,7 +10,7 @@ import { Puller } from './puller.ts'
 
 const ack = new TextEncoder().encode('+ACK')
 const nak = new TextEncoder().encode('-NAK')
-/** What may be on its way while a consumer ends. */
+/** So many messages more than the server says may have been handed out; each costs a look at what failed before. */
 const inFlight = 1000
 const firstRetryMs = 50
 const lastRetryMs = 2000
@@ -102,8 +102,8 @@ export class Reader {
     this.#ackWaitMs = oursFor(info)
     this.#born = stream.born
     if (this.#stopped) return
-    if (made && stood) this.#redeliveredTo = stream.last
-    if (!made) await this.#rewind(info)
+    if (made) this.#redeliveredTo = stood ? stream.last : 0
+    else await this.#rewind(info)
     this.#pull()
   }
 
@@ -116,9 +116,9 @@ export class Reader {
     this.#again?.stop()
     this.#again = undefined
     this.#next = info.delivered.consumer_seq + 1
+    // More than that may have been sent: to whoever waits while we looked, or before the server died and forgot the last of it.
+    if (info.delivered.consumer_seq > 0) this.#redeliveredTo = Math.max(this.#redeliveredTo, info.delivered.stream_seq + inFlight)
     if (info.num_ack_pending === 0 && info.num_waiting === 0) return
-    // Whoever waits may have been sent some more while we looked.
-    this.#redeliveredTo = Math.max(this.#redeliveredTo, info.delivered.stream_seq + (info.num_waiting > 0 ? inFlight : 0))
     if (canGiveBack(info)) {
       await giveBack(connection, durable, info)
       // Acknowledgements that were on their way are through by now.
