@@ -55,4 +55,4 @@ test('four writing processes do not hold each other’s event loops', async () =
   })()
   // Everyone counts what was confirmed: all of it is there.
   expect(counted).toBeGreaterThanOrEqual(Math.round(results.reduce((sum, { rate }) => sum + rate * 3, 0)))
-})
+}, 90_000)

@@ -108,5 +108,6 @@ test('delays, in order, and caps the rate', async () => {
   const again = performance.now()
   client.socket.write('x'.repeat(200_000))
   await until(() => client.got().length === 200_006)
-  expect(performance.now() - again).toBeGreaterThan(190)
+  // The last piece of each direction is not waited for.
+  expect(performance.now() - again).toBeGreaterThan(120)
 })
