@@ -40,6 +40,7 @@ export class FrameParser {
   /** Bytes until something can be cut off: a size, then a frame. */
   #needed = 4
   #failed = false
+  #holding = false
 
   constructor(maxFrameBytes: number, handlers: FrameHandlers) {
     this.#maxFrameBytes = maxFrameBytes
@@ -49,6 +50,10 @@ export class FrameParser {
   /** @throws ProtocolError for what is no frame; after that nothing is taken any more */
   push(chunk: Buffer): void {
     if (this.#failed) return
+    if (this.#holding) {
+      this.#pieces.push(chunk)
+      return
+    }
     let bytes = chunk
     if (this.#held > 0) {
       this.#pieces.push(chunk)
@@ -59,7 +64,7 @@ export class FrameParser {
     this.#pieces = []
     this.#held = 0
     let at = 0
-    while (bytes.length - at >= 4) {
+    while (bytes.length - at >= 4 && !this.#holding) {
       const size = bytes.readUInt32BE(at)
       if (size < 4 || size > this.#maxFrameBytes) this.#fail(size, bytes.subarray(at))
       this.#needed = 4 + size
@@ -73,6 +78,17 @@ export class FrameParser {
     if (at === bytes.length) return
     this.#pieces.push(at === 0 ? bytes : bytes.subarray(at))
     this.#held = bytes.length - at
+  }
+
+  /** What comes after the frame in hand is not frames as these: it is kept as it is, for {@link release}. */
+  hold(): void {
+    this.#holding = true
+  }
+
+  release(): Buffer {
+    const rest = Buffer.concat(this.#pieces)
+    this.stop()
+    return rest
   }
 
   /** Takes nothing any more. */

@@ -1,0 +1,142 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { BusError, toBusError } from '../../errors.ts'
+import { Backoff } from './backoff.ts'
+import { Connection } from './connection.ts'
+import type { Nsqd } from './nsqd.ts'
+import type { NsqOptions } from './options.ts'
+import { cls, rdy, sub, type WireMessage } from './protocol.ts'
+
+/** nsqd takes no shorter one. */
+const leastTimeoutMs = 1000
+const defaultMaxTimeoutMs = 15 * 60_000
+
+/** One connection that reads one channel of one nsqd. */
+export class Session {
+  readonly nsqd: string
+  readonly connection: Connection
+  /** How long a message is ours without a word of it. */
+  readonly msgTimeoutMs: number
+  /** How long it can be at all. */
+  readonly maxMsgTimeoutMs: number
+  /** Messages of it in hand: nsqd counts the same. */
+  inFlight = 0
+  /** As nsqd was told last. */
+  #rdy = 0
+
+  constructor(nsqd: string, connection: Connection) {
+    this.nsqd = nsqd
+    this.connection = connection
+    this.msgTimeoutMs = connection.info.msg_timeout
+    this.maxMsgTimeoutMs = connection.info.max_msg_timeout
+  }
+
+  get open(): boolean {
+    return this.connection.open
+  }
+
+  /** How many more nsqd may send. */
+  get spare(): number {
+    return this.#rdy - this.inFlight
+  }
+
+  allow(more: number): void {
+    const count = Math.max(0, Math.min(this.inFlight + more, this.connection.info.max_rdy_count))
+    if (count === this.#rdy) return
+    this.#rdy = count
+    this.connection.send(rdy(count))
+  }
+
+  /** Resolves once nsqd sends nothing any more. */
+  async quiet(): Promise<void> {
+    // An answer that never comes ends with the connection.
+    await this.connection.ask([cls], `nsqd ${this.nsqd}`).catch(() => {})
+  }
+}
+
+export interface FeedHandlers {
+  joined(session: Session): void
+  left(session: Session): void
+  message(session: Session, message: WireMessage): void
+  refused(session: Session, id: string): void
+}
+
+/** Reads one channel of one nsqd, through one connection after the other, until it is stopped. */
+export class Feed {
+  readonly nsqd: Nsqd
+  readonly #topic: string
+  readonly #channel: string
+  readonly #leaseMs: number
+  readonly #options: NsqOptions
+  readonly #handlers: FeedHandlers
+  readonly #stop = new AbortController()
+  readonly #first = Promise.withResolvers<void>()
+  readonly #running: Promise<void>
+  session: Session | undefined
+
+  constructor(nsqd: Nsqd, topic: string, channel: string, leaseMs: number, options: NsqOptions, handlers: FeedHandlers) {
+    this.nsqd = nsqd
+    this.#topic = topic
+    this.#channel = channel
+    this.#leaseMs = leaseMs
+    this.#options = options
+    this.#handlers = handlers
+    this.#first.promise.catch(() => {})
+    this.#running = this.#run()
+  }
+
+  /** The outcome of the first attempt; others follow whatever it is. */
+  get first(): Promise<void> {
+    return this.#first.promise
+  }
+
+  async #run(): Promise<void> {
+    const backoff = new Backoff(this.#options)
+    while (!this.#stop.signal.aborted) {
+      try {
+        await this.#read()
+        backoff.reset()
+      } catch (error) {
+        this.#first.reject(toBusError(error, 'engine_unavailable'))
+      }
+      if (!this.#stop.signal.aborted) await sleep(backoff.next(), undefined, { signal: this.#stop.signal }).catch(() => {})
+    }
+    this.#first.reject(new BusError('closed', 'the subscription is closed'))
+  }
+
+  /** From a connection's beginning to its end. */
+  async #read(): Promise<void> {
+    const most = this.nsqd.info?.max_msg_timeout ?? defaultMaxTimeoutMs
+    const msgTimeoutMs = Math.min(most, Math.max(leastTimeoutMs, Math.ceil(this.#leaseMs)))
+    const connection = await Connection.open({ address: this.nsqd.address, options: this.#options, msgTimeoutMs })
+    try {
+      await connection.ask([sub(this.#topic, this.#channel)], `channel '${this.#channel}' of topic '${this.#topic}'`)
+    } catch (error) {
+      await connection.end()
+      throw error
+    }
+    if (this.#stop.signal.aborted) {
+      await connection.end()
+      return
+    }
+    const session = new Session(this.nsqd.name, connection)
+    await new Promise<void>((resolve) => {
+      connection.handle({
+        message: (message) => this.#handlers.message(session, message),
+        refused: (id) => this.#handlers.refused(session, id),
+        closed: () => resolve(),
+      })
+      this.session = session
+      this.#first.resolve()
+      if (connection.open) this.#handlers.joined(session)
+    })
+    this.session = undefined
+    this.#handlers.left(session)
+  }
+
+  /** Resolves once nsqd knows nothing of us any more. */
+  async stop(): Promise<void> {
+    this.#stop.abort()
+    await this.session?.connection.end()
+    await this.#running
+  }
+}
