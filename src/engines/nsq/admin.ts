@@ -27,7 +27,7 @@ export class NsqAdmin implements EngineAdmin {
     const { cluster, names, watch } = this.#parts
     const path = `/topic/create?topic=${encodeURIComponent(names.physical(storage))}`
     // One is enough: the others make it with the first message they get.
-    const nsqd = cluster.connected[0]
+    const nsqd = cluster.askable[0]
     if (!nsqd) throw new BusError('engine_unavailable', `NSQ: ${cluster.health.detail}`)
     await nsqd.ask('POST', path)
     watch.saw(storage)

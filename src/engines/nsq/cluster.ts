@@ -55,6 +55,12 @@ export class Cluster {
     return this.nodes.filter((nsqd) => nsqd.connection !== undefined)
   }
 
+  /** Those whose HTTP side can be expected to answer: one that is away holds what it holds, and nobody can ask it. */
+  get askable(): Nsqd[] {
+    const { connected } = this
+    return connected.length > 0 ? connected : this.nodes
+  }
+
   get health(): EngineHealth {
     return this.#health
   }

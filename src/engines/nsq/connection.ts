@@ -64,6 +64,8 @@ export class Connection {
   #corked = false
   /** What follows the next answer is the other side of an upgrade. */
   #upgrading: boolean
+  /** From here on what is asked may change something. */
+  #begun = false
   /** Why it is over. */
   #error: BusError | undefined
   readonly #closed = Promise.withResolvers<void>()
@@ -78,10 +80,12 @@ export class Connection {
     )
     try {
       await connection.#begin(dial)
+      connection.#begun = true
       return connection
     } catch (error) {
-      connection.#fail(toBusError(error, 'engine_unavailable'))
-      throw connection.#error
+      const own = toBusError(error, 'engine_unavailable')
+      connection.#fail(own)
+      throw own
     } finally {
       clearTimeout(timer)
     }
@@ -335,7 +339,7 @@ export class Connection {
     // Sent, and not answered: nobody knows whether nsqd has read it.
     for (let next = this.#nextWaiting(); next; next = this.#nextWaiting())
       next.reject(
-        this.info === undefined
+        !this.#begun
           ? error
           : new BusError('publish_unknown', `${next.what}: the connection ended before nsqd answered (${error.message})`),
       )

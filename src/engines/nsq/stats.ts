@@ -1,4 +1,3 @@
-import { BusError } from '../../errors.ts'
 import type { Cluster } from './cluster.ts'
 import type { Nsqd } from './nsqd.ts'
 
@@ -27,24 +26,18 @@ export interface NodeStats {
 
 /**
  * What each nsqd holds, of one topic or all.
- * @throws BusError `engine_unavailable` when one of them does not answer: a sum without it would be wrong
+ * @throws BusError `engine_unavailable` when one that is there does not answer: a sum without it would be wrong
  */
 export async function statsOf(cluster: Cluster, topic?: string): Promise<NodeStats[]> {
   const one = topic === undefined ? '' : `&topic=${encodeURIComponent(topic)}`
   return Promise.all(
-    mustHaveNodes(cluster).map(async (nsqd) => {
+    cluster.askable.map(async (nsqd) => {
       const { topics } = (await nsqd.ask('GET', `/stats?format=json&include_clients=false&include_mem=false${one}`)) as {
         topics: TopicStats[] | null
       }
       return { nsqd, topics: topics ?? [] }
     }),
   )
-}
-
-/** Those that are there: one that is away holds what it holds, and nobody can ask it. */
-function mustHaveNodes({ connected, health }: Cluster): Nsqd[] {
-  if (connected.length === 0) throw new BusError('engine_unavailable', `NSQ: ${health.detail}`)
-  return connected
 }
 
 export async function topicsOf(cluster: Cluster): Promise<string[]> {
