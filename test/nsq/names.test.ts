@@ -57,7 +57,7 @@ const outgoing = fc.record({
 test('an envelope gives back what went in, to the byte, and is a CloudEvent in structured JSON', () => {
   fc.assert(
     fc.property(outgoing, (message) => {
-      const bytes = wrap({ ...message, storage: 'docs.*.*', deliverAt: undefined })
+      const bytes = wrap({ ...message, storage: 'docs.*.*' })
       const opened = unwrap(bytes)!
       const { id, name, key, headers, at } = message
       expect(opened.envelope).toEqual({ id, name, key, headers, at })
@@ -76,7 +76,7 @@ test('an envelope gives back what went in, to the byte, and is a CloudEvent in s
 test('bytes that are no envelope of ours, cut or altered ones too, are a body', () => {
   fc.assert(
     fc.property(outgoing, fc.nat(), fc.nat(), fc.integer({ min: 0, max: 255 }), (message, cut, place, value) => {
-      const bytes = wrap({ ...message, storage: 's', deliverAt: undefined })
+      const bytes = wrap({ ...message, storage: 's' })
       unwrap(bytes.subarray(0, cut % bytes.length))
       bytes[place % bytes.length] = value
       unwrap(bytes)

@@ -1,6 +1,6 @@
 import type { Headers } from '../../message/headers.ts'
 import type { Delivery } from '../engine.ts'
-import { unwrap } from './envelope.ts'
+import { type Move, unwrap, wrap } from './envelope.ts'
 import type { Session } from './feed.ts'
 import type { WireMessage } from './protocol.ts'
 
@@ -17,7 +17,8 @@ export class NsqDelivery implements Delivery {
   readonly fence: number
   readonly scope = undefined
   /** nsqd's id of it. */
-  readonly wireId: string
+  wireId: string
+  readonly moved: Move | undefined
   /** What it came through; the connection may have ended since. */
   session: Session
   readonly arrivedAt: number
@@ -31,10 +32,12 @@ export class NsqDelivery implements Delivery {
   place = -1
   /** With the core. */
   handed = false
+  /** Its copy is on the way to the private topic, or there while nsqd has none of ours: see {@link Moves}. */
+  moving: 'no' | 'sending' | 'away' | 'never' = 'no'
 
   constructor(message: WireMessage, storage: string, raw: boolean, session: Session, leaseMs: number, now: number) {
     const opened = raw ? undefined : unwrap(message.body)
-    const { id, name, key, headers, at } = opened?.envelope ?? foreign(message, storage)
+    const { id, name, key, headers, at, moved } = opened?.envelope ?? foreign(message, storage)
     this.storage = storage
     this.name = name
     this.id = id
@@ -42,8 +45,9 @@ export class NsqDelivery implements Delivery {
     this.headers = headers
     this.body = opened?.body ?? message.body
     this.at = at
-    this.redelivered = message.attempts > 1
-    this.fence = message.attempts
+    this.moved = moved
+    this.redelivered = message.attempts > 1 || moved !== undefined
+    this.fence = message.attempts + (moved?.fence ?? 0)
     this.wireId = message.id
     this.session = session
     this.arrivedAt = now
@@ -61,9 +65,21 @@ export class NsqDelivery implements Delivery {
     this.until = Math.min(this.limit, now + this.session.msgTimeoutMs)
   }
 
-  /** The same message, come again through another connection while it is in hand. */
-  adopt(session: Session, now: number): void {
+  /** As it goes to the private topic of its group. */
+  copyFor(storage: string, holder: Move['holder']): Buffer {
+    return wrap({ ...this.#content, storage }, { fence: this.fence, ...(holder && { holder }) })
+  }
+
+  get #content() {
+    const { id, name, key, headers, at, body } = this
+    return { id, name, key, headers, at, body }
+  }
+
+  /** The same message, come again while it is in hand. */
+  adopt(session: Session, wireId: string, now: number): void {
     this.session = session
+    this.wireId = wireId
+    this.moving = 'no'
     this.limit = now + session.maxMsgTimeoutMs
     this.until = now + session.msgTimeoutMs
   }
@@ -78,5 +94,6 @@ function foreign({ id, timestampNs }: WireMessage, storage: string) {
     key: undefined,
     headers: undefined,
     at: Number(timestampNs / 1_000_000n),
+    moved: undefined,
   }
 }

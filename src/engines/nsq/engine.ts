@@ -138,6 +138,7 @@ class NsqEngine implements Engine {
         cluster: this.#cluster,
         names: this.#names,
         isRaw: this.#isRaw,
+        forward: (storage, body, delayMs) => this.#publishing.forward(storage, body, delayMs),
         exists: (topic, channel) => this.#exists(topic, channel),
         onClose: () => this.#subscriptions.delete(subscription),
       },

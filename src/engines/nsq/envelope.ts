@@ -14,6 +14,15 @@ export interface Envelope {
   readonly key: string | undefined
   readonly headers: Headers | undefined
   readonly at: number
+  readonly moved?: Move
+}
+
+/** That a message was moved to the private topic of its group, by a member that could not keep it where it was. */
+export interface Move {
+  /** The fence that it had. */
+  readonly fence: number
+  /** The member that still works on it, and until when nobody else may, ms since the epoch. */
+  readonly holder?: { readonly member: string; readonly untilMs: number }
 }
 
 interface Attributes {
@@ -28,6 +37,9 @@ interface Attributes {
   readonly traceparent?: string
   readonly tracestate?: string
   readonly cozebusheaders?: string
+  readonly cozebusfence?: string
+  readonly cozebusholder?: string
+  readonly cozebusheld?: string
 }
 
 const begin = Buffer.from('{"specversion":"1.0","cozebus":"1",')
@@ -42,7 +54,7 @@ export const envelopeRoom = 4096
 
 const own = { datacontenttype: 'content-type', traceparent: 'traceparent', tracestate: 'tracestate' } as const
 
-export function wrap({ id, storage, name, key, headers, at, body }: Outgoing): Buffer {
+export function wrap({ id, storage, name, key, headers, at, body }: Omit<Outgoing, 'deliverAt'>, moved?: Move): Buffer {
   const attributes: Record<string, string> = {
     specversion: '1.0',
     cozebus: '1',
@@ -60,6 +72,11 @@ export function wrap({ id, storage, name, key, headers, at, body }: Outgoing): B
     else (others ??= {})[header] = value
   }
   if (others) attributes['cozebusheaders'] = JSON.stringify(others)
+  if (moved) attributes['cozebusfence'] = String(moved.fence)
+  if (moved?.holder) {
+    attributes['cozebusholder'] = moved.holder.member
+    attributes['cozebusheld'] = String(moved.holder.untilMs)
+  }
   const head = Buffer.from(JSON.stringify(attributes).slice(0, -1))
   if (isJson(body)) return Buffer.concat([head, dataMark, body, end])
   return Buffer.concat([
@@ -97,7 +114,14 @@ export function unwrap(bytes: Buffer): { envelope: Envelope; body: Buffer } | un
     data >= 0
       ? bytes.subarray(data + dataMark.length, -end.length)
       : Buffer.from(bytes.toString('latin1', base64 + base64Mark.length, bytes.length - base64End.length), 'base64')
-  return { envelope: { id, name: type, key: partitionkey, headers, at }, body }
+  const moved = moveOf(attributes)
+  return { envelope: { id, name: type, key: partitionkey, headers, at, ...(moved && { moved }) }, body }
+}
+
+function moveOf({ cozebusfence, cozebusholder: member, cozebusheld }: Attributes): Move | undefined {
+  if (cozebusfence === undefined) return undefined
+  const fence = Number(cozebusfence)
+  return member === undefined ? { fence } : { fence, holder: { member, untilMs: Number(cozebusheld) } }
 }
 
 // Broken times would be refused by those who read the event as one.

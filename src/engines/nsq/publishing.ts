@@ -95,6 +95,16 @@ export class Publishing {
     return outcomes
   }
 
+  /** Bytes as they are, to a topic of the bus's own. @throws BusError */
+  async forward(storage: string, body: Uint8Array, delayMs: number): Promise<void> {
+    const { names, maxMessageBytes, maxDelayMs } = this.#parts
+    if (body.byteLength > maxMessageBytes)
+      throw new BusError('message_too_large', `${body.byteLength} bytes are more than ${maxMessageBytes}`)
+    const topic = names.physical(storage)
+    const waitMs = Math.min(maxDelayMs, Math.ceil(delayMs))
+    await this.#connection().ask(waitMs > 0 ? dpub(topic, waitMs, body) : pub(topic, body), `topic '${storage}'`)
+  }
+
   async #sendChunk(connection: Connection, topic: string, chunk: readonly Item[], outcomes: PublishOutcome[]): Promise<void> {
     const what = `topic '${this.#parts.names.original(topic)}'`
     if (chunk.length === 1) return settle(connection.ask(pub(topic, chunk[0]!.body), what), outcomes, chunk)

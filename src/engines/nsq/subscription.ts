@@ -1,9 +1,11 @@
 import { BusError } from '../../errors.ts'
+import { isPrivate, privateTopic } from '../../topic/name.ts'
 import type { DeliverySink, EngineSubscription, Settlement, SettleResult, Source, SubscriptionSpec } from '../engine.ts'
 import { Hand } from '../hand.ts'
 import type { Cluster } from './cluster.ts'
 import { NsqDelivery } from './delivery.ts'
 import type { Session } from './feed.ts'
+import { Moves } from './moves.ts'
 import type { Names } from './names.ts'
 import { fin, req, touch, type WireMessage } from './protocol.ts'
 import { SourceReader } from './source-reader.ts'
@@ -15,6 +17,8 @@ const rememberMs = 15 * 60_000
 const rememberMost = 10_000
 /** What was said so shortly before a connection ended may not have been read. */
 const unsureMs = 3000
+/** A Go member gives up, in silence, on what comes more often than five times. */
+const goAttempts = 4
 /** One REQ holds no longer delay; the rest of it the core keeps. */
 const longestDelayMs = 2 ** 31 - 1
 
@@ -24,6 +28,7 @@ export interface SubscriptionParts {
   readonly isRaw: (storage: string) => boolean
   /** Whether some nsqd has the channel; undefined where that cannot be asked. */
   readonly exists: (topic: string, channel: string) => Promise<boolean | undefined>
+  readonly forward: (storage: string, body: Uint8Array, delayMs: number) => Promise<void>
   readonly onClose: () => void
 }
 
@@ -35,6 +40,10 @@ export class NsqSubscription implements EngineSubscription {
   readonly #sink: DeliverySink
   readonly #readers: SourceReader[] = []
   readonly #sessions = new Set<Session>()
+  /** Those of private topics. */
+  readonly #privates = new WeakSet<Session>()
+  readonly #storages = new Set<string>()
+  readonly #moves: Moves
   readonly #hand = new Hand<NsqDelivery>()
   /** Come, and not handed on for want of credit. */
   #buffer: NsqDelivery[] = []
@@ -55,6 +64,15 @@ export class NsqSubscription implements EngineSubscription {
     this.#parts = parts
     this.#spec = spec
     this.#sink = sink
+    this.#moves = new Moves({
+      member: spec.member,
+      leaseMs: spec.leaseMs,
+      forward: parts.forward,
+      privateOf: (storage) => {
+        const name = isPrivate(storage) ? storage : privateTopic(storage, spec.group)
+        return this.#storages.has(name) ? name : undefined
+      },
+    })
     this.#timer = setInterval(this.#look, Math.max(20, Math.min(250, spec.leaseMs / 6)))
     this.#timer.unref()
   }
@@ -73,7 +91,10 @@ export class NsqSubscription implements EngineSubscription {
     const skipBefore = since > 0 && (await this.#parts.exists(topic, channel)) === false ? BigInt(Math.round(since)) * 1_000_000n : 0n
     const raw = isRaw(source.storage)
     const reader = new SourceReader(cluster, topic, channel, this.#spec.leaseMs, {
-      joined: (session) => this.#joined(session),
+      joined: (session) => {
+        if (isPrivate(source.storage)) this.#privates.add(session)
+        this.#joined(session)
+      },
       left: (session) => this.#left(session),
       refused: (session, id) => this.#refused(session, id),
       message: (session, message) => {
@@ -82,6 +103,7 @@ export class NsqSubscription implements EngineSubscription {
       },
     })
     this.#readers.push(reader)
+    this.#storages.add(source.storage)
     await reader.start()
   }
 
@@ -114,13 +136,21 @@ export class NsqSubscription implements EngineSubscription {
       const known = this.#hand.find(({ wireId, session: { nsqd } }) => wireId === message.id && nsqd === session.nsqd)
       if (known && !known.session.open) {
         session.inFlight++
-        known.adopt(session, now)
+        known.adopt(session, message.id, now)
         return
       }
       if (known) this.#lose([known], 'its lease ran out and nsqd has sent it again')
     }
-    session.inFlight++
     const delivery = new NsqDelivery(message, storage, raw, session, this.#spec.leaseMs, now)
+    const met = this.#moves.meet(delivery, session, now)
+    if (met === 'done') return
+    session.inFlight++
+    if (met !== 'new') {
+      // Where the original is still ours too it is done with: this stands in its place.
+      if (met.mine.moving === 'sending') this.#finishOriginal(met.mine)
+      met.mine.adopt(session, message.id, now)
+      return
+    }
     this.#typicalBytes = this.#typicalBytes * 0.9 + delivery.body.byteLength * 0.1
     this.#hand.add(delivery)
     this.#buffer.push(delivery)
@@ -166,8 +196,10 @@ export class NsqSubscription implements EngineSubscription {
     const share = Math.ceil(want / Math.max(1, this.#sessions.size))
     for (const session of this.#sessions) {
       const { spare } = session
+      const awaited = this.#privates.has(session) ? this.#moves.awaited : 0
+      if (awaited > 0) session.allow(share + awaited)
       // Not at each message: nsqd may have a little more or less than its share.
-      if (share === 0 ? spare > 0 : spare * 2 < share || spare > share * 2) session.allow(share)
+      else if (share === 0 ? spare > 0 : spare * 2 < share || spare > share * 2) session.allow(share)
     }
   }
 
@@ -178,22 +210,36 @@ export class NsqSubscription implements EngineSubscription {
     const now = performance.now()
     const results = new Array<SettleResult>(batch.length)
     const commands: [Session, Buffer][] = []
-    for (let i = 0; i < batch.length; i++) results[i] = this.#settleOne(batch[i]!, now, commands)
+    const moves: Promise<void>[] = []
+    for (let i = 0; i < batch.length; i++) results[i] = this.#settleOne(batch[i]!, now, commands, moves)
     // nsqd would fill what is freed: first it hears how much there is to be.
     this.#steer()
     for (const [session, command] of commands) session.connection.send(command)
     if (this.#finished.length > 4096) this.#finished = this.#finished.filter(({ at }) => at >= now - unsureMs)
+    if (moves.length > 0) await Promise.all(moves)
     return results
   }
 
-  #settleOne(settlement: Settlement, now: number, commands: [Session, Buffer][]): SettleResult {
+  #settleOne(settlement: Settlement, now: number, commands: [Session, Buffer][], moves: Promise<void>[]): SettleResult {
     const delivery = settlement.delivery as NsqDelivery
     if (!this.#hand.has(delivery) || delivery.until <= now) return 'lost'
     const { session, wireId } = delivery
     if (settlement.kind === 'extend') {
       delivery.wanted = now + settlement.leaseMs
       // Without a connection it is ours for the rest of its time all the same.
-      if (session.open) this.#touch(delivery, now, commands)
+      if (session.open && delivery.moving !== 'away') this.#touch(delivery, now, commands)
+      return 'sent'
+    }
+    if (delivery.moving === 'away') {
+      this.#moves.settled(delivery, settlement.kind === 'ack' ? 'drop' : { againAt: now + settlement.delayMs })
+      this.#forget(delivery)
+      return 'sent'
+    }
+    // What is said is said of the original: a copy is one too many.
+    if (delivery.moving === 'sending') this.#moves.settled(delivery, 'drop')
+    const { storage, fence } = delivery
+    if (settlement.kind === 'release' && fence >= goAttempts && session.open && this.#parts.isRaw(storage) && this.#moves.can(delivery)) {
+      moves.push(this.#retryElsewhere(delivery, settlement.delayMs))
       return 'sent'
     }
     this.#forget(delivery)
@@ -211,6 +257,31 @@ export class NsqSubscription implements EngineSubscription {
     return 'sent'
   }
 
+  async #retryElsewhere(delivery: NsqDelivery, delayMs: number): Promise<void> {
+    const moved = await this.#moves.retry(delivery, delayMs).then(
+      () => true,
+      () => false,
+    )
+    const { session, wireId } = delivery
+    this.#forget(delivery)
+    this.#steer()
+    session.connection.send(moved ? fin(wireId) : req(wireId, Math.ceil(delayMs)))
+  }
+
+  /** Before nsqd's longest lease is over the job goes on in the private topic. */
+  async #moveOn(delivery: NsqDelivery, now: number): Promise<void> {
+    const moved = this.#moves.hold(delivery, now)
+    this.#steer()
+    await moved
+    if (this.#hand.has(delivery) && delivery.moving === 'away') this.#finishOriginal(delivery)
+    this.#steer()
+  }
+
+  #finishOriginal({ session, wireId }: NsqDelivery): void {
+    session.inFlight--
+    session.connection.send(fin(wireId))
+  }
+
   #touch(delivery: NsqDelivery, now: number, commands: [Session, Buffer][]): void {
     if (delivery.until >= delivery.limit) return
     commands.push([delivery.session, touch(delivery.wireId)])
@@ -221,7 +292,7 @@ export class NsqSubscription implements EngineSubscription {
   #forget(delivery: NsqDelivery): void {
     if (!this.#hand.delete(delivery)) return
     if (delivery.handed) this.#out--
-    delivery.session.inFlight--
+    if (delivery.moving !== 'away') delivery.session.inFlight--
   }
 
   #remember(key: string): void {
@@ -249,7 +320,8 @@ export class NsqSubscription implements EngineSubscription {
     for (const delivery of this.#hand.all()) {
       const { session } = delivery
       if (delivery.until <= now) lost.push(delivery)
-      else if (!session.open) continue
+      else if (!session.open || delivery.moving === 'away') continue
+      else if (delivery.handed && this.#nearsItsEnd(delivery, now)) void this.#moveOn(delivery, now)
       else if (!delivery.handed && givesBack && delivery.arrivedAt + keepUnusedMs <= now && !this.#parts.isRaw(delivery.storage))
         unused.push(delivery)
       else if ((!delivery.handed || delivery.wanted > delivery.until) && delivery.until - now < (session.msgTimeoutMs * 2) / 3)
@@ -258,10 +330,16 @@ export class NsqSubscription implements EngineSubscription {
     for (const [session, command] of commands) session.connection.send(command)
     this.#lose(lost, 'its lease ran out and another member may have it')
     this.#giveBack(unused)
+    this.#moves.expire(now)
     for (const [key, until] of this.#done) {
       if (until > now) break
       this.#done.delete(key)
     }
+  }
+
+  #nearsItsEnd(delivery: NsqDelivery, now: number): boolean {
+    if (delivery.moving !== 'no' || delivery.wanted <= delivery.limit) return false
+    return delivery.limit - now < Math.min(30_000, delivery.session.maxMsgTimeoutMs / 4) && this.#moves.can(delivery)
   }
 
   #lose(lost: readonly NsqDelivery[], why: string): void {
@@ -278,7 +356,7 @@ export class NsqSubscription implements EngineSubscription {
     for (const delivery of deliveries) this.#forget(delivery)
     this.#buffer = this.#buffer.filter((delivery) => this.#hand.has(delivery))
     this.#steer()
-    for (const { session, wireId } of deliveries) session.connection.send(req(wireId, 0))
+    for (const { session, wireId, moving } of deliveries) if (moving !== 'away') session.connection.send(req(wireId, 0))
   }
 
   /** When the oldest message in hand was published, ms. */
