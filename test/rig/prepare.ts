@@ -6,4 +6,8 @@ import { nsqPrograms } from './nsq.ts'
 for (const version of natsVersions)
   await natsServer(version).catch((error: Error) => process.stderr.write(`no nats-server ${version}: ${error.message}\n`))
 await nsqPrograms().catch((error: Error) => process.stderr.write(`no nsqd: ${error.message}\n`))
-await goProgram().catch((error: Error) => process.stderr.write(`no Go program for test/coze: ${error.message}\n`))
+for (const name of ['go', 'go-nsq'] as const)
+  await goProgram(name).catch((error: Error) =>
+    process.stderr.write(`no Go program for test/coze: ${error.message}
+`),
+  )

@@ -29,7 +29,12 @@ export class NsqAdmin implements EngineAdmin {
     // One is enough: the others make it with the first message they get.
     const nsqd = cluster.askable[0]
     if (!nsqd) throw new BusError('engine_unavailable', `NSQ: ${cluster.health.detail}`)
-    await nsqd.ask('POST', path)
+    try {
+      await nsqd.ask('POST', path)
+    } catch (error) {
+      // A service may reach the TCP side alone: then nsqd makes the topic with its first message.
+      if (nsqd.connection === undefined) throw error
+    }
     watch.saw(storage)
   }
 

@@ -82,10 +82,13 @@ class NsqEngine implements Engine {
   readonly #publishing: Publishing
   readonly #subscriptions = new Set<NsqSubscription>()
   readonly #isRaw: (storage: string) => boolean
+  /** nsqd's own, of a message as it gets it. */
+  readonly #wireBytes: number
   #closed: Promise<void> | undefined
 
   constructor(cluster: Cluster, options: NsqOptions, limits: { maxMessageBytes: number; maxBodyBytes: number; maxDelayMs: number }) {
     this.#cluster = cluster
+    this.#wireBytes = limits.maxMessageBytes
     const { raw = isCozes } = options
     this.#isRaw = (storage) => !isPrivate(storage) && (typeof raw === 'function' ? raw(storage) : raw)
     this.#watch = new TopicWatch(cluster, this.#names)
@@ -111,19 +114,23 @@ class NsqEngine implements Engine {
       history: false,
       headers: true,
       // A body that is no JSON text grows by a third in its envelope.
-      maxMessageBytes: raw === true ? limits.maxMessageBytes : Math.floor(Math.max(1, limits.maxMessageBytes - envelopeRoom) * 0.75),
+      maxMessageBytes: Math.floor(Math.max(1, limits.maxMessageBytes - envelopeRoom) * 0.75),
       ledger: 'given',
     }
     this.#publishing = new Publishing({
       ...parts,
       ...limits,
-      maxBodyOfMessage: this.capabilities.maxMessageBytes,
+      maxBytesOf: (storage) => this.maxBytesOf(storage),
       published: this.#watch.saw,
     })
   }
 
   publish(batch: readonly Outgoing[]): Promise<PublishOutcome[]> {
     return this.#publishing.publish(batch)
+  }
+
+  maxBytesOf(storage: string): number {
+    return this.#isRaw(storage) ? this.#wireBytes : this.capabilities.maxMessageBytes
   }
 
   async subscribe(spec: SubscriptionSpec, sink: DeliverySink): Promise<EngineSubscription> {

@@ -3,7 +3,7 @@ import { request as requestHttps } from 'node:https'
 import { BusError } from '../../errors.ts'
 import { certificates, type NsqTls } from './options.ts'
 
-const timeoutMs = 5000
+const usualTimeoutMs = 5000
 const mostBytes = 64 * 1024 * 1024
 
 /** `host:4151` or a URL, as a URL without a slash at its end. */
@@ -15,8 +15,14 @@ export function baseOf(address: string): string {
  * Asks the HTTP side of nsqd or nsqlookupd.
  * @throws BusError `not_found` for what they say of a topic or channel, `engine_unavailable`
  */
-export async function askHttp(base: string, method: 'GET' | 'POST', path: string, tls: NsqTls | undefined): Promise<unknown> {
-  const { status, text } = await call(`${base}${path}`, method, tls)
+export async function askHttp(
+  base: string,
+  method: 'GET' | 'POST',
+  path: string,
+  tls: NsqTls | undefined,
+  timeoutMs = usualTimeoutMs,
+): Promise<unknown> {
+  const { status, text } = await call(`${base}${path}`, method, tls, timeoutMs)
   let body: unknown = text
   try {
     body = text === '' ? undefined : JSON.parse(text)
@@ -29,7 +35,7 @@ export async function askHttp(base: string, method: 'GET' | 'POST', path: string
   throw new BusError('engine_unavailable', `${base}${path} answered ${status} ${said}`)
 }
 
-function call(url: string, method: string, tls: NsqTls | undefined): Promise<{ status: number; text: string }> {
+function call(url: string, method: string, tls: NsqTls | undefined, timeoutMs: number): Promise<{ status: number; text: string }> {
   return new Promise((resolve, reject) => {
     const fail = (error: Error): void =>
       reject(new BusError('engine_unavailable', `${url} cannot be reached: ${error.message}`, { cause: error }))

@@ -6,6 +6,9 @@ import { askHttp, baseOf } from './http.ts'
 import type { NsqOptions } from './options.ts'
 import { type Address, addressText } from './url.ts'
 
+/** They are known by default: nobody waits long for them. */
+const limitsTimeoutMs = 1000
+
 /** Settings of an nsqd that its HTTP side tells. */
 export interface Limits {
   readonly maxMessageBytes: number | undefined
@@ -79,7 +82,7 @@ export class Nsqd {
   /** Best effort: undefined where its HTTP side cannot be asked. */
   async limits(): Promise<Limits> {
     const setting = async (name: string): Promise<number | undefined> => {
-      const value = await this.ask('GET', `/config/${name}`).catch(() => undefined)
+      const value = await askHttp(this.http, 'GET', `/config/${name}`, this.#options.tls, limitsTimeoutMs).catch(() => undefined)
       return typeof value === 'number' ? value : undefined
     }
     const [maxMessageBytes, maxBodyBytes, delayNs] = await Promise.all(['max_msg_size', 'max_body_size', 'max_req_timeout'].map(setting))

@@ -19,7 +19,7 @@ export interface PublishingParts {
   readonly names: Names
   readonly isRaw: (storage: string) => boolean
   /** Of a body, as declared. */
-  readonly maxBodyOfMessage: number
+  readonly maxBytesOf: (storage: string) => number
   /** Of one message as nsqd gets it. */
   readonly maxMessageBytes: number
   /** Of one command with many. */
@@ -150,11 +150,9 @@ export class Publishing {
       if (message.body.byteLength === 0)
         throw new BusError('invalid_message', `topic '${name}' is raw (nsq.raw), and nsqd takes no empty body`)
     }
-    if (message.body.byteLength > this.#parts.maxBodyOfMessage)
-      throw new BusError(
-        'message_too_large',
-        `topic '${name}': ${message.body.byteLength} bytes are more than ${this.#parts.maxBodyOfMessage}`,
-      )
+    const most = this.#parts.maxBytesOf(storage)
+    if (message.body.byteLength > most)
+      throw new BusError('message_too_large', `topic '${name}': ${message.body.byteLength} bytes are more than ${most}`)
     const body = raw ? message.body : wrap(message)
     if (body.byteLength > this.#parts.maxMessageBytes)
       throw new BusError(
