@@ -2,11 +2,12 @@ import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { openEngine } from '../../src/engines/registry.ts'
+import { type EngineOptions, openEngine } from '../../src/engines/registry.ts'
 import { conformance } from '../../src/testing/suite.ts'
 import { startNats } from '../rig/nats.ts'
 import { natsVersions } from '../rig/nats-server.ts'
-import { describeNats } from '../rig/needs.ts'
+import { describeNats, describeNsq } from '../rig/needs.ts'
+import { startNsqd } from '../rig/nsq.ts'
 
 const root = join(import.meta.dirname, '..', '..')
 const page = readFileSync(join(root, 'docs', 'guarantees.md'), 'utf8')
@@ -46,13 +47,16 @@ function declares(source: string, call: string, name: string): boolean {
 }
 
 /** Where an engine keeps a rule in another way, which has a case of its own. */
-const exceptions: Record<string, string[]> = { 'nats:': ['R6: unconfirmed messages of one key keep their order'] }
+const exceptions: Record<string, string[]> = {
+  'nats:': ['R6: unconfirmed messages of one key keep their order'],
+  'nsq:': [],
+}
 
-const check = (engine: string, url: () => string): void => {
+const check = (engine: string, url: () => string, options: () => EngineOptions = () => ({})): void => {
   test('the tests of the suite that are named apply to it', async () => {
     const tests = await conformance({
       name: engine,
-      open: () => openEngine(url(), {}),
+      open: () => openEngine(url(), options()),
     })
     const applying = tests.filter(({ skip }) => skip === undefined).map(({ name }) => name)
     const named = bullets.filter(({ file, name }) => file === undefined && !applying.includes(name)).map(({ name }) => name)
@@ -60,7 +64,7 @@ const check = (engine: string, url: () => string): void => {
   })
 
   test('its column says what it declares', async () => {
-    const opened = await openEngine(url(), {})
+    const opened = await openEngine(url(), options())
     const { capabilities } = opened
     await opened.close()
     const [header, , ...rows] = page.split('\n').filter((line) => line.startsWith('|'))
@@ -96,6 +100,19 @@ await describeNats(
   },
   natsVersions.slice(0, 1),
 )
+
+await describeNsq('nsq:', () => {
+  let server: Awaited<ReturnType<typeof startNsqd>>
+  beforeAll(async () => {
+    server = await startNsqd()
+  })
+  afterAll(() => server.stop())
+  check(
+    'nsq:',
+    () => server.url,
+    () => ({ nsq: { http: [server.http] } }),
+  )
+})
 
 function cells(row: string): string[] {
   return row.split('|').map((cell) => cell.trim())

@@ -10,6 +10,15 @@ import { cls, rdy, sub, type WireMessage } from './protocol.ts'
 const leastTimeoutMs = 1000
 const defaultMaxTimeoutMs = 15 * 60_000
 
+/** A message that comes so soon after nsqd was allowed it had been waiting, ms; or three times the way there and back. */
+const soonMs = 2
+/** So many in a row that each were all that nsqd was allowed are a stream too: a busy process sees none come soon. */
+const streamLength = 16
+/** After so long without any the next one is alone, ms. */
+const aloneMs = 10
+/** After so long without any there is no stream. */
+const idleMs = 50
+
 /** One connection that reads one channel of one nsqd. */
 export class Session {
   readonly nsqd: string
@@ -20,10 +29,21 @@ export class Session {
   readonly maxMsgTimeoutMs: number
   /** Messages of it in hand: nsqd counts the same. */
   inFlight = 0
+  /**
+   * The most that nsqd may send ahead. What nsqd sends it keeps for up to 25 ms, to send more along with it, unless that was
+   * all that it may send. So a single message is all, and comes at once; where more wait the window doubles.
+   */
+  window = 1
+  #messageAt = 0
+  #streak = 0
+  /** Messages since the last that came alone or first. */
+  #together = 0
+  readonly #soonMs: number
   /** As nsqd was told last. */
   #rdy = 0
 
-  constructor(nsqd: string, connection: Connection) {
+  constructor(nsqd: string, connection: Connection, roundTripMs: number) {
+    this.#soonMs = Math.max(soonMs, roundTripMs * 3)
     this.nsqd = nsqd
     this.connection = connection
     this.msgTimeoutMs = connection.info.msg_timeout
@@ -32,6 +52,28 @@ export class Session {
 
   get open(): boolean {
     return this.connection.open
+  }
+
+  /** A message came that is not counted yet. */
+  came(now: number): void {
+    const gap = now - this.#messageAt
+    this.#messageAt = now
+    const alone = gap > aloneMs && this.#together <= 1
+    this.#together = gap > aloneMs ? 1 : this.#together + 1
+    if (this.spare > 1) {
+      this.#streak = 0
+      if (alone) this.window = 1
+      return
+    }
+    this.#streak = gap > idleMs ? 0 : this.#streak + 1
+    if (gap < this.#soonMs || this.#streak >= streamLength) this.window = Math.min(this.window * 2, this.connection.info.max_rdy_count)
+  }
+
+  /** True when the stream has ended. */
+  calmed(now: number): boolean {
+    if (this.window === 1 || now - this.#messageAt < idleMs) return false
+    this.window = 1
+    return true
   }
 
   /** How many more nsqd may send. */
@@ -108,17 +150,19 @@ export class Feed {
     const most = this.nsqd.info?.max_msg_timeout ?? defaultMaxTimeoutMs
     const msgTimeoutMs = Math.min(most, Math.max(leastTimeoutMs, Math.ceil(this.#leaseMs)))
     const connection = await Connection.open({ address: this.nsqd.address, options: this.#options, msgTimeoutMs })
+    const asked = performance.now()
     try {
       await connection.ask([sub(this.#topic, this.#channel)], `channel '${this.#channel}' of topic '${this.#topic}'`)
     } catch (error) {
       await connection.end()
       throw error
     }
+    const roundTripMs = performance.now() - asked
     if (this.#stop.signal.aborted) {
       await connection.end()
       return
     }
-    const session = new Session(this.nsqd.name, connection)
+    const session = new Session(this.nsqd.name, connection, roundTripMs)
     await new Promise<void>((resolve) => {
       connection.handle({
         message: (message) => this.#handlers.message(session, message),

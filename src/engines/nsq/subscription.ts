@@ -49,6 +49,8 @@ export class NsqSubscription implements EngineSubscription {
   #buffer: NsqDelivery[] = []
   /** By nsqd and id: handled, and nsqd may not know. It comes again, and is finished then. */
   readonly #done = new Map<string, number>()
+  /** Deliveries that go on as copies, by their originals, until nsqd has surely heard that those are finished. */
+  readonly #originals = new Map<string, { readonly delivery: NsqDelivery; readonly until: number }>()
   #finished: { readonly session: Session; readonly key: string; readonly at: number }[] = []
   #messages = 0
   #bytes = 0
@@ -128,6 +130,7 @@ export class NsqSubscription implements EngineSubscription {
       return
     }
     const now = performance.now()
+    session.came(now)
     if (message.attempts > 1) {
       if (this.#done.delete(keyOf(session, message.id))) {
         session.connection.send(fin(message.id))
@@ -193,13 +196,14 @@ export class NsqSubscription implements EngineSubscription {
   #steer(): void {
     const fitting = Math.ceil(this.#bytes / this.#typicalBytes)
     const want = this.#stopped ? 0 : Math.max(0, Math.min(this.#messages, fitting) - this.#buffer.length)
-    const share = Math.ceil(want / Math.max(1, this.#sessions.size))
+    const most = Math.ceil(want / Math.max(1, this.#sessions.size))
     for (const session of this.#sessions) {
+      const share = Math.min(most, session.window)
       const { spare } = session
       const awaited = this.#privates.has(session) ? this.#moves.awaited : 0
       if (awaited > 0) session.allow(share + awaited)
       // Not at each message: nsqd may have a little more or less than its share.
-      else if (share === 0 ? spare > 0 : spare * 2 < share || spare > share * 2) session.allow(share)
+      else if (share === 0 ? spare > 0 : spare * 2 < share || spare >= share * 2) session.allow(share)
     }
   }
 
@@ -277,9 +281,19 @@ export class NsqSubscription implements EngineSubscription {
     this.#steer()
   }
 
-  #finishOriginal({ session, wireId }: NsqDelivery): void {
+  #finishOriginal(delivery: NsqDelivery): void {
+    const { session, wireId } = delivery
     session.inFlight--
     session.connection.send(fin(wireId))
+    this.#originals.set(keyOf(session, wireId), { delivery, until: performance.now() + unsureMs })
+  }
+
+  /** nsqd gave the original to somebody else before it was finished: that one has the job, and the copy is one too many. */
+  #forsake(delivery: NsqDelivery): void {
+    if (!this.#hand.has(delivery)) return
+    if (delivery.moving === 'away') this.#moves.settled(delivery, 'drop')
+    else delivery.session.connection.send(fin(delivery.wireId))
+    this.#lose([delivery], 'its lease ran out while it was moved, and another member may have it')
   }
 
   #touch(delivery: NsqDelivery, now: number, commands: [Session, Buffer][]): void {
@@ -305,6 +319,11 @@ export class NsqSubscription implements EngineSubscription {
 
   /** nsqd has given it to somebody else, or has forgotten it. */
   #refused(session: Session, id: string): void {
+    const original = this.#originals.get(keyOf(session, id))
+    if (original) {
+      this.#forsake(original.delivery)
+      return
+    }
     const delivery = this.#hand.find((one) => one.wireId === id && one.session === session)
     if (delivery) this.#lose([delivery], 'its lease ran out and another member may have it')
   }
@@ -328,9 +347,13 @@ export class NsqSubscription implements EngineSubscription {
         this.#touch(delivery, now, commands)
     }
     for (const [session, command] of commands) session.connection.send(command)
+    let calmed = false
+    for (const session of this.#sessions) if (session.calmed(now)) calmed = true
+    if (calmed) this.#steer()
     this.#lose(lost, 'its lease ran out and another member may have it')
     this.#giveBack(unused)
     this.#moves.expire(now)
+    for (const [key, { until }] of this.#originals) if (until <= now) this.#originals.delete(key)
     for (const [key, until] of this.#done) {
       if (until > now) break
       this.#done.delete(key)
