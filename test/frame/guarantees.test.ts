@@ -49,7 +49,17 @@ function declares(source: string, call: string, name: string): boolean {
 /** Where an engine keeps a rule in another way, which has a case of its own. */
 const exceptions: Record<string, string[]> = {
   'nats:': ['R6: unconfirmed messages of one key keep their order'],
-  'nsq:': [],
+  // No memory of ids, no history, no filter of its own, no order across members, no name on a foreign message.
+  'nsq:': [
+    'R2: the same id again is stored once, and the receipt says so',
+    'R2: engine: the same id is stored once, in one batch and from two connections, and said to be a duplicate',
+    'R3: a group that begins late gets what is stored; from: new does not',
+    'R3: a member with another filter is refused',
+    'R6: members that share a group keep the order of a key between them, with retries, and as they come and go',
+    'R6: unconfirmed messages of one key keep their order',
+    "R6: order 'topic' handles one message at a time",
+    'R12: a foreign message has the parameters that its name gives, and the filter sees it',
+  ],
 }
 
 const check = (engine: string, url: () => string, options: () => EngineOptions = () => ({})): void => {
