@@ -71,6 +71,8 @@ export class Cluster {
 
   onHealth(listener: (health: EngineHealth) => void): () => void {
     this.#healthListeners.add(listener)
+    // Some may have been away from the beginning.
+    if (this.connected.length < this.#nodes.size) queueMicrotask(() => this.#healthListeners.has(listener) && listener(this.#look()))
     return () => this.#healthListeners.delete(listener)
   }
 

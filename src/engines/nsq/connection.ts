@@ -32,6 +32,8 @@ export interface Dial {
   readonly options: NsqOptions
   /** How long messages are this connection's without a word of it, ms; nsqd's own choice where it is not said. */
   readonly msgTimeoutMs?: number
+  /** Gives up the attempt. */
+  readonly signal?: AbortSignal
 }
 
 /** nsqd's limit is a choice of who runs it; no sane one is above that. */
@@ -66,6 +68,7 @@ export class Connection {
   #upgrading: boolean
   /** From here on what is asked may change something. */
   #begun = false
+  #ending = false
   /** Why it is over. */
   #error: BusError | undefined
   readonly #closed = Promise.withResolvers<void>()
@@ -78,6 +81,8 @@ export class Connection {
       () => connection.#fail(new BusError('engine_unavailable', `nsqd ${connection.address} did not answer in ${timeoutMs} ms`)),
       timeoutMs,
     )
+    const abort = (): void => connection.#fail(new BusError('closed', `the connection to nsqd ${connection.address} is given up`))
+    dial.signal?.addEventListener('abort', abort)
     try {
       await connection.#begin(dial)
       connection.#begun = true
@@ -88,6 +93,7 @@ export class Connection {
       throw own
     } finally {
       clearTimeout(timer)
+      dial.signal?.removeEventListener('abort', abort)
     }
   }
 
@@ -127,7 +133,7 @@ export class Connection {
 
   /** A command without an answer. What does not go out before the connection ends is lost with it. */
   send(...parts: readonly Buffer[]): void {
-    if (!this.open) return
+    if (!this.open || this.#ending) return
     if (!this.#corked) {
       this.#corked = true
       this.#stream.cork()
@@ -143,6 +149,7 @@ export class Connection {
    */
   ask(parts: readonly Buffer[], what: string): Promise<string> {
     if (this.#error) return Promise.reject(this.#error)
+    if (this.#ending) return Promise.reject(new BusError('closed', `the connection to nsqd ${this.address} is ending`))
     return new Promise((resolve, reject) => {
       this.#waiting.push({ resolve, reject, what })
       this.send(...parts)
@@ -153,6 +160,7 @@ export class Connection {
   async end(): Promise<void> {
     if (this.open) {
       this.#uncork()
+      this.#ending = true
       this.#stream.end()
       setTimeout(() => this.#socket.destroy(), endWaitMs).unref()
     } else this.#socket.destroy()

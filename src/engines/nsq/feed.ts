@@ -149,7 +149,12 @@ export class Feed {
   async #read(): Promise<void> {
     const most = this.nsqd.info?.max_msg_timeout ?? defaultMaxTimeoutMs
     const msgTimeoutMs = Math.min(most, Math.max(leastTimeoutMs, Math.ceil(this.#leaseMs)))
-    const connection = await Connection.open({ address: this.nsqd.address, options: this.#options, msgTimeoutMs })
+    const connection = await Connection.open({
+      address: this.nsqd.address,
+      options: this.#options,
+      msgTimeoutMs,
+      signal: this.#stop.signal,
+    })
     const asked = performance.now()
     try {
       await connection.ask([sub(this.#topic, this.#channel)], `channel '${this.#channel}' of topic '${this.#topic}'`)

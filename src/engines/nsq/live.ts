@@ -35,13 +35,17 @@ export class NsqLive implements Live {
     if (group !== undefined) throw new BusError('unsupported', 'NSQ stores all that is published; subscribe with a group instead')
     const listening = new Listening(this.#parts, pattern, listener)
     this.#listening.add(listening)
-    await listening.start()
-    return {
-      close: async () => {
-        this.#listening.delete(listening)
-        await listening.close()
-      },
+    const close = async (): Promise<void> => {
+      this.#listening.delete(listening)
+      await listening.close()
     }
+    try {
+      await listening.start()
+    } catch (error) {
+      await close()
+      throw error
+    }
+    return { close }
   }
 
   async close(): Promise<void> {

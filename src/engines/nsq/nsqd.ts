@@ -57,7 +57,7 @@ export class Nsqd {
     const backoff = new Backoff(this.#options)
     while (!this.#stop.signal.aborted) {
       try {
-        const connection = await Connection.open({ address: this.address, options: this.#options })
+        const connection = await Connection.open({ address: this.address, options: this.#options, signal: this.#stop.signal })
         if (this.#stop.signal.aborted) {
           await connection.end()
           return

@@ -106,7 +106,14 @@ export class NsqSubscription implements EngineSubscription {
     })
     this.#readers.push(reader)
     this.#storages.add(source.storage)
-    await reader.start()
+    try {
+      await reader.start()
+    } catch (error) {
+      this.#readers.splice(this.#readers.indexOf(reader), 1)
+      this.#storages.delete(source.storage)
+      await reader.stop()
+      throw error
+    }
   }
 
   // ── from nsqd to the core ─────────────────────────────────────────────────────────────────────────────────────────
