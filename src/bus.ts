@@ -420,7 +420,12 @@ export async function connect(url: string | ConnectOptions = {}, options: Connec
     const context = url.nats?.context === undefined ? undefined : `nats+context:${url.nats.context}`
     if (given || context || !process.env.COZE_MQ_TYPE) return connect(given || context || 'file:./.cozebus', url)
     const coze = connectionOf(configFromEnv())
-    return connect(coze.url, { ...url, nats: { ...coze.options.nats, ...url.nats } })
+    return connect(coze.url, {
+      ...coze.options,
+      ...url,
+      nats: { ...coze.options.nats, ...url.nats },
+      nsq: { ...coze.options.nsq, ...url.nsq },
+    })
   }
   return connectEngine(await openEngine(url, options), options)
 }

@@ -3,17 +3,26 @@ import { BusError } from '../errors.ts'
 import type { CozeConfig } from './environment.ts'
 import { sharedTopic } from './names.ts'
 
-const brokers = { kafka: 'Kafka', nsq: 'NSQ', rmq: 'RocketMQ', pulsar: 'Pulsar' } as const
+const brokers = { kafka: 'Kafka', rmq: 'RocketMQ', pulsar: 'Pulsar' } as const
 
 /** What {@link connect} takes for a Coze configuration; `groups`: of topics that are not Coze's own. @throws BusError `engine_missing` */
 export function connectionOf(
   config: CozeConfig,
   groups: (topic: string) => readonly string[] = () => [],
-): { url: string; options: EngineOptions } {
+): { url: string; options: EngineOptions & { readonly ledger?: string } } {
+  if (config.type === 'nsq') {
+    const { url, nsq, ledger } = config
+    return { url, options: { nsq: { raw: isFlat, ...nsq }, ...(ledger === undefined ? {} : { ledger }) } }
+  }
   if (config.type !== 'nats')
     throw new BusError(
       'engine_missing',
-      `COZE_MQ_TYPE=${config.type}: this version has no engine for ${brokers[config.type]} yet; NATS is there (COZE_MQ_TYPE=nats)`,
+      `COZE_MQ_TYPE=${config.type}: this version has no engine for ${brokers[config.type]} yet; NATS and NSQ are there (COZE_MQ_TYPE=nats or nsq)`,
     )
   return { url: config.url, options: { nats: { shared: (topic) => sharedTopic(topic, groups(topic)), ...config.nats } } }
+}
+
+/** Bodies alone, as Go writes them: but for the guide's families, whose parameters have to be somewhere. */
+export function isFlat(storage: string): boolean {
+  return !storage.includes('*')
 }

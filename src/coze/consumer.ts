@@ -1,12 +1,14 @@
 import type { DeliveryContext } from '../deliver/message.ts'
 import type { SubscribeOptions } from '../deliver/options.ts'
 import type { Subscription, SubscriptionStatus } from '../deliver/subscription.ts'
+import { BusError } from '../errors.ts'
 import type { Headers } from '../message/headers.ts'
 import { holdBus } from './buses.ts'
+import { isFlat } from './connection.ts'
 import type { CozeConfig } from './environment.ts'
 import { leaseMs } from './names.ts'
 import { configOf } from './producer.ts'
-import { rawChoice } from './raw.ts'
+import { rawChoice, storageOf } from './raw.ts'
 
 /** A message as Coze's handlers get it, and what Coze keeps from them. */
 export interface CozeMessage {
@@ -69,10 +71,17 @@ export async function registerConsumer(
   handler: CozeHandler,
   options: ConsumerOptions = {},
 ): Promise<Consumer> {
-  const { bus, release } = await holdBus(configOf(server))
+  const config = configOf(server)
+  const choice = rawChoice(topic)
+  if (config.type === 'nsq' && options.order === 'key' && isFlat(storageOf(choice)))
+    throw new BusError(
+      'unsupported',
+      `topic '${topic}': on NSQ a message of Coze's carries no sharding key to keep order by; subscribe with a definition that finds it in the body (knowledgeJobs, or topic(name, { key })) and orderScope: 'process'`,
+    )
+  const { bus, release } = await holdBus(config)
   try {
     const defaults: SubscribeOptions = { concurrency: 1, lease: leaseMs, orderScope: 'process' }
-    const subscription = await bus.subscribe(rawChoice(topic), { ...defaults, ...options, group }, (message, delivery) => {
+    const subscription = await bus.subscribe(choice, { ...defaults, ...options, group }, (message, delivery) => {
       const { id, key, headers, publishedAt, bytes } = message
       return handler({ topic: message.topic, group, body: bytes, id, key, headers, publishedAt }, delivery)
     })

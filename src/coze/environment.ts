@@ -1,4 +1,5 @@
 import type { NatsOptions } from '../engines/nats/options.ts'
+import type { NsqOptions } from '../engines/nsq/options.ts'
 import { BusError } from '../errors.ts'
 import { addressesOf, type Given, sameServers } from './addresses.ts'
 
@@ -18,7 +19,11 @@ export interface KafkaConfig {
 }
 export interface NsqConfig {
   readonly type: 'nsq'
-  readonly nsqd: readonly string[]
+  /** As {@link connect} takes it: nsqds, or `nsq+lookup://` and lookup daemons. */
+  readonly url: string
+  readonly nsq: NsqOptions
+  /** Where dead letters and attempts are kept, which NSQ cannot; members on several machines share it. */
+  readonly ledger: string | undefined
 }
 export interface RmqConfig {
   readonly type: 'rmq'
@@ -46,7 +51,7 @@ export function configFromEnv(env: CozeEnv = process.env): CozeConfig {
     case 'kafka':
       return { type, brokers: addressesOf(server(get, type), type, ['kafka']).hosts }
     case 'nsq':
-      return { type, nsqd: addressesOf(server(get, type), type, ['nsq']).hosts }
+      return nsqConfig(get)
     case 'rmq':
       return {
         type,
@@ -65,6 +70,24 @@ export function configFromEnv(env: CozeEnv = process.env): CozeConfig {
         'invalid_argument',
         `COZE_MQ_TYPE=${type} is unknown; it is one of nats, kafka, nsq, rmq, pulsar, in small letters`,
       )
+  }
+}
+
+function nsqConfig(get: Get): NsqConfig {
+  const { scheme = 'nsq', hosts } = addressesOf(server(get, 'nsq'), 'nsq', ['nsq', 'nsq+lookup'])
+  const [secret, ca, cert, key] = [get('NSQ_AUTH_SECRET'), get('NSQ_CA'), get('NSQ_CERT'), get('NSQ_KEY')]
+  if ((cert === undefined) !== (key === undefined))
+    throw new BusError('invalid_argument', 'NSQ_CERT and NSQ_KEY belong together: a client certificate and its key')
+  return {
+    type: 'nsq',
+    url: `${scheme}://${hosts.join(',')}`,
+    nsq: {
+      ...(secret === undefined ? {} : { secret }),
+      ...(ca === undefined && cert === undefined
+        ? {}
+        : { tls: { ...(ca === undefined ? {} : { ca }), ...(cert === undefined ? {} : { cert, key: key! }) } }),
+    },
+    ledger: get('COZEBUS_LEDGER'),
   }
 }
 

@@ -21,3 +21,7 @@ export function rawChoice(name: string): AnyDefinition | Selection {
   const found = rawTopic(name)
   return 'template' in found ? found : found.definition.where(found.definition.parse(name))
 }
+
+export function storageOf(choice: AnyDefinition | Selection): string {
+  return 'template' in choice ? choice.storage : choice.definition.storage
+}

@@ -17,6 +17,8 @@ export interface Engine {
    * it rejects with `closed` or `engine_unavailable` only when nothing of the batch was sent.
    */
   publish(batch: readonly Outgoing[], signal?: AbortSignal): Promise<PublishOutcome[]>
+  /** The largest body of a message of this storage, where that is not {@link Capabilities.maxMessageBytes} for all. */
+  maxBytesOf?(storage: StorageName): number
   /**
    * Joins a group, or makes it. Nothing is delivered before the first grant.
    * @throws BusError `filter_conflict` when the group exists with another filter, `unsupported` for an order it cannot keep

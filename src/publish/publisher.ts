@@ -72,7 +72,7 @@ export class Publisher {
         return
       }
       const sealed = seal(message, this.#engine.capabilities)
-      if (sealed.body.byteLength > this.#engine.capabilities.maxMessageBytes)
+      if (sealed.body.byteLength > this.#maxBytes(message))
         this.#inTurn(target.storage, this.#prepare(message, undefined), parcel, message.id, target, done)
       else this.#outbox.push({ ...parcel, message: sealed, done: (outcome) => done(sealed.id, target, outcome) })
     } catch (thrown) {
@@ -89,7 +89,7 @@ export class Publisher {
       if (ready.deliverAt !== undefined)
         throw new BusError('invalid_argument', 'what is not stored cannot wait: leave out delay, or persist: false')
       const sealed = seal(ready, capabilities)
-      if (sealed.body.byteLength > capabilities.maxMessageBytes) refuseTooLarge(ready, sealed.body.byteLength, capabilities.maxMessageBytes)
+      if (sealed.body.byteLength > this.#maxBytes(ready)) refuseTooLarge(ready, sealed.body.byteLength, this.#maxBytes(ready))
       out.push({ ...parcel, message: sealed, done: (outcome) => done(sealed.id, target, outcome) })
     }
     if (message instanceof Promise)
@@ -134,9 +134,14 @@ export class Publisher {
     const { capabilities } = this.#engine
     const sealed = seal(message, capabilities)
     const bytes = sealed.body.byteLength
-    if (bytes <= capabilities.maxMessageBytes) return sealed
-    if (!this.#claimCheck) refuseTooLarge(message, bytes, capabilities.maxMessageBytes)
+    const most = this.#maxBytes(message)
+    if (bytes <= most) return sealed
+    if (!this.#claimCheck) refuseTooLarge(message, bytes, most)
     return seal(await checkIn(message, this.#blobs), capabilities)
+  }
+
+  #maxBytes({ storage }: Outgoing): number {
+    return this.#engine.maxBytesOf?.(storage) ?? this.#engine.capabilities.maxMessageBytes
   }
 
   /** To the engine, or to the ledger where the engine cannot wait so long: the ledger's word is the confirmation then. */

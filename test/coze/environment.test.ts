@@ -87,7 +87,17 @@ describe('the other brokers', () => {
 
   test('are read too, in the forms that Coze could not take', () => {
     expect(config('kafka', 'k1:9092,k2:9092')).toEqual({ type: 'kafka', brokers: ['k1:9092', 'k2:9092'] })
-    expect(config('nsq', 'nsqd:4150')).toEqual({ type: 'nsq', nsqd: ['nsqd:4150'] })
+    expect(config('nsq', 'nsqd:4150')).toEqual({ type: 'nsq', url: 'nsq://nsqd:4150', nsq: {}, ledger: undefined })
+    expect(config('nsq', 'nsq+lookup://a:4161,b')).toMatchObject({ url: 'nsq+lookup://a:4161,b' })
+    expect(
+      configFromEnv({ COZE_MQ_TYPE: 'nsq', MQ_NAME_SERVER: 'a', NSQ_AUTH_SECRET: 's', NSQ_CA: 'ca.pem', COZEBUS_LEDGER: 'file:./ledger' }),
+    ).toEqual({
+      type: 'nsq',
+      url: 'nsq://a',
+      nsq: { secret: 's', tls: { ca: 'ca.pem' } },
+      ledger: 'file:./ledger',
+    })
+    expect(() => configFromEnv({ COZE_MQ_TYPE: 'nsq', MQ_NAME_SERVER: 'a', NSQ_CERT: 'c.pem' })).toThrow(/NSQ_KEY/)
     expect(config('rmq', 'http://a:9876;b:9876', { RMQ_ACCESS_KEY: 'a', RMQ_SECRET_KEY: 's' })).toEqual({
       type: 'rmq',
       nameServers: ['a:9876', 'b:9876'],
@@ -108,7 +118,6 @@ describe('the other brokers', () => {
   test('have no engine yet, and whoever asks for one is told', async () => {
     for (const [type, server] of [
       ['kafka', 'k:9092'],
-      ['nsq', 'nsqd:4150'],
       ['rmq', 'r:9876'],
       ['pulsar', 'p:6650'],
     ] as const) {

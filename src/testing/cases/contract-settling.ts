@@ -1,4 +1,4 @@
-import type { Delivery } from '../../engines/engine.ts'
+import type { Delivery, SettleResult } from '../../engines/engine.ts'
 import { type Seat, textOf } from '../seat.ts'
 import { type Case, equal, ok } from './case.ts'
 
@@ -16,7 +16,7 @@ export const contractSettling: readonly Case[] = [
       const [first] = seat.deliveries
       ok(!first!.redelivered, 'the first delivery is marked as redelivered')
       const begun = Date.now()
-      equal(await seat.release(first!, 400), ['confirmed'], 'release')
+      taken(await seat.release(first!, 400), 'release')
       await h.until('it comes again', () => seat.deliveries.length === 2)
       const after = Date.now() - begun
       ok(after >= 395, `given back for 400 ms it came again after ${after} ms`)
@@ -99,7 +99,7 @@ export const contractSettling: readonly Case[] = [
       await h.send(a, ['kept', 'dropped'])
       await h.until('both are delivered', () => seat.deliveries.length === 2)
       const kept = seat.deliveries.find((delivery) => textOf(delivery) === 'kept')!
-      equal(await seat.extend(kept, 60_000), ['confirmed'], 'extension')
+      taken(await seat.extend(kept, 60_000), 'extension')
       const other = await h.seat(b)
       other.grant(2)
       await h.until('the other one goes to another member', () => other.texts.includes('dropped'))
@@ -142,6 +142,11 @@ export const contractSettling: readonly Case[] = [
     },
   },
 ]
+
+/** Confirmed, or sent where the broker never answers. */
+function taken([result]: readonly SettleResult[], what: string): void {
+  ok(result === 'confirmed' || result === 'sent', `${what}: ${result}`)
+}
 
 /** The same messages in two hands. */
 function both(first: Seat, second: Seat): [Delivery, Delivery][] {

@@ -1,0 +1,26 @@
+import { BusError } from '../../errors.ts'
+
+/** nsqd's word on one message: it belongs to another client, or to nobody, by now. The connection goes on. */
+const ofMessage = /^E_(?:FIN|REQ|TOUCH)_FAILED (?:FIN|REQ|TOUCH) ([0-9a-f]{16}) /
+
+/** The message that nsqd refuses to hear of; undefined for an error that ends the connection. */
+export function refusedMessage(text: string): string | undefined {
+  return ofMessage.exec(text)?.[1]
+}
+
+/** What nsqd said before it ended the connection, in the words of the bus. */
+export function nsqdError(text: string, what: string): BusError {
+  const say = (code: ConstructorParameters<typeof BusError>[0], why: string): BusError =>
+    new BusError(code, `${what}: ${why} (nsqd: ${text})`)
+  if (text.includes('TLS required'))
+    return say('unauthorized', 'this nsqd wants TLS; give nsq: { tls: {} }, with a ca where it is your own')
+  if (text.startsWith('E_UNAUTHORIZED') && text.includes(' on ')) return say('forbidden', 'this secret does not allow it')
+  if (/^E_(AUTH_FIRST|AUTH_FAILED|UNAUTHORIZED|AUTH_ERROR)/.test(text)) return say('unauthorized', 'nsqd refuses the secret (nsq.secret)')
+  if (text.startsWith('E_AUTH_DISABLED')) return say('unauthorized', 'nsqd asks for no secret; leave out nsq.secret')
+  if (/^E_BAD_(MESSAGE|BODY)/.test(text)) return say('message_too_large', 'nsqd refuses its size')
+  if (/exiting/i.test(text)) return say('engine_unavailable', 'nsqd is about to end, or the topic is being deleted')
+  if (/^E_(D|)PUB_FAILED/.test(text)) return say('publish_rejected', 'nsqd did not store it')
+  if (text.startsWith('E_MPUB_FAILED')) return say('publish_unknown', 'nsqd may have stored a part')
+  if (text.startsWith('E_BAD_TOPIC') || text.startsWith('E_BAD_CHANNEL')) return say('invalid_topic', 'nsqd takes no such name')
+  return say('engine_unavailable', 'nsqd refused it')
+}

@@ -1,0 +1,114 @@
+import { readFileSync } from 'node:fs'
+import { BusError } from '../../errors.ts'
+
+/** The secret itself, or what gives it whenever a connection is made: a renewed one is used without a restart. */
+export type NsqSecret = string | (() => string)
+
+export interface NsqTls {
+  /** PEM, or the paths of PEM files; files are read again at each connect. */
+  readonly ca?: string
+  readonly cert?: string
+  readonly key?: string
+  /** Whom the certificate is for, where that is not the host in the address. */
+  readonly serverName?: string
+}
+
+export interface NsqOptions {
+  /** For AUTH. */
+  readonly secret?: NsqSecret
+  /** Given, and be it empty: an nsqd without TLS is refused. */
+  readonly tls?: NsqTls
+  /** Compresses what goes over the wire, at this level or nsqd's own; an nsqd that does not is refused. Default false. */
+  readonly deflate?: boolean | number
+  /** The HTTP addresses of the nsqds in the order of the URL, where they are not one above the TCP port: `host:4151`, `https://host:4152`. */
+  readonly http?: readonly string[]
+  /**
+   * Topics that carry bodies alone, as programs without the bus write and read them: no id of ours, no key, no headers, no
+   * name but the topic's. Default: Coze's own, `opencoze_*`.
+   */
+  readonly raw?: boolean | ((topic: string) => boolean)
+  /** Between two looks into nsqlookupd, ms. Default 5000. */
+  readonly lookupIntervalMs?: number
+  /** For one attempt to connect, ms. Default 5000. */
+  readonly connectTimeoutMs?: number
+  /** Before the first attempt to connect again, ms; doubled each time, at random up to it. Default 200. */
+  readonly reconnectWaitMs?: number
+  /** The longest such wait, ms. Default 5000. */
+  readonly reconnectMaxWaitMs?: number
+  /** Between two signs of life that nsqd is asked for, ms; two and a half without any end a connection. Default 10 000. */
+  readonly heartbeatMs?: number
+  /**
+   * Whether the first connect waits for an nsqd that is not there yet; a number: so many ms at most. Refused secrets never
+   * wait. Default false.
+   */
+  readonly waitForServer?: boolean | number
+  /** nsqd's `--max-msg-size`, bytes, where its HTTP side cannot be asked. Default 1 MiB. */
+  readonly maxMessageBytes?: number
+  /** nsqd's `--max-req-timeout`, ms, where its HTTP side cannot be asked. Default 1 hour. */
+  readonly maxDelayMs?: number
+  /** What nsqd calls this client. Default `cozebus`. */
+  readonly name?: string
+}
+
+type Check = (value: unknown) => string | undefined
+
+const day = 86_400_000
+const whole =
+  (least: number, most: number): Check =>
+  (value) =>
+    Number.isInteger(value) && (value as number) >= least && (value as number) <= most
+      ? undefined
+      : `a whole number from ${least} to ${most}`
+const text: Check = (value) => (typeof value === 'string' && value.trim() !== '' ? undefined : 'a text that is not empty')
+
+const checks: Readonly<Record<keyof NsqOptions, Check>> = {
+  secret: (value) => (typeof value === 'function' ? undefined : text(value) && `${text(value)}, or a function that gives one`),
+  tls: (value) => (typeof value === 'object' && value !== null ? undefined : 'an object, {} for TLS with the authorities of the system'),
+  deflate: (value) => (typeof value === 'boolean' ? undefined : whole(1, 9)(value) && 'true, false or a level from 1 to 9'),
+  http: (value) => (Array.isArray(value) && value.every((one) => text(one) === undefined) ? undefined : 'a list of addresses'),
+  raw: (value) => (typeof value === 'boolean' || typeof value === 'function' ? undefined : 'true, false or a function'),
+  lookupIntervalMs: whole(50, day),
+  connectTimeoutMs: whole(50, day),
+  reconnectWaitMs: whole(10, day),
+  reconnectMaxWaitMs: whole(10, day),
+  heartbeatMs: whole(1000, 60_000),
+  waitForServer: (value) => (typeof value === 'boolean' ? undefined : whole(1, 30 * day)(value) && 'true, false or a time in ms'),
+  maxMessageBytes: whole(1, 2 ** 30),
+  maxDelayMs: whole(0, 365 * day),
+  name: text,
+}
+const tlsChecks: Readonly<Record<keyof NsqTls, Check>> = { ca: text, cert: text, key: text, serverName: text }
+
+/** @throws BusError `invalid_argument` that names the option, and never shows what it holds where that may be a secret */
+export function checkNsqOptions(options: NsqOptions): void {
+  check(options, checks, 'nsq')
+  if (options.tls) check(options.tls, tlsChecks, 'nsq.tls')
+  if ((options.tls?.cert === undefined) !== (options.tls?.key === undefined))
+    throw new BusError('invalid_argument', 'nsq.tls.cert and nsq.tls.key go together: a certificate of the client and its key')
+}
+
+function check(values: object, table: Readonly<Record<string, Check>>, prefix: string): void {
+  for (const [name, value] of Object.entries(values)) {
+    if (value === undefined) continue
+    if (!Object.hasOwn(table, name))
+      throw new BusError('invalid_argument', `there is no option ${prefix}.${name}; there are ${Object.keys(table).join(', ')}`)
+    const wanted = table[name]!(value)
+    if (wanted === undefined) continue
+    const shown = typeof value === 'number' || typeof value === 'boolean' ? `, not ${value}` : ''
+    throw new BusError('invalid_argument', `${prefix}.${name} must be ${wanted}${shown}`)
+  }
+}
+
+/** What Node's TLS needs, read now. @throws BusError `invalid_argument` for a file that cannot be read */
+export function certificates(tls: NsqTls): { ca?: string; cert?: string; key?: string } {
+  const read = (name: 'ca' | 'cert' | 'key'): { [name]?: string } => {
+    const value = tls[name]
+    if (value === undefined || value.includes('-----BEGIN')) return value === undefined ? {} : { [name]: value }
+    try {
+      return { [name]: readFileSync(value, 'utf8') }
+    } catch (error) {
+      throw new BusError('invalid_argument', `nsq.tls.${name} is neither PEM nor a file that can be read`, { cause: error })
+    }
+  }
+  return { ...read('ca'), ...read('cert'), ...read('key') }
+}

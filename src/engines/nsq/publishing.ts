@@ -1,0 +1,205 @@
+import { BusError, toBusError } from '../../errors.ts'
+import { wire } from '../../message/wire.ts'
+import { isPrivate } from '../../topic/name.ts'
+import type { Outgoing, PublishOutcome } from '../engine.ts'
+import type { Cluster } from './cluster.ts'
+import type { Connection } from './connection.ts'
+import { wrap } from './envelope.ts'
+import type { Names } from './names.ts'
+import { dpub, mpub, pub } from './protocol.ts'
+
+/** What a raw topic does without: its reader finds it out, or does not need it. */
+const droppable: ReadonlySet<string> = new Set(['content-type', 'traceparent', 'tracestate', 'baggage', wire.publishedAt])
+/** Messages in one command; more would keep the first of them waiting. */
+const batchMost = 1000
+const closeWaitMs = 5000
+
+export interface PublishingParts {
+  readonly cluster: Cluster
+  readonly names: Names
+  readonly isRaw: (storage: string) => boolean
+  /** Of a body, as declared. */
+  readonly maxBytesOf: (storage: string) => number
+  /** Of one message as nsqd gets it. */
+  readonly maxMessageBytes: number
+  /** Of one command with many. */
+  readonly maxBodyBytes: number
+  readonly maxDelayMs: number
+  /** Told of each topic that is published to. */
+  readonly published: (storage: string) => void
+}
+
+interface Item {
+  readonly index: number
+  readonly body: Uint8Array
+}
+
+/** The way out: one nsqd gets all, and when it is away the next one does. What was sent and not answered is not sent again. */
+export class Publishing {
+  readonly #parts: PublishingParts
+  /** By the nsqd's name; a random one to begin with, so that many processes use all of them. */
+  #current: string | undefined
+  #flying = 0
+  #idle: (() => void)[] = []
+  #closed = false
+
+  constructor(parts: PublishingParts) {
+    this.#parts = parts
+  }
+
+  async publish(batch: readonly Outgoing[]): Promise<PublishOutcome[]> {
+    if (this.#closed) throw new BusError('closed', 'the engine is closed')
+    const connection = this.#connection()
+    this.#flying++
+    try {
+      return await this.#send(connection, batch)
+    } finally {
+      if (--this.#flying === 0) for (const resolve of this.#idle.splice(0)) resolve()
+    }
+  }
+
+  /** @throws BusError `engine_unavailable` */
+  #connection(): Connection {
+    const { connected, health } = this.#parts.cluster
+    const nsqd = connected.find(({ name }) => name === this.#current) ?? connected[Math.floor(Math.random() * connected.length)]
+    if (!nsqd) throw new BusError('engine_unavailable', `NSQ: ${health.detail}; trying again`)
+    this.#current = nsqd.name
+    return nsqd.connection!
+  }
+
+  async #send(connection: Connection, batch: readonly Outgoing[]): Promise<PublishOutcome[]> {
+    const outcomes = new Array<PublishOutcome>(batch.length)
+    const sending: Promise<void>[] = []
+    const byTopic = new Map<string, Item[]>()
+    for (let index = 0; index < batch.length; index++) {
+      const message = batch[index]!
+      try {
+        const body = this.#bodyOf(message)
+        const topic = this.#parts.names.physical(message.storage)
+        const delayMs = this.#delayOf(message)
+        if (delayMs > 0)
+          sending.push(settle(connection.ask(dpub(topic, delayMs, body), `topic '${message.name}'`), outcomes, [{ index, body }]))
+        else {
+          const items = byTopic.get(topic)
+          if (items) items.push({ index, body })
+          else byTopic.set(topic, [{ index, body }])
+        }
+      } catch (error) {
+        outcomes[index] = { ok: false, error: toBusError(error) }
+      }
+    }
+    for (const [topic, items] of byTopic)
+      for (const chunk of this.#chunks(items)) sending.push(this.#sendChunk(connection, topic, chunk, outcomes))
+    await Promise.all(sending)
+    for (let index = 0; index < batch.length; index++) if (outcomes[index]!.ok) this.#parts.published(batch[index]!.storage)
+    return outcomes
+  }
+
+  /** Bytes as they are, to a topic of the bus's own. @throws BusError */
+  async forward(storage: string, body: Uint8Array, delayMs: number): Promise<void> {
+    const { names, maxMessageBytes, maxDelayMs } = this.#parts
+    if (body.byteLength > maxMessageBytes)
+      throw new BusError('message_too_large', `${body.byteLength} bytes are more than ${maxMessageBytes}`)
+    const topic = names.physical(storage)
+    const waitMs = Math.min(maxDelayMs, Math.ceil(delayMs))
+    await this.#connection().ask(waitMs > 0 ? dpub(topic, waitMs, body) : pub(topic, body), `topic '${storage}'`)
+  }
+
+  async #sendChunk(connection: Connection, topic: string, chunk: readonly Item[], outcomes: PublishOutcome[]): Promise<void> {
+    const what = `topic '${this.#parts.names.original(topic)}'`
+    if (chunk.length === 1) return settle(connection.ask(pub(topic, chunk[0]!.body), what), outcomes, chunk)
+    const command = mpub(
+      topic,
+      chunk.map(({ body }) => body),
+    )
+    await settle(connection.ask(command, what), outcomes, chunk)
+    // nsqd takes less than we know of: it stored nothing of these, and names none. Each alone, so that one hides no other.
+    if (isTooLarge(outcomes[chunk[0]!.index]!)) for (const item of chunk) await settle(this.#alone(topic, item, what), outcomes, [item])
+  }
+
+  async #alone(topic: string, { body }: Item, what: string): Promise<string> {
+    return this.#connection().ask(pub(topic, body), what)
+  }
+
+  #chunks(items: readonly Item[]): Item[][] {
+    const chunks: Item[][] = []
+    let chunk: Item[] = []
+    let bytes = 4
+    for (const item of items) {
+      const more = 4 + item.body.byteLength
+      if (chunk.length >= batchMost || (chunk.length > 0 && bytes + more > this.#parts.maxBodyBytes)) {
+        chunks.push(chunk)
+        chunk = []
+        bytes = 4
+      }
+      chunk.push(item)
+      bytes += more
+    }
+    if (chunk.length > 0) chunks.push(chunk)
+    return chunks
+  }
+
+  /** @throws BusError `message_too_large`, `unsupported`, `invalid_message` */
+  #bodyOf(message: Outgoing): Uint8Array {
+    const { storage, name, headers } = message
+    const raw = !isPrivate(storage) && this.#parts.isRaw(storage)
+    if (raw) {
+      for (const header in headers)
+        if (!droppable.has(header))
+          throw new BusError('unsupported', `topic '${name}' is raw (nsq.raw): it carries bodies alone, and no header '${header}'`)
+      if (message.body.byteLength === 0)
+        throw new BusError('invalid_message', `topic '${name}' is raw (nsq.raw), and nsqd takes no empty body`)
+    }
+    const most = this.#parts.maxBytesOf(storage)
+    if (message.body.byteLength > most)
+      throw new BusError('message_too_large', `topic '${name}': ${message.body.byteLength} bytes are more than ${most}`)
+    const body = raw ? message.body : wrap(message)
+    if (body.byteLength > this.#parts.maxMessageBytes)
+      throw new BusError(
+        'message_too_large',
+        `topic '${name}': ${message.body.byteLength} bytes are ${body.byteLength} on the wire; this nsqd takes ${this.#parts.maxMessageBytes} (--max-msg-size)`,
+      )
+    return body
+  }
+
+  /** @throws BusError `unsupported` */
+  #delayOf({ deliverAt, name }: Outgoing): number {
+    if (deliverAt === undefined) return 0
+    const delayMs = Math.ceil(deliverAt - Date.now())
+    if (delayMs > this.#parts.maxDelayMs)
+      throw new BusError(
+        'unsupported',
+        `topic '${name}': nsqd delays by ${this.#parts.maxDelayMs} ms at most (--max-req-timeout); schedule through the ledger`,
+      )
+    return delayMs
+  }
+
+  /** Resolves once all is answered, or nothing more can be expected. */
+  async close(): Promise<void> {
+    this.#closed = true
+    if (this.#flying === 0) return
+    let timer: NodeJS.Timeout | undefined
+    await Promise.race([
+      new Promise<void>((resolve) => this.#idle.push(resolve)),
+      new Promise<void>((resolve) => {
+        timer = setTimeout(resolve, closeWaitMs)
+      }),
+    ])
+    clearTimeout(timer)
+  }
+}
+
+function isTooLarge(outcome: PublishOutcome): boolean {
+  return !outcome.ok && outcome.error.code === 'message_too_large'
+}
+
+async function settle(answer: Promise<string>, outcomes: PublishOutcome[], items: readonly Item[]): Promise<void> {
+  let outcome: PublishOutcome
+  try {
+    await answer
+    outcome = { ok: true, position: undefined, duplicate: false }
+  } catch (error) {
+    outcome = { ok: false, error: toBusError(error, 'publish_unknown') }
+  }
+  for (const { index } of items) outcomes[index] = outcome
+}

@@ -1,0 +1,429 @@
+import { BusError } from '../../errors.ts'
+import { isPrivate, privateTopic } from '../../topic/name.ts'
+import type { DeliverySink, EngineSubscription, Settlement, SettleResult, Source, SubscriptionSpec } from '../engine.ts'
+import { Hand } from '../hand.ts'
+import type { Cluster } from './cluster.ts'
+import { NsqDelivery } from './delivery.ts'
+import type { Session } from './feed.ts'
+import { Moves } from './moves.ts'
+import type { Names } from './names.ts'
+import { fin, req, touch, type WireMessage } from './protocol.ts'
+import { SourceReader } from './source-reader.ts'
+
+/** What nsqd sent beyond the credit goes back after this time, for others to have it. */
+const keepUnusedMs = 1000
+/** Finished work whose end nsqd may not have heard of is remembered for so long, and so much of it. */
+const rememberMs = 15 * 60_000
+const rememberMost = 10_000
+/** What was said so shortly before a connection ended may not have been read. */
+const unsureMs = 3000
+/** A Go member gives up, in silence, on what comes more often than five times. */
+const goAttempts = 4
+/** One REQ holds no longer delay; the rest of it the core keeps. */
+const longestDelayMs = 2 ** 31 - 1
+
+export interface SubscriptionParts {
+  readonly cluster: Cluster
+  readonly names: Names
+  readonly isRaw: (storage: string) => boolean
+  /** Whether some nsqd has the channel; undefined where that cannot be asked. */
+  readonly exists: (topic: string, channel: string) => Promise<boolean | undefined>
+  readonly forward: (storage: string, body: Uint8Array, delayMs: number) => Promise<void>
+  readonly onClose: () => void
+}
+
+/** A member of a group: what its connections bring goes to the core as far as there is credit; the rest waits here, kept alive. */
+export class NsqSubscription implements EngineSubscription {
+  readonly group: string
+  readonly #parts: SubscriptionParts
+  readonly #spec: SubscriptionSpec
+  readonly #sink: DeliverySink
+  readonly #readers: SourceReader[] = []
+  readonly #sessions = new Set<Session>()
+  /** Those of private topics. */
+  readonly #privates = new WeakSet<Session>()
+  readonly #storages = new Set<string>()
+  readonly #moves: Moves
+  readonly #hand = new Hand<NsqDelivery>()
+  /** Come, and not handed on for want of credit. */
+  #buffer: NsqDelivery[] = []
+  /** By nsqd and id: handled, and nsqd may not know. It comes again, and is finished then. */
+  readonly #done = new Map<string, number>()
+  /** Deliveries that go on as copies, by their originals, until nsqd has surely heard that those are finished. */
+  readonly #originals = new Map<string, { readonly delivery: NsqDelivery; readonly until: number }>()
+  #finished: { readonly session: Session; readonly key: string; readonly at: number }[] = []
+  #messages = 0
+  #bytes = 0
+  #typicalBytes = 1024
+  #out = 0
+  #scheduled = false
+  readonly #timer: NodeJS.Timeout
+  #stopped: Promise<void> | undefined
+  #closed: Promise<void> | undefined
+
+  constructor(parts: SubscriptionParts, spec: SubscriptionSpec, sink: DeliverySink) {
+    this.group = spec.group
+    this.#parts = parts
+    this.#spec = spec
+    this.#sink = sink
+    this.#moves = new Moves({
+      member: spec.member,
+      leaseMs: spec.leaseMs,
+      forward: parts.forward,
+      privateOf: (storage) => {
+        const name = isPrivate(storage) ? storage : privateTopic(storage, spec.group)
+        return this.#storages.has(name) ? name : undefined
+      },
+    })
+    this.#timer = setInterval(this.#look, Math.max(20, Math.min(250, spec.leaseMs / 6)))
+    this.#timer.unref()
+  }
+
+  async start(): Promise<void> {
+    await Promise.all(this.#spec.sources.map((source) => this.add(source)))
+  }
+
+  async add(source: Source): Promise<void> {
+    if (this.#stopped) throw new BusError('closed', 'the subscription is closed')
+    const { names, cluster, isRaw } = this.#parts
+    const topic = names.physical(source.storage)
+    const channel = names.physical(this.#spec.group)
+    const since = source.from === 'earliest' ? 0 : source.from === 'new' ? Date.now() + 1 : source.from.timeMs
+    // Whoever reads first gets all that waits. What is older than a new group wants is nobody's then.
+    const skipBefore = since > 0 && (await this.#parts.exists(topic, channel)) === false ? BigInt(Math.round(since)) * 1_000_000n : 0n
+    const raw = isRaw(source.storage)
+    const reader = new SourceReader(cluster, topic, channel, this.#spec.leaseMs, {
+      joined: (session) => {
+        if (isPrivate(source.storage)) this.#privates.add(session)
+        this.#joined(session)
+      },
+      left: (session) => this.#left(session),
+      refused: (session, id) => this.#refused(session, id),
+      message: (session, message) => {
+        if (message.timestampNs < skipBefore) session.connection.send(fin(message.id))
+        else this.#arrived(session, message, source.storage, raw)
+      },
+    })
+    this.#readers.push(reader)
+    this.#storages.add(source.storage)
+    try {
+      await reader.start()
+    } catch (error) {
+      this.#readers.splice(this.#readers.indexOf(reader), 1)
+      this.#storages.delete(source.storage)
+      await reader.stop()
+      throw error
+    }
+  }
+
+  // ── from nsqd to the core ─────────────────────────────────────────────────────────────────────────────────────────
+
+  #joined(session: Session): void {
+    this.#sessions.add(session)
+    this.#steer()
+  }
+
+  /** What is in hand goes on: nsqd gives it to nobody before its time is over, and has lost it if it was killed. */
+  #left(session: Session): void {
+    this.#sessions.delete(session)
+    const since = performance.now() - unsureMs
+    for (const one of this.#finished) if (one.session === session && one.at >= since) this.#remember(one.key)
+    this.#steer()
+  }
+
+  #arrived(session: Session, message: WireMessage, storage: string, raw: boolean): void {
+    if (this.#stopped) {
+      session.connection.send(req(message.id, 0))
+      return
+    }
+    const now = performance.now()
+    session.came(now)
+    if (message.attempts > 1) {
+      if (this.#done.delete(keyOf(session, message.id))) {
+        session.connection.send(fin(message.id))
+        return
+      }
+      const known = this.#hand.find(({ wireId, session: { nsqd } }) => wireId === message.id && nsqd === session.nsqd)
+      if (known && !known.session.open) {
+        session.inFlight++
+        known.adopt(session, message.id, now)
+        return
+      }
+      if (known) this.#lose([known], 'its lease ran out and nsqd has sent it again')
+    }
+    const delivery = new NsqDelivery(message, storage, raw, session, this.#spec.leaseMs, now)
+    const met = this.#moves.meet(delivery, session, now)
+    if (met === 'done') return
+    session.inFlight++
+    if (met !== 'new') {
+      // Where the original is still ours too it is done with: this stands in its place.
+      if (met.mine.moving === 'sending') this.#finishOriginal(met.mine)
+      met.mine.adopt(session, message.id, now)
+      return
+    }
+    this.#typicalBytes = this.#typicalBytes * 0.9 + delivery.body.byteLength * 0.1
+    this.#hand.add(delivery)
+    this.#buffer.push(delivery)
+    if (this.#scheduled) return
+    this.#scheduled = true
+    // Once for all that came in one read of the socket.
+    queueMicrotask(this.#handOn)
+  }
+
+  #handOn = (): void => {
+    this.#scheduled = false
+    if (this.#stopped || this.#buffer.length === 0) return
+    let count = 0
+    while (count < this.#buffer.length && this.#messages > 0 && (this.#bytes > 0 || this.#out === 0)) {
+      const delivery = this.#buffer[count++]!
+      delivery.handed = true
+      this.#messages--
+      this.#bytes -= delivery.body.byteLength
+      this.#out++
+    }
+    if (count === 0) return
+    const batch = this.#buffer.slice(0, count)
+    this.#buffer = this.#buffer.slice(count)
+    this.#steer()
+    this.#sink.deliver(batch)
+  }
+
+  grant(messages: number, bytes: number): void {
+    if (this.#stopped) return
+    this.#messages += messages
+    this.#bytes += bytes
+    this.#handOn()
+    this.#steer()
+  }
+
+  /**
+   * Shares the credit among the connections. NSQ's RDY is no credit but how many may be in flight at once: what is in
+   * hand counts on top. Each connection may send one at least, as nobody knows where the next message is.
+   */
+  #steer(): void {
+    const fitting = Math.ceil(this.#bytes / this.#typicalBytes)
+    const want = this.#stopped ? 0 : Math.max(0, Math.min(this.#messages, fitting) - this.#buffer.length)
+    const most = Math.ceil(want / Math.max(1, this.#sessions.size))
+    for (const session of this.#sessions) {
+      const share = Math.min(most, session.window)
+      const { spare } = session
+      const awaited = this.#privates.has(session) ? this.#moves.awaited : 0
+      if (awaited > 0) session.allow(share + awaited)
+      // Not at each message: nsqd may have a little more or less than its share.
+      else if (share === 0 ? spare > 0 : spare * 2 < share || spare >= share * 2) session.allow(share)
+    }
+  }
+
+  // ── from the core to nsqd ─────────────────────────────────────────────────────────────────────────────────────────
+
+  async settle(batch: readonly Settlement[]): Promise<readonly SettleResult[]> {
+    if (this.#closed) return batch.map(() => 'lost')
+    const now = performance.now()
+    const results = new Array<SettleResult>(batch.length)
+    const commands: [Session, Buffer][] = []
+    const moves: Promise<void>[] = []
+    for (let i = 0; i < batch.length; i++) results[i] = this.#settleOne(batch[i]!, now, commands, moves)
+    // nsqd would fill what is freed: first it hears how much there is to be.
+    this.#steer()
+    for (const [session, command] of commands) session.connection.send(command)
+    if (this.#finished.length > 4096) this.#finished = this.#finished.filter(({ at }) => at >= now - unsureMs)
+    if (moves.length > 0) await Promise.all(moves)
+    return results
+  }
+
+  #settleOne(settlement: Settlement, now: number, commands: [Session, Buffer][], moves: Promise<void>[]): SettleResult {
+    const delivery = settlement.delivery as NsqDelivery
+    if (!this.#hand.has(delivery) || delivery.until <= now) return 'lost'
+    const { session, wireId } = delivery
+    if (settlement.kind === 'extend') {
+      delivery.wanted = now + settlement.leaseMs
+      // Without a connection it is ours for the rest of its time all the same.
+      if (session.open && delivery.moving !== 'away') this.#touch(delivery, now, commands)
+      return 'sent'
+    }
+    if (delivery.moving === 'away') {
+      this.#moves.settled(delivery, settlement.kind === 'ack' ? 'drop' : { againAt: now + settlement.delayMs })
+      this.#forget(delivery)
+      return 'sent'
+    }
+    // What is said is said of the original: a copy is one too many.
+    if (delivery.moving === 'sending') this.#moves.settled(delivery, 'drop')
+    const { storage, fence } = delivery
+    if (settlement.kind === 'release' && fence >= goAttempts && session.open && this.#parts.isRaw(storage) && this.#moves.can(delivery)) {
+      moves.push(this.#retryElsewhere(delivery, settlement.delayMs))
+      return 'sent'
+    }
+    this.#forget(delivery)
+    if (settlement.kind === 'ack') {
+      const key = keyOf(session, wireId)
+      if (!session.open) this.#remember(key)
+      else {
+        this.#finished.push({ session, key, at: now })
+        commands.push([session, fin(wireId)])
+      }
+      return 'sent'
+    }
+    if (!session.open) return 'lost'
+    commands.push([session, req(wireId, Math.ceil(Math.min(longestDelayMs, Math.max(0, settlement.delayMs))))])
+    return 'sent'
+  }
+
+  async #retryElsewhere(delivery: NsqDelivery, delayMs: number): Promise<void> {
+    const moved = await this.#moves.retry(delivery, delayMs).then(
+      () => true,
+      () => false,
+    )
+    const { session, wireId } = delivery
+    this.#forget(delivery)
+    this.#steer()
+    session.connection.send(moved ? fin(wireId) : req(wireId, Math.ceil(delayMs)))
+  }
+
+  /** Before nsqd's longest lease is over the job goes on in the private topic. */
+  async #moveOn(delivery: NsqDelivery, now: number): Promise<void> {
+    const moved = this.#moves.hold(delivery, now)
+    this.#steer()
+    await moved
+    if (this.#hand.has(delivery) && delivery.moving === 'away') this.#finishOriginal(delivery)
+    this.#steer()
+  }
+
+  #finishOriginal(delivery: NsqDelivery): void {
+    const { session, wireId } = delivery
+    session.inFlight--
+    session.connection.send(fin(wireId))
+    this.#originals.set(keyOf(session, wireId), { delivery, until: performance.now() + unsureMs })
+  }
+
+  /** nsqd gave the original to somebody else before it was finished: that one has the job, and the copy is one too many. */
+  #forsake(delivery: NsqDelivery): void {
+    if (!this.#hand.has(delivery)) return
+    if (delivery.moving === 'away') this.#moves.settled(delivery, 'drop')
+    else delivery.session.connection.send(fin(delivery.wireId))
+    this.#lose([delivery], 'its lease ran out while it was moved, and another member may have it')
+  }
+
+  #touch(delivery: NsqDelivery, now: number, commands: [Session, Buffer][]): void {
+    if (delivery.until >= delivery.limit) return
+    commands.push([delivery.session, touch(delivery.wireId)])
+    delivery.extended(now)
+  }
+
+  /** Out of our hands. */
+  #forget(delivery: NsqDelivery): void {
+    if (!this.#hand.delete(delivery)) return
+    if (delivery.handed) this.#out--
+    if (delivery.moving !== 'away') delivery.session.inFlight--
+  }
+
+  #remember(key: string): void {
+    this.#done.delete(key)
+    this.#done.set(key, performance.now() + rememberMs)
+    if (this.#done.size > rememberMost) for (const oldest of this.#done.keys()) return void this.#done.delete(oldest)
+  }
+
+  // ── leases ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** nsqd has given it to somebody else, or has forgotten it. */
+  #refused(session: Session, id: string): void {
+    const original = this.#originals.get(keyOf(session, id))
+    if (original) {
+      this.#forsake(original.delivery)
+      return
+    }
+    const delivery = this.#hand.find((one) => one.wireId === id && one.session === session)
+    if (delivery) this.#lose([delivery], 'its lease ran out and another member may have it')
+  }
+
+  /** Keeps alive what waits here, and what the core wants for longer than nsqd gives at once; tells what ran out. */
+  #look = (): void => {
+    const now = performance.now()
+    const lost: NsqDelivery[] = []
+    const unused: NsqDelivery[] = []
+    const commands: [Session, Buffer][] = []
+    // Given back it would come after what is later; and a Go member of the channel gives up on what has come five times.
+    const givesBack = this.#spec.order === 'none' && (this.#messages <= 0 || this.#bytes <= 0)
+    for (const delivery of this.#hand.all()) {
+      const { session } = delivery
+      if (delivery.until <= now) lost.push(delivery)
+      else if (!session.open || delivery.moving === 'away') continue
+      else if (delivery.handed && this.#nearsItsEnd(delivery, now)) void this.#moveOn(delivery, now)
+      else if (!delivery.handed && givesBack && delivery.arrivedAt + keepUnusedMs <= now && !this.#parts.isRaw(delivery.storage))
+        unused.push(delivery)
+      else if ((!delivery.handed || delivery.wanted > delivery.until) && delivery.until - now < (session.msgTimeoutMs * 2) / 3)
+        this.#touch(delivery, now, commands)
+    }
+    for (const [session, command] of commands) session.connection.send(command)
+    let calmed = false
+    for (const session of this.#sessions) if (session.calmed(now)) calmed = true
+    if (calmed) this.#steer()
+    this.#lose(lost, 'its lease ran out and another member may have it')
+    this.#giveBack(unused)
+    this.#moves.expire(now)
+    for (const [key, { until }] of this.#originals) if (until <= now) this.#originals.delete(key)
+    for (const [key, until] of this.#done) {
+      if (until > now) break
+      this.#done.delete(key)
+    }
+  }
+
+  #nearsItsEnd(delivery: NsqDelivery, now: number): boolean {
+    if (delivery.moving !== 'no' || delivery.wanted <= delivery.limit) return false
+    return delivery.limit - now < Math.min(30_000, delivery.session.maxMsgTimeoutMs / 4) && this.#moves.can(delivery)
+  }
+
+  #lose(lost: readonly NsqDelivery[], why: string): void {
+    if (lost.length === 0) return
+    for (const delivery of lost) this.#forget(delivery)
+    this.#buffer = this.#buffer.filter((delivery) => this.#hand.has(delivery))
+    this.#steer()
+    const told = lost.filter(({ handed }) => handed)
+    if (told.length > 0) this.#sink.lost(told, why)
+  }
+
+  #giveBack(deliveries: readonly NsqDelivery[]): void {
+    if (deliveries.length === 0) return
+    for (const delivery of deliveries) this.#forget(delivery)
+    this.#buffer = this.#buffer.filter((delivery) => this.#hand.has(delivery))
+    this.#steer()
+    for (const { session, wireId, moving } of deliveries) if (moving !== 'away') session.connection.send(req(wireId, 0))
+  }
+
+  /** When the oldest message in hand was published, ms. */
+  oldestAt(storage: string): number | undefined {
+    let oldest: number | undefined
+    for (const delivery of this.#hand.all())
+      if (delivery.storage === storage && (oldest === undefined || delivery.at < oldest)) oldest = delivery.at
+    return oldest
+  }
+
+  // ── the end ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  stop(): Promise<void> {
+    this.#stopped ??= this.#stop()
+    return this.#stopped
+  }
+
+  async #stop(): Promise<void> {
+    await Promise.all([...this.#sessions].map((session) => session.quiet()))
+    this.#giveBack(this.#hand.all().filter(({ handed }) => !handed))
+  }
+
+  close(): Promise<void> {
+    this.#closed ??= this.#close()
+    return this.#closed
+  }
+
+  async #close(): Promise<void> {
+    await this.stop()
+    clearInterval(this.#timer)
+    // nsqd keeps what a client had that leaves, until its time is over: it has to be told.
+    this.#giveBack(this.#hand.all())
+    await Promise.allSettled(this.#readers.map((reader) => reader.stop()))
+    this.#parts.onClose()
+  }
+}
+
+function keyOf({ nsqd }: Session, id: string): string {
+  return `${nsqd}/${id}`
+}

@@ -1,0 +1,113 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { expect, onTestFinished, test } from 'vitest'
+import { connectEngine } from '../../src/bus.ts'
+import { openNsq } from '../../src/engines/nsq/engine.ts'
+import { memoryLedger } from '../../src/testing/models/ledger.ts'
+import { describeNsq } from '../rig/needs.ts'
+import type { NsqNode } from '../rig/nsq.ts'
+import { startProxy } from '../rig/proxy.ts'
+import { busOn, eager, nsqd } from './support.ts'
+
+interface Stats {
+  topics: { topic_name: string; channels: { depth: number; in_flight_count: number; deferred_count: number; requeue_count: number }[] }[]
+}
+
+const stats = async (node: NsqNode): Promise<Stats> => JSON.parse(await node.ask('/stats?format=json'))
+
+/** Messages of the topic and of the private one of its group. */
+const left = async (node: NsqNode): Promise<number[]> =>
+  (await stats(node)).topics.map(({ channels }) =>
+    channels.reduce((sum, one) => sum + one.depth + one.in_flight_count + one.deferred_count, 0),
+  )
+
+await describeNsq('messages that cannot stay where they are', () => {
+  test('a job of three times nsqd’s longest lease runs once, whoever else is in its group', async () => {
+    const node = await nsqd({ maxMsgTimeoutMs: 4000 })
+    const buses = [await busOn(node), await busOn(node), await busOn(node)]
+    const runs: string[] = []
+    let aborted = 0
+    for (const [i, bus] of buses.entries())
+      await bus.subscribe('long', { group: 'g', lease: '2s', concurrency: 2 }, async ({ id, body }, { signal }) => {
+        runs.push(`${i}: ${id}`)
+        signal.addEventListener('abort', () => aborted++)
+        await sleep(body === 'long' ? 12_500 : 5)
+      })
+    for (let i = 0; i < 3; i++) await buses[0]!.publish('long', 'long')
+    for (let i = 0; i < 100; i++) {
+      await buses[0]!.publish('long', 'short')
+      await sleep(100)
+    }
+    await expect.poll(() => left(node)).toEqual([0, 0])
+    expect(aborted).toBe(0)
+    expect(runs.length).toBe(103)
+  }, 40_000)
+
+  test('a job that ends just as it is moved leaves nothing behind, and one that fails then is tried again', async () => {
+    const node = await nsqd({ maxMsgTimeoutMs: 2000 })
+    const bus = await busOn(node)
+    const runs: number[] = []
+    const works = await bus.subscribe(
+      't',
+      { group: 'g', lease: '1s', concurrency: 40, retry: { initial: 50 } },
+      async ({ body }, { attempt }) => {
+        runs.push(body as number)
+        // About when they are moved, at 1.5 s, and taken up again a moment later.
+        await sleep(1300 + (body as number) * 15)
+        if (attempt === 1 && (body as number) % 3 === 0) throw new Error('once')
+      },
+    )
+    for (let n = 0; n < 40; n++) await bus.publish('t', n)
+    await expect.poll(() => works.status().handled, { timeout: 20_000 }).toBe(40)
+    await expect.poll(() => left(node), { timeout: 15_000 }).toEqual([0, 0])
+    expect(runs.length).toBe(40 + 14)
+  }, 60_000)
+
+  test('when the member that works on a moved job vanishes, another takes it up after its time', async () => {
+    const node = await nsqd({ maxMsgTimeoutMs: 2000 })
+    const proxy = await startProxy(node.ports.tcp)
+    onTestFinished(() => proxy[Symbol.asyncDispose]())
+    const ledger = memoryLedger()
+    const engine = await openNsq(`nsq://127.0.0.1:${proxy.port}`, { ...eager, http: [node.http] })
+    const doomed = await connectEngine(engine, { ledger, drain: 100 })
+    onTestFinished(() => doomed.close())
+    let begun = 0
+    await doomed.subscribe('t', { group: 'g', lease: '1s' }, async () => {
+      begun++
+      await sleep(60_000, undefined, { ref: false })
+    })
+    await doomed.publish('t', 1)
+    await expect.poll(() => begun).toBe(1)
+    await sleep(4500)
+    const bus = await busOn(node, {}, { ledger })
+    const attempts: number[] = []
+    await bus.subscribe('t', { group: 'g', lease: '1s' }, (_, { attempt }) => void attempts.push(attempt))
+    await sleep(500)
+    expect(attempts).toEqual([])
+    await proxy.refuse()
+    proxy.cut()
+    await expect.poll(() => attempts.length, { timeout: 20_000 }).toBe(1)
+  }, 60_000)
+
+  test('a retry on a raw topic leaves it before a Go member would give up on it, and counts on', async () => {
+    const node = await nsqd()
+    const bus = await busOn(node)
+    const attempts: number[] = []
+    const ids = new Set<string>()
+    await bus.subscribe(
+      'opencoze_knowledge',
+      { group: 'cg', retry: { attempts: 8, initial: 10, max: 10 } },
+      ({ id, body }, { attempt }) => {
+        ids.add(id)
+        attempts.push(attempt)
+        expect(body).toEqual({ n: 1 })
+        if (attempt < 7) throw new Error('not yet')
+      },
+    )
+    await node.publish('opencoze_knowledge', '{"n":1}')
+    await expect.poll(() => attempts, { timeout: 30_000 }).toEqual([1, 2, 3, 4, 5, 6, 7])
+    expect(ids.size).toBe(1)
+    // Given back three times: nobody is sent it a fifth time.
+    expect((await stats(node)).topics.find(({ topic_name }) => topic_name === 'opencoze_knowledge')!.channels[0]!.requeue_count).toBe(3)
+    await expect.poll(() => left(node)).toEqual([0, 0])
+  }, 60_000)
+})
