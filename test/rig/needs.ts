@@ -1,4 +1,5 @@
 import { describe } from 'vitest'
+import { kafkaJars, kafkaVersion } from './kafka-server.ts'
 import { natsServer, natsVersions } from './nats-server.ts'
 
 /**
@@ -11,12 +12,24 @@ export async function describeNats(
   versions: readonly string[] = natsVersions,
 ): Promise<void> {
   for (const version of versions) {
-    const missing = await natsServer(version).then(
-      () => undefined,
-      (error: Error) => error.message.replace(/[()\s]+/g, ' '),
-    )
+    const missing = await reason(natsServer(version))
     if (missing === undefined) describe(`${title} on nats-server ${version}`, () => body(version))
     else if (process.env['CI'] === 'true') throw new Error(`${title} needs nats-server ${version}: ${missing}`)
     else describe.skip(`${title} (no nats-server ${version}: ${missing})`, () => body(version))
   }
 }
+
+/** The same for tests on a real Kafka broker. */
+export async function describeKafka(title: string, body: () => void): Promise<void> {
+  const missing = await reason(kafkaJars())
+  if (missing === undefined) describe(`${title} on Kafka ${kafkaVersion}`, body)
+  else if (process.env['CI'] === 'true') throw new Error(`${title} needs Kafka ${kafkaVersion}: ${missing}`)
+  else describe.skip(`${title} (no Kafka ${kafkaVersion}: ${missing})`, body)
+}
+
+/** What is missing on this machine; undefined when nothing is. */
+const reason = (installing: Promise<unknown>): Promise<string | undefined> =>
+  installing.then(
+    () => undefined,
+    (error: Error) => error.message.replace(/[()\s]+/g, ' '),
+  )
