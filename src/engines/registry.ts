@@ -1,10 +1,12 @@
 import { BusError } from '../errors.ts'
 import type { Engine, Finding } from './engine.ts'
+import type { KafkaOptions } from './kafka/options.ts'
 import type { NatsOptions } from './nats/options.ts'
 
 /** A broker's own options, under its name. */
 export interface EngineOptions {
   readonly nats?: NatsOptions
+  readonly kafka?: KafkaOptions
   readonly embedded?: {
     /** How long the same id is stored once, ms. Default 10 minutes. */
     readonly dedupeWindowMs?: number
@@ -18,12 +20,14 @@ export interface EngineOptions {
 type Open = (url: string, options: EngineOptions) => Promise<Engine>
 
 const nats: Open = async (url, options) => (await import('./nats/engine.ts')).openNats(url, options.nats)
+const kafka: Open = async (url, options) => (await import('./kafka/engine.ts')).openKafka(url, options.kafka)
 
 /** A scheme of a URL to the engine that serves it; each is imported only when used. */
 const engines: Readonly<Record<string, Open>> = {
   file: async (url, options) =>
     (await import('./embedded/engine.ts')).openEmbedded({ dir: url.slice('file:'.length).replace(/^\/\/(?=\/)/, ''), ...options.embedded }),
   ...Object.fromEntries(['nats', 'tls', 'ws', 'wss', 'nats+context'].map((scheme) => [scheme, nats])),
+  ...Object.fromEntries(['kafka', 'kafka+ssl'].map((scheme) => [scheme, kafka])),
   memory: async (_url, options) => (await import('./embedded/engine.ts')).openEmbedded({ dir: undefined, ...options.embedded }),
 }
 

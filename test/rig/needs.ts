@@ -20,7 +20,7 @@ export async function describeNats(
 }
 
 /** The same for tests on a real Kafka broker. */
-export async function describeKafka(title: string, body: () => void): Promise<void> {
+export async function describeKafka(title: string, body: () => void | Promise<void>): Promise<void> {
   const missing = await reason(kafkaJars())
   if (missing === undefined) describe(`${title} on Kafka ${kafkaVersion}`, body)
   else if (process.env['CI'] === 'true') throw new Error(`${title} needs Kafka ${kafkaVersion}: ${missing}`)
