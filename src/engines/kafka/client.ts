@@ -8,6 +8,7 @@ export async function loadKafka(): Promise<Kafka> {
   try {
     return await import('@platformatic/kafka')
   } catch (error) {
+    if ((error as { code?: string }).code !== 'ERR_MODULE_NOT_FOUND') throw error
     throw new BusError(
       'engine_missing',
       'Kafka needs the package @platformatic/kafka, which is not installed: npm install @platformatic/kafka',

@@ -1,4 +1,5 @@
 import { existsSync, readFileSync } from 'node:fs'
+import { isIP } from 'node:net'
 import { BusError } from '../../errors.ts'
 import { checkKafkaOptions, type KafkaOptions } from './options.ts'
 import { type Address, parseBrokers } from './url.ts'
@@ -22,6 +23,7 @@ export function resolveTarget(url: string, options: KafkaOptions): Target {
       'invalid_argument',
       'a user and a password go together: give both in the address, or as kafka.user and kafka.password',
     )
+  // A name of the server is told to it; an address is none (RFC 6066).
   return {
     brokers,
     options,
@@ -29,7 +31,7 @@ export function resolveTarget(url: string, options: KafkaOptions): Target {
       connectTimeout: options.connectTimeoutMs ?? 5000,
       requestTimeout: 15_000,
       maxInflights: 64,
-      ...(tls || options.tls ? { tls: tlsOf(options.tls ?? {}), tlsServerName: true } : {}),
+      ...(tls || options.tls ? { tls: tlsOf(options.tls ?? {}), tlsServerName: brokers.some(({ host }) => isIP(host) === 0) } : {}),
       ...(name === undefined ? {} : { sasl: { mechanism: options.mechanism ?? 'PLAIN', username: name, password: secret } }),
     },
   }
