@@ -15,6 +15,8 @@ export interface NatsConfig {
 export interface KafkaConfig {
   readonly type: 'kafka'
   readonly brokers: readonly string[]
+  /** As {@link connect} takes it. */
+  readonly url: string
 }
 export interface NsqConfig {
   readonly type: 'nsq'
@@ -44,7 +46,7 @@ export function configFromEnv(env: CozeEnv = process.env): CozeConfig {
     case 'nats':
       return natsConfig(get)
     case 'kafka':
-      return { type, brokers: addressesOf(server(get, type), type, ['kafka']).hosts }
+      return kafkaConfig(get)
     case 'nsq':
       return { type, nsqd: addressesOf(server(get, type), type, ['nsq']).hosts }
     case 'rmq':
@@ -66,6 +68,12 @@ export function configFromEnv(env: CozeEnv = process.env): CozeConfig {
         `COZE_MQ_TYPE=${type} is unknown; it is one of nats, kafka, nsq, rmq, pulsar, in small letters`,
       )
   }
+}
+
+/** A user and a password stand in the address, before the first host, as elsewhere. */
+function kafkaConfig(get: Get): KafkaConfig {
+  const { scheme = 'kafka', hosts } = addressesOf(server(get, 'kafka'), 'kafka', ['kafka', 'kafka+ssl'])
+  return { type: 'kafka', brokers: hosts.map((host) => host.replace(/^.*@/, '')), url: `${scheme}://${hosts.join(',')}` }
 }
 
 type Get = (name: string) => string | undefined

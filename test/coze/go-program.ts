@@ -3,10 +3,8 @@ import { cpSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { command, installOnce } from '../rig/install.ts'
 
-const source = join(import.meta.dirname, 'go')
-
-/** Resolves to the path of the Go program beside this file; built anew when it was changed. */
-export async function goProgram(): Promise<string> {
+/** Resolves to the path of the Go program in this folder; built anew when it was changed. */
+export async function goProgram(source = join(import.meta.dirname, 'go')): Promise<string> {
   const hash = createHash('sha256')
   for (const name of readdirSync(source).sort()) hash.update(readFileSync(join(source, name)))
   const folder = await installOnce(`coze-go-${hash.digest('hex').slice(0, 12)}`, async (into) => {
