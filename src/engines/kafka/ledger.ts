@@ -75,7 +75,7 @@ export class KafkaLedger implements Ledger {
   }
 
   async #begin(): Promise<Topic> {
-    const topic = (await this.#cluster.topic(ledgerTopic)) ?? (await this.#topics.create(ledgerTopic, 1, { 'cleanup.policy': 'compact' }))
+    const topic = (await this.#cluster.topic(ledgerTopic)) ?? (await this.#make())
     const [start] = await listOffsets(this.#cluster, topic, 'start')
     const [end] = await listOffsets(this.#cluster, topic, 'end')
     this.#old = end!
@@ -96,6 +96,15 @@ export class KafkaLedger implements Ledger {
     })
     this.#fetcher.wake()
     return topic
+  }
+
+  #make(): Promise<Topic> {
+    if (this.#cluster.target.options.createTopics === false)
+      throw new BusError(
+        'not_found',
+        `topic '${ledgerTopic}' does not exist, and kafka.createTopics is false; make it with one partition and cleanup.policy=compact, or give connect() a ledger`,
+      )
+    return this.#topics.create(ledgerTopic, 1, { 'cleanup.policy': 'compact' })
   }
 
   #apply({ offset, key, value, headers }: Read): void {

@@ -11,6 +11,7 @@ const own = 'cozebus'
 const foreign = 'range'
 
 const rebalanceMs = 20_000
+const longestJoinMs = 5 * 60_000
 /** A member hears by its beat that another joins. */
 const beatMs = 1000
 const firstWaitMs = 50
@@ -51,8 +52,8 @@ export class Membership {
     this.#cluster = cluster
     this.#group = group
     this.#events = events
-    // The answer to a join waits for all members.
-    this.#pool = cluster.pool(rebalanceMs + 10_000)
+    // The answer to a join waits for all members: one of Go's may take its minute.
+    this.#pool = cluster.pool(longestJoinMs)
     this.#sessionMs = cluster.target.options.sessionTimeoutMs ?? 30_000
     this.#first.promise.catch(() => {})
   }
@@ -205,7 +206,7 @@ export class Membership {
       await this.#pause(everyMs)
       if (this.#ended || this.#again) return
       try {
-        const connection = await this.#cluster.coordinator(this.#group, this.#pool)
+        const connection = await this.#cluster.coordinator(this.#group)
         await this.#cluster.ask(connection, 'Heartbeat', this.#group, this.#generation, this.#memberId, null)
         this.#heardAt = performance.now()
       } catch (error) {

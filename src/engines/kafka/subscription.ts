@@ -14,6 +14,7 @@ import type { Cluster, Topic } from './cluster.ts'
 import { Committing } from './committing.ts'
 import { isTransient, kafkaError } from './failure.ts'
 import { Fetcher } from './fetching.ts'
+import { Groups } from './groups.ts'
 import { Membership } from './membership.ts'
 import { admit, committedOffsets, listOffsets } from './offsets.ts'
 import { offsetOf, Part } from './part.ts'
@@ -32,6 +33,7 @@ export class KafkaSubscription implements EngineSubscription {
   readonly parts = new Map<string, Part>()
   readonly #cluster: Cluster
   readonly #topics: Topics
+  readonly #groups: Groups
   readonly #spec: SubscriptionSpec
   readonly #sink: DeliverySink
   readonly #onClose: () => void
@@ -55,6 +57,7 @@ export class KafkaSubscription implements EngineSubscription {
     this.group = spec.group
     this.#cluster = cluster
     this.#topics = topics
+    this.#groups = new Groups(cluster)
     this.#spec = spec
     this.#sink = sink
     this.#onClose = onClose
@@ -85,10 +88,22 @@ export class KafkaSubscription implements EngineSubscription {
     await this.#admitAll()
   }
 
-  async #take(source: Source): Promise<Topic> {
+  async #take(source: Source): Promise<void> {
     const topic = await this.#topics.ensure(source.storage)
+    await this.#agree(source, topic)
     this.#sources.set(source.storage, { source, topic })
-    return topic
+  }
+
+  /** Members with different filters would acknowledge each other's messages unseen. @throws BusError `filter_conflict` */
+  async #agree({ storage, filter }: Source, topic: Topic): Promise<void> {
+    for (const { said } of await this.#groups.members(this.group, topic.name)) {
+      const other = said?.filters[topic.name]
+      if (said && topic.name in said.lanes && other !== filter)
+        throw new BusError(
+          'filter_conflict',
+          `group '${this.group}' reads '${storage}' with filter ${other ?? 'none'}, not ${filter ?? 'none'}; use another group name`,
+        )
+    }
   }
 
   async #admitAll(): Promise<void> {
