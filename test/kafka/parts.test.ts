@@ -4,7 +4,7 @@ import { assign, decodeSaid, encodeSaid, type Member } from '../../src/engines/k
 import { storageName, topicName } from '../../src/engines/kafka/names.ts'
 import { checkKafkaOptions } from '../../src/engines/kafka/options.ts'
 import { recordsOf } from '../../src/engines/kafka/records.ts'
-import { readSettled, settledIn, writeSettled } from '../../src/engines/kafka/settled.ts'
+import { rangesOf, readMark, settledIn, within, writeMark } from '../../src/engines/kafka/settled.ts'
 import { parseBrokers } from '../../src/engines/kafka/url.ts'
 import { privateTopic } from '../../src/topic/name.ts'
 
@@ -37,14 +37,15 @@ test('what is settled past a gap is read as it was written, and anybody else wri
   fc.assert(
     fc.property(fc.nat(1e9), fc.array(fc.boolean(), { maxLength: 300 }), (first, flags) => {
       const entries = [false, ...flags].map((settled, i) => ({ offset: first + i, settled }))
-      const text = writeSettled(first, entries)
-      const settled = readSettled(first, text)
-      for (const one of entries) expect(settled(one.offset)).toBe(one.settled)
+      const text = writeMark(first, { handed: first + entries.length + 7, settled: rangesOf(entries) })
+      const { handed, settled } = readMark(first, text)
+      expect(handed).toBe(first + entries.length + 7)
+      for (const one of entries) expect(within(settled, one.offset)).toBe(one.settled)
       expect(settledIn(text)).toBe(flags.filter(Boolean).length)
     }),
   )
   const many = Array.from({ length: 10_000 }, (_, i) => ({ offset: i * 2, settled: i % 2 === 1 }))
-  expect(Buffer.byteLength(writeSettled(0, many))).toBeLessThanOrEqual(4096)
+  expect(Buffer.byteLength(writeMark(0, { handed: 20_000, settled: rangesOf(many) }))).toBeLessThanOrEqual(4096)
   fc.assert(
     fc.property(
       fc.oneof(
@@ -52,7 +53,7 @@ test('what is settled past a gap is read as it was written, and anybody else wri
         fc.string().map((rest) => `c1:${rest}`),
       ),
       (text) => {
-        readSettled(0, text)(5)
+        within(readMark(0, text).settled, 5)
         expect(settledIn(text)).toBeGreaterThanOrEqual(0)
       },
     ),

@@ -74,6 +74,7 @@ export class Committing {
     }
     for (const { part, mark } of marks) {
       part.committed = mark.text
+      part.handed = Math.max(part.handed, mark.handed)
       this.#remember(part, mark.offset)
     }
   }

@@ -107,7 +107,7 @@ class KafkaEngine implements Engine {
       delayMaxMs: 0,
       lease: { maxMs: Number.POSITIVE_INFINITY },
       settle: 'position',
-      redelivered: false,
+      redelivered: true,
       filter: 'client',
       history: true,
       headers: true,

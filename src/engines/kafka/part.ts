@@ -1,6 +1,6 @@
 import type { Delivery, Source } from '../engine.ts'
 import { decodeRecord, type Read } from './records.ts'
-import { readSettled, writeSettled } from './settled.ts'
+import { type Mark, rangesOf, readMark, within, writeMark } from './settled.ts'
 
 interface Waiting {
   readonly delivery: Delivery
@@ -16,6 +16,8 @@ interface Entry {
 
 /** Given back and held behind it: past so many of them nothing more is handed out. */
 const mostWaiting = 1000
+/** So many more than are handed out are said to be: each word of it is a commit. */
+const ahead = 500
 /** How far the newest that was handed out may be ahead of the oldest that is not settled. */
 const mostAhead = 10_000
 
@@ -35,13 +37,15 @@ export class Part {
   leaving = false
   /** What the broker has of it. */
   committed: string
+  /** Up to here the broker knows that messages may be in somebody's hand; none further is handed out. */
+  handed: number
   readonly #laneOf: (delivery: Delivery) => string | undefined
   #fresh: Read[] = []
   #head = 0
   readonly #entries: Entry[] = []
   readonly #byOffset = new Map<number, Entry>()
-  /** Settled before a hand-over, past a gap. */
-  readonly #settled: (offset: number) => boolean
+  /** How the one before left it. */
+  readonly #before: Mark
   /** Given back, and what came after it in its lane, in order: the head holds the rest. */
   readonly #lanes = new Map<string, Waiting[]>()
   #loose: Waiting[] = []
@@ -58,9 +62,10 @@ export class Part {
     this.epoch = place.epoch
     this.scope = `${place.topic}/${place.partition}`
     this.cursor = from.offset
-    this.#settled = readSettled(from.offset, from.metadata)
+    this.#before = readMark(from.offset, from.metadata)
+    this.handed = this.#before.handed
     this.#laneOf = laneOf
-    this.committed = this.mark().text
+    this.committed = `${from.offset} ${from.metadata}`
   }
 
   // ── in ────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -95,11 +100,12 @@ export class Part {
     for (const [head] of this.#lanes.values()) if (head && head.readyAt <= now) return head.delivery
     while (this.#head < this.#fresh.length && this.#waiting < mostWaiting && !this.#tooFar()) {
       const record = this.#fresh[this.#head]!
-      if (this.#settled(record.offset)) {
+      if (within(this.#before.settled, record.offset)) {
         this.#shift()
         this.#note(record.offset, true)
         continue
       }
+      if (record.offset >= this.handed) return undefined
       const delivery = this.#deliveryOf(record)
       const held = this.#held(delivery)
       if (!held) return delivery
@@ -109,6 +115,12 @@ export class Part {
       this.#waiting++
     }
     return undefined
+  }
+
+  /** It has something that may be handed out once the broker knows. */
+  get wantsMark(): boolean {
+    const head = this.#fresh[this.#head]
+    return head !== undefined && head.offset >= this.handed && !this.leaving && this.#waiting < mostWaiting && !this.#tooFar()
   }
 
   #tooFar(): boolean {
@@ -125,7 +137,7 @@ export class Part {
   #deliveryOf(record: Read): Delivery {
     const position = `${this.partition}:${record.offset}`
     return Object.assign(decodeRecord(record, this.source.storage, this.partition, position), {
-      redelivered: false,
+      redelivered: record.offset < this.#before.handed,
       fence: this.epoch,
       scope: this.scope,
     })
@@ -190,7 +202,7 @@ export class Part {
     this.inHand.delete(offset)
     this.#waiting++
     const lane = this.#laneOf(delivery)
-    const waiting: Waiting = { delivery, readyAt }
+    const waiting: Waiting = { delivery: { ...delivery, redelivered: true }, readyAt }
     if (lane === undefined) {
       this.#loose.push(waiting)
       return
@@ -213,11 +225,23 @@ export class Part {
     return this.#entries[0]?.offset ?? this.#fresh[this.#head]?.offset ?? this.cursor
   }
 
-  /** What is to be committed: the first that is not settled, and what is settled behind it. */
-  mark(): { readonly offset: number; readonly metadata: string; readonly text: string } {
+  /** What is to be committed: the first that is not settled, and what is known past it. */
+  mark(): { readonly offset: number; readonly metadata: string; readonly handed: number; readonly text: string } {
     const first = this.floor
-    const metadata = this.#entries.length === 0 ? '' : writeSettled(first, this.#entries)
-    return { offset: first, metadata, text: `${first} ${metadata}` }
+    const handed = this.#reach()
+    // What the one before has settled and nobody has come to here yet is still so.
+    const come = this.#fresh[this.#head]?.offset ?? this.cursor
+    const ahead = this.#before.settled.flatMap(([from, to]) => (to > come ? [[Math.max(from, come), to] as const] : []))
+    const metadata = writeMark(first, { handed, settled: [...rangesOf(this.#entries), ...ahead] })
+    return { offset: first, metadata, handed, text: `${first} ${metadata}` }
+  }
+
+  /** A little further than what was handed out, so that the next need not wait; and no further once nothing more will be. */
+  #reach(): number {
+    const last = this.#entries.at(-1)
+    if (this.leaving) return Math.max(this.#before.handed, last === undefined ? 0 : last.offset + 1)
+    const head = this.#fresh[this.#head]
+    return Math.max(this.handed, head === undefined ? 0 : Math.min(this.cursor, head.offset + ahead))
   }
 }
 

@@ -24,6 +24,7 @@ const mostAtOnce = 200
 /** What is fetched ahead of each partition, and of all. */
 const aheadOfPart = 1024 * 1024
 const aheadOfAll = 16 * 1024 * 1024
+const announceAgainMs = 100
 /** Longer timeouts overflow into 1 ms. */
 const longestTimerMs = 2 ** 31 - 1
 
@@ -51,6 +52,9 @@ export class KafkaSubscription implements EngineSubscription {
   #timer: NodeJS.Timeout | undefined
   #handover: NodeJS.Timeout | undefined
   #round = 0
+  /** What the newest round gave to somebody else. */
+  #gone: ReadonlySet<string> = new Set()
+  #announcing = false
   #closing: Promise<void> | undefined
 
   constructor(cluster: Cluster, topics: Topics, spec: SubscriptionSpec, sink: DeliverySink, onClose: () => void) {
@@ -193,7 +197,9 @@ export class KafkaSubscription implements EngineSubscription {
 
   /** The partitions stay until close: what is in hand can still be committed. */
   async stop(): Promise<void> {
-    if (this.#state === 'open') this.#state = 'stopped'
+    if (this.#state !== 'open') return
+    this.#state = 'stopped'
+    for (const part of this.parts.values()) part.leaving = true
   }
 
   close(): Promise<void> {
@@ -223,7 +229,8 @@ export class KafkaSubscription implements EngineSubscription {
     const round = ++this.#round
     const mine = new Set([...partitions].flatMap(([topic, own]) => own.map((partition) => `${topic}/${partition}`)))
     if (how !== 'orderly') this.#revoke([...this.parts.values()].filter((part) => how === 'missed' || !mine.has(part.scope)))
-    for (const part of this.parts.values()) part.leaving = !mine.has(part.scope)
+    for (const part of this.parts.values()) part.leaving = this.#state !== 'open' || !mine.has(part.scope)
+    this.#gone = new Set([...this.parts.keys()].filter((scope) => !mine.has(scope)))
     this.#handOver(performance.now() + this.#handoverMs)
     const fresh = [...mine].filter((scope) => !this.parts.has(scope))
     if (fresh.length > 0) await this.#begin(fresh, generation, round)
@@ -273,7 +280,7 @@ export class KafkaSubscription implements EngineSubscription {
   /** Parts that are to go, once what is in hand of them is settled, or their time is over. */
   #handOver(deadline: number): void {
     clearTimeout(this.#handover)
-    const leaving = [...this.parts.values()].filter((part) => part.leaving)
+    const leaving = [...this.parts.values()].filter((part) => this.#gone.has(part.scope))
     if (leaving.length === 0 || this.#state === 'closed') return
     const late = performance.now() >= deadline
     const ready = leaving.filter((part) => late || part.inHand.size === 0)
@@ -287,7 +294,7 @@ export class KafkaSubscription implements EngineSubscription {
   async #give(parts: readonly Part[]): Promise<void> {
     await this.#committing.commit().catch(() => {})
     // The round may have changed meanwhile.
-    this.#revoke(parts.filter((part) => part.leaving))
+    this.#revoke(parts.filter((part) => this.#gone.has(part.scope)))
     if (this.#state !== 'closed') this.#membership.rejoin()
   }
 
@@ -330,9 +337,23 @@ export class KafkaSubscription implements EngineSubscription {
     const now = Date.now()
     const batch = this.#collect(now)
     if (batch.length > 0) this.#sink.deliver(batch)
+    if (this.#messages > 0) this.#announce()
     this.#fetcher.wake()
     if (batch.length >= mostAtOnce) this.#wake()
     else this.#wakeWhenDue(now)
+  }
+
+  /** Tells the broker what is about to be handed out: after a crash nobody else could say what was. */
+  #announce(): void {
+    if (this.#announcing || ![...this.parts.values()].some((part) => part.wantsMark)) return
+    this.#announcing = true
+    void this.#committing
+      .commit()
+      .catch(() => new Promise((resolve) => setTimeout(resolve, announceAgainMs)))
+      .then(() => {
+        this.#announcing = false
+        this.#wake()
+      })
   }
 
   /** From each partition in turn, so that none waits for another. */
