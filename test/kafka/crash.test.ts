@@ -1,5 +1,6 @@
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
 import { openKafka } from '../../src/engines/kafka/engine.ts'
+import { crashRounds } from '../crash/rounds.ts'
 import { Load } from '../nats/load.ts'
 import { type KafkaNode, startKafka } from '../rig/kafka.ts'
 import { describeKafka } from '../rig/needs.ts'
@@ -37,6 +38,13 @@ await describeKafka('a broker that dies', () => {
     },
     180_000,
   )
+
+  test('with processes that are killed too: nothing is lost, out of order, in two hands or tried for ever', async () => {
+    const outcome = await crashRounds(2, 20_250_102, undefined, { url: broker.url, replicas: 1, strike: () => broker.restart() })
+    expect(outcome.violations).toEqual([])
+    expect(outcome.confirmed).toBeGreaterThan(30)
+    expect(outcome.kills).toBeGreaterThan(4)
+  }, 180_000)
 
   test('members come and go under load: no key is in two hands, and what is given up is not repeated', async () => {
     load = new Load(

@@ -57,6 +57,8 @@ export class Committing {
     for (const part of this.#parts.values()) {
       const mark = part.mark()
       if (mark.text === part.committed) continue
+      // Of a part that was to go and stays: what is handed out from here on must be in a later one.
+      part.handed = Math.min(part.handed, mark.handed)
       marks.push({ part, mark })
       const own = offsets.get(part.topic) ?? new Map<number, Committed>()
       offsets.set(part.topic, own.set(part.partition, mark))
@@ -74,7 +76,7 @@ export class Committing {
     }
     for (const { part, mark } of marks) {
       part.committed = mark.text
-      part.handed = Math.max(part.handed, mark.handed)
+      part.handed = mark.handed
       this.#remember(part, mark.offset)
     }
   }
