@@ -16,6 +16,8 @@ export interface NatsConfig {
 export interface KafkaConfig {
   readonly type: 'kafka'
   readonly brokers: readonly string[]
+  /** As {@link connect} takes it. */
+  readonly url: string
 }
 export interface NsqConfig {
   readonly type: 'nsq'
@@ -49,7 +51,7 @@ export function configFromEnv(env: CozeEnv = process.env): CozeConfig {
     case 'nats':
       return natsConfig(get)
     case 'kafka':
-      return { type, brokers: addressesOf(server(get, type), type, ['kafka']).hosts }
+      return kafkaConfig(get)
     case 'nsq':
       return nsqConfig(get)
     case 'rmq':
@@ -89,6 +91,12 @@ function nsqConfig(get: Get): NsqConfig {
     },
     ledger: get('COZEBUS_LEDGER'),
   }
+}
+
+/** A user and a password stand in the address, before the first host, as elsewhere. */
+function kafkaConfig(get: Get): KafkaConfig {
+  const { scheme = 'kafka', hosts } = addressesOf(server(get, 'kafka'), 'kafka', ['kafka', 'kafka+ssl'])
+  return { type: 'kafka', brokers: hosts.map((host) => host.replace(/^.*@/, '')), url: `${scheme}://${hosts.join(',')}` }
 }
 
 type Get = (name: string) => string | undefined

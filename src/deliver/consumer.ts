@@ -58,6 +58,8 @@ export class Consumer implements DeliverySink {
   #pumping = false
   /** A message is tried while the breaker is open. */
   #trying = false
+  /** A look at the ledger waits for its turn. */
+  #learning = false
   #phase: 'open' | 'draining' | 'closed' = 'open'
   #paused = false
   /** Why nothing of what is handled is acknowledged: until something is, one message at a time is tried. */
@@ -150,7 +152,11 @@ export class Consumer implements DeliverySink {
       return
     }
     // Order is that of arrival: while one batch is looked up, later ones queue behind it.
-    const turn = (this.#intake ?? Promise.resolve()).then(() => this.#lookUp(jobs))
+    this.#inTurn(() => this.#lookUp(jobs))
+  }
+
+  #inTurn(action: () => Promise<void>): void {
+    const turn = (this.#intake ?? Promise.resolve()).then(action)
     this.#intake = turn
     void turn.then(() => {
       if (this.#intake === turn) this.#intake = undefined
@@ -421,7 +427,13 @@ export class Consumer implements DeliverySink {
   }
 
   assigned(): void {
-    this.#records.learnAgain().catch((error) => this.#parts.events.warn('attempts could not be looked up', error))
+    // What is delivered from now on waits for it: it may have failed at the member that had it before.
+    if (this.#learning || this.#parts.engine.capabilities.redelivered) return
+    this.#learning = true
+    this.#inTurn(async () => {
+      this.#learning = false // one that comes later is not in what is read now
+      await this.#records.learnAgain().catch((error) => this.#parts.events.warn('attempts could not be looked up', error))
+    })
   }
 
   leaving(scope: string): void {

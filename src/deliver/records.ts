@@ -21,6 +21,8 @@ export class Records {
   readonly #book: AttemptBook
   /** Ids with a state, by storage, for engines that cannot tell a redelivery; empty for the others. */
   readonly #known = new Map<string, Set<string>>()
+  /** Those that got one while the storage is learnt. */
+  readonly #written = new Map<string, Set<string>>()
   #unwritten = 0
   #closed = false
   readonly #idle: (() => void)[] = []
@@ -45,7 +47,16 @@ export class Records {
 
   /** Learns which messages of the storage have a state: their redeliveries are not told by the engine. */
   async learn(storage: string): Promise<void> {
-    this.#known.set(storage, await this.#book.known(storage))
+    const meanwhile = new Set<string>()
+    this.#written.set(storage, meanwhile)
+    try {
+      const found = await this.#book.known(storage)
+      // What is written while it is read may not be in it.
+      for (const id of meanwhile) found.add(id)
+      this.#known.set(storage, found)
+    } finally {
+      this.#written.delete(storage)
+    }
   }
 
   /** Again for all that were learnt: what came from another member may have failed there. */
@@ -71,6 +82,7 @@ export class Records {
   /** Resolves once the job's state is written, or nobody wants it any more. */
   write(job: Job): Promise<void> {
     this.#known.get(job.storage)?.add(job.id)
+    this.#written.get(job.storage)?.add(job.id)
     return this.#tries(job, () => this.#book.write(job.storage, job.id, job.attempts as AttemptState))
   }
 

@@ -1,5 +1,6 @@
 import { BusError } from '../errors.ts'
 import type { Engine, Finding } from './engine.ts'
+import type { KafkaOptions } from './kafka/options.ts'
 import type { NatsOptions } from './nats/options.ts'
 import type { NsqOptions } from './nsq/options.ts'
 
@@ -7,6 +8,7 @@ import type { NsqOptions } from './nsq/options.ts'
 export interface EngineOptions {
   readonly nats?: NatsOptions
   readonly nsq?: NsqOptions
+  readonly kafka?: KafkaOptions
   readonly embedded?: {
     /** How long the same id is stored once, ms. Default 10 minutes. */
     readonly dedupeWindowMs?: number
@@ -21,6 +23,7 @@ type Open = (url: string, options: EngineOptions) => Promise<Engine>
 
 const nats: Open = async (url, options) => (await import('./nats/engine.ts')).openNats(url, options.nats)
 const nsq: Open = async (url, options) => (await import('./nsq/engine.ts')).openNsq(url, options.nsq)
+const kafka: Open = async (url, options) => (await import('./kafka/engine.ts')).openKafka(url, options.kafka)
 
 /** A scheme of a URL to the engine that serves it; each is imported only when used. */
 const engines: Readonly<Record<string, Open>> = {
@@ -29,6 +32,7 @@ const engines: Readonly<Record<string, Open>> = {
   ...Object.fromEntries(['nats', 'tls', 'ws', 'wss', 'nats+context'].map((scheme) => [scheme, nats])),
   nsq,
   'nsq+lookup': nsq,
+  ...Object.fromEntries(['kafka', 'kafka+ssl'].map((scheme) => [scheme, kafka])),
   memory: async (_url, options) => (await import('./embedded/engine.ts')).openEmbedded({ dir: undefined, ...options.embedded }),
 }
 

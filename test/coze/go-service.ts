@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process'
+import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { onTestFinished } from 'vitest'
 import { command } from '../rig/install.ts'
@@ -40,8 +41,8 @@ export interface GoService {
 }
 
 /** A Go program that does what Coze Studio does on its broker. With CI=true it has to be there. */
-export async function goService(name: Parameters<typeof goProgram>[0]): Promise<GoService> {
-  const built = goProgram(name)
+export async function goService(name: 'go' | 'go-nsq'): Promise<GoService> {
+  const built = goProgram(join(import.meta.dirname, name))
   const missing = await built.then(
     () => undefined,
     (error: Error) => `no Go program: ${error.message.replace(/[()\s]+/g, ' ')}`,

@@ -2,14 +2,18 @@
 import { connect } from '../../src/index.ts'
 import { Random } from '../../src/testing/random.ts'
 import { Journal } from './journal.ts'
-import { type Body, digestOfJob, digestOfMessage, type Job, job, options, topic } from './work.ts'
+import { type Body, digestOfJob, digestOfMessage, type Job, job, leaseMs, options, topic } from './work.ts'
 
 const [role, url, file, name, seed, replicas] = process.argv.slice(2) as [string, string, string, string, string, string]
 const journal = new Journal(file, name)
 const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
 // A broker may be down when we start.
-const bus = await connect(url, { nats: { waitForServer: true, reconnectWaitMs: 100, reconnectJitterMs: 100, replicas: Number(replicas) } })
+const bus = await connect(url, {
+  nats: { waitForServer: true, reconnectWaitMs: 100, reconnectJitterMs: 100, replicas: Number(replicas) },
+  kafka: { waitForServer: true, sessionTimeoutMs: leaseMs },
+})
 journal.note({ what: 'start' })
+const dedupes = bus.status().capabilities.dedupeWindowMs > 0
 
 /** Four at a time, so that several of a key are on their way at once. */
 async function publish(): Promise<void> {
@@ -34,7 +38,7 @@ async function publish(): Promise<void> {
     for (let i = 0; i < 4; i++) batch.push(send(job(name, n++, random)))
     await Promise.all(batch)
     // Whoever does not know whether it is stored sends it again: stored once.
-    if (random.chance(0.05)) await send(job(name, 0, new Random(Number(seed))))
+    if (dedupes && random.chance(0.05)) await send(job(name, 0, new Random(Number(seed))))
     await sleep(15 + random.below(30))
   }
 }

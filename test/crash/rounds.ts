@@ -166,7 +166,7 @@ async function settle(url: string): Promise<Rest> {
       movedAt = Date.now()
     }
   }
-  return { stored: await allStored(bus), dead: await allDead(bus), lag }
+  return { stored: await allStored(bus), dead: await allDead(bus), lag, dedupes: bus.status().capabilities.dedupeWindowMs > 0 }
 }
 
 async function allStored(bus: Bus): Promise<StoredView[]> {

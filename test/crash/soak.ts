@@ -4,6 +4,7 @@ import { cpus } from 'node:os'
 import { parseArgs } from 'node:util'
 import { Random } from '../../src/testing/random.ts'
 import { startCluster } from '../rig/cluster.ts'
+import { startKafka } from '../rig/kafka.ts'
 import { startNats } from '../rig/nats.ts'
 import { type Broker, crashRounds, type Outcome } from './rounds.ts'
 
@@ -16,6 +17,7 @@ const help = `soak: publishers and workers in processes of their own, killed at 
 
   npm run soak -- --rounds 10 --seed 7
   npm run soak -- nats --rounds 20       on a NATS server, which is killed too, in each round
+  npm run soak -- kafka --rounds 20      on a Kafka broker, likewise
   npm run soak -- cluster --rounds 20    on three of them, of which one is killed, or told to go, or has its leader step down
 `
 
@@ -23,6 +25,7 @@ const help = `soak: publishers and workers in processes of their own, killed at 
 const places: Record<string, { heading: string; start?: (random: Random) => Promise<Broker & AsyncDisposable> }> = {
   embedded: { heading: 'One embedded store' },
   nats: { heading: 'One NATS server, killed in each round', start: oneServer },
+  kafka: { heading: 'One Kafka broker, killed in each round', start: oneBroker },
   cluster: { heading: 'Three NATS servers, one of which fails in each round', start: threeServers },
 }
 
@@ -36,6 +39,16 @@ async function oneServer(): Promise<Broker & AsyncDisposable> {
       await server.start()
     },
     [Symbol.asyncDispose]: () => server.stop(),
+  }
+}
+
+async function oneBroker(): Promise<Broker & AsyncDisposable> {
+  const broker = await startKafka()
+  return {
+    url: broker.url,
+    replicas: 1,
+    strike: () => broker.restart(),
+    [Symbol.asyncDispose]: () => broker.stop(),
   }
 }
 

@@ -4,9 +4,10 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type EngineOptions, openEngine } from '../../src/engines/registry.ts'
 import { conformance } from '../../src/testing/suite.ts'
+import { startKafka } from '../rig/kafka.ts'
 import { startNats } from '../rig/nats.ts'
 import { natsVersions } from '../rig/nats-server.ts'
-import { describeNats, describeNsq } from '../rig/needs.ts'
+import { describeKafka, describeNats, describeNsq } from '../rig/needs.ts'
 import { startNsqd } from '../rig/nsq.ts'
 
 const root = join(import.meta.dirname, '..', '..')
@@ -58,6 +59,14 @@ const exceptions: Record<string, string[]> = {
     'R6: members that share a group keep the order of a key between them, with retries, and as they come and go',
     'R6: unconfirmed messages of one key keep their order',
     "R6: order 'topic' handles one message at a time",
+    'R12: a foreign message has the parameters that its name gives, and the filter sees it',
+  ],
+  'kafka:': [
+    'R2: the same id again is stored once, and the receipt says so',
+    'R2: engine: the same id is stored once, in one batch and from two connections, and said to be a duplicate',
+    'R3: a member with another filter is refused',
+    'R5: engine: an extended lease holds, and an ended one does not',
+    'R7: a slow member takes no more than it can handle: another gets the rest',
     'R12: a foreign message has the parameters that its name gives, and the filter sees it',
   ],
 }
@@ -122,6 +131,15 @@ await describeNsq('nsq:', () => {
     () => server.url,
     () => ({ nsq: { http: [server.http] } }),
   )
+})
+
+await describeKafka('kafka:', () => {
+  let broker: Awaited<ReturnType<typeof startKafka>>
+  beforeAll(async () => {
+    broker = await startKafka()
+  }, 90_000)
+  afterAll(() => broker.stop())
+  check('kafka:', () => broker.url)
 })
 
 function cells(row: string): string[] {

@@ -24,7 +24,6 @@ export interface LoadOptions extends NatsOptions {
 /** A steady stream of keyed messages, and members that handle them, while something happens to the servers; then the rules. */
 export class Load {
   readonly harness: Harness
-  readonly #url: () => string
   readonly #options: LoadOptions
   readonly #topic
   readonly #members = new Map<Subscription, Bus>()
@@ -42,14 +41,12 @@ export class Load {
   #timer: NodeJS.Timeout | undefined
   #sent = 0
 
-  constructor(url: () => string, given: LoadOptions = {}) {
-    this.#url = url
+  /** `open`: of another engine's connections. */
+  constructor(url: () => string, given: LoadOptions = {}, open?: (url: string) => Promise<Engine>) {
     this.#options = given
     const { partitioned: _, lease: __, workMs: ___, keys: ____, ...nats } = given
-    this.harness = new Harness(
-      { name: 'load', open: async () => this.#watched(await openNats(this.#url(), { ...options, ...nats })) },
-      'load',
-    )
+    const connect = open ?? ((to: string) => openNats(to, { ...options, ...nats }))
+    this.harness = new Harness({ name: 'load', open: async () => this.#watched(await connect(url())) }, 'load')
     const name = this.harness.topic
     this.#topic = given.partitioned === true ? topic(`${name}.{n}`) : name
   }
@@ -69,7 +66,8 @@ export class Load {
             this.#lastAt = now
             for (const { id, redelivered } of batch) {
               if (!this.#handed.has(id)) this.#handed.add(id)
-              else if (!redelivered) this.#violations.push({ rule: 'R3', text: `${id} came again and did not say so` })
+              else if (!redelivered && engine.capabilities.redelivered)
+                this.#violations.push({ rule: 'R3', text: `${id} came again and did not say so` })
               if (this.#done.has(id)) this.repeats++
             }
             sink.deliver(batch)
@@ -123,7 +121,7 @@ export class Load {
 
   #send(): void {
     const n = this.#sent++
-    const to = typeof this.#topic === 'string' ? this.#topic : `${this.harness.topic}.n${n % 3}`
+    const to = typeof this.#topic === 'string' ? this.#topic : this.#topic.with({ n: `n${n % 3}` })
     const sent = this.harness
       .publish(this.#publisher!, to, { n }, { key: `k${n % (this.#options.keys ?? 12)}` })
       .finally(() => this.#flying.delete(sent))

@@ -1,4 +1,5 @@
 import { describe } from 'vitest'
+import { kafkaJars, kafkaVersion } from './kafka-server.ts'
 import { natsServer, natsVersions } from './nats-server.ts'
 import { nsqPrograms } from './nsq.ts'
 
@@ -23,7 +24,7 @@ export async function describeNats(
 /** The same for NSQ's daemons. */
 export const describeNsq = (title: string, body: () => void): Promise<void> => describeWith('nsqd', nsqPrograms, title, body)
 
-async function describeWith(what: string, install: () => Promise<unknown>, title: string, body: () => void): Promise<void> {
+async function describeWith(what: string, install: () => Promise<unknown>, title: string, body: () => void | Promise<void>): Promise<void> {
   const missing = await install().then(
     () => undefined,
     (error: Error) => error.message.replace(/[()\s]+/g, ' '),
@@ -32,3 +33,7 @@ async function describeWith(what: string, install: () => Promise<unknown>, title
   else if (process.env['CI'] === 'true') throw new Error(`${title} needs ${what}: ${missing}`)
   else describe.skip(`${title} (no ${what}: ${missing})`, body)
 }
+
+/** The same for a Kafka broker. */
+export const describeKafka = (title: string, body: () => void | Promise<void>): Promise<void> =>
+  describeWith(`Kafka ${kafkaVersion}`, kafkaJars, `${title} on Kafka ${kafkaVersion}`, body)

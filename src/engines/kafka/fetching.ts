@@ -1,0 +1,112 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { ConnectionPool } from '@platformatic/kafka'
+import type { Cluster } from './cluster.ts'
+import { recordsOf } from './records.ts'
+
+/** How long a broker may wait for something new; what comes to be wanted meanwhile waits as long at most. */
+const waitMs = 250
+const partBytes = 1024 * 1024
+const answerBytes = 4 * 1024 * 1024
+const retryMs = 100
+const readCommitted = 1
+
+/** One place that is read on. */
+export interface Wanted {
+  readonly topic: string
+  readonly partition: number
+  readonly cursor: number
+}
+
+export interface Feeding<T extends Wanted> {
+  /** What is to be read, at this moment. */
+  wanted(): readonly T[]
+  take(part: T, found: ReturnType<typeof recordsOf>): void
+  /** The place is gone: where the log begins and ends now. */
+  outOfRange(part: T): Promise<void>
+}
+
+/** Reads partitions on and on, one question at a time to each broker, over connections of its own. */
+export class Fetcher<T extends Wanted> {
+  readonly #cluster: Cluster
+  readonly #feeding: Feeding<T>
+  readonly #pool: ConnectionPool
+  readonly #busy = new Set<number>()
+  #scheduled = false
+  #ended = false
+
+  constructor(cluster: Cluster, feeding: Feeding<T>) {
+    this.#cluster = cluster
+    this.#feeding = feeding
+    this.#pool = cluster.pool()
+  }
+
+  wake(): void {
+    if (this.#scheduled || this.#ended) return
+    this.#scheduled = true
+    setImmediate(() => {
+      this.#scheduled = false
+      void this.#look()
+    })
+  }
+
+  end(): void {
+    this.#ended = true
+    this.#cluster.drop(this.#pool)
+  }
+
+  async #look(): Promise<void> {
+    const wanted = this.#feeding.wanted()
+    const unknown = wanted.filter((part) => this.#leader(part) < 0)
+    if (unknown.length > 0 && !this.#busy.has(-1)) void this.#ask(-1, unknown)
+    const byLeader = Map.groupBy(wanted, (part) => this.#leader(part))
+    for (const [leader, parts] of byLeader) if (leader >= 0 && !this.#busy.has(leader)) void this.#ask(leader, parts)
+  }
+
+  #leader({ topic, partition }: Wanted): number {
+    return this.#cluster.known(topic)?.leaders[partition] ?? -1
+  }
+
+  async #ask(leader: number, parts: readonly T[]): Promise<void> {
+    this.#busy.add(leader)
+    try {
+      if (leader < 0) {
+        await this.#cluster.refresh([...new Set(parts.map(({ topic }) => topic))], 0)
+        if (parts.some((part) => this.#leader(part) < 0)) await sleep(retryMs)
+      } else await this.#fetch(leader, parts)
+    } catch {
+      for (const { topic } of parts) this.#cluster.forgetTopic(topic)
+      await sleep(retryMs)
+    } finally {
+      this.#busy.delete(leader)
+      if (this.#feeding.wanted().length > 0) this.wake()
+    }
+  }
+
+  async #fetch(leader: number, parts: readonly T[]): Promise<void> {
+    const connection = await this.#cluster.node(leader, this.#pool)
+    const topics = [...Map.groupBy(parts, ({ topic }) => topic)].map(([topic, own]) => ({
+      topicId: this.#cluster.known(topic)!.id,
+      partitions: own.map(({ partition, cursor }) => ({
+        partition,
+        currentLeaderEpoch: -1,
+        fetchOffset: BigInt(cursor),
+        lastFetchedEpoch: -1,
+        partitionMaxBytes: partBytes,
+      })),
+    }))
+    const answer = await this.#cluster.whole(connection, 'Fetch', waitMs, 1, answerBytes, readCommitted, 0, -1, topics, [], '')
+    if (this.#ended) return
+    this.#cluster.fail(answer.errorCode, 'fetch')
+    for (const { topicId, partitions } of answer.responses)
+      for (const one of partitions) {
+        const part = parts.find(({ topic, partition }) => partition === one.partitionIndex && this.#cluster.known(topic)?.id === topicId)
+        if (!part) continue
+        const error = this.#cluster.kafka.protocolErrorsCodesById[one.errorCode]
+        if (error === 'OFFSET_OUT_OF_RANGE') await this.#feeding.outOfRange(part)
+        else if (one.errorCode !== 0) {
+          this.#cluster.forgetTopic(part.topic)
+          await sleep(retryMs)
+        } else this.#feeding.take(part, recordsOf(one.records, one.abortedTransactions, part.cursor))
+      }
+  }
+}

@@ -1,0 +1,66 @@
+import { decodeSaid, type Said } from './assigning.ts'
+import type { Cluster, Topic } from './cluster.ts'
+import { type Committed, committedOffsets } from './offsets.ts'
+
+/** Who is in a group now. */
+export interface Present {
+  readonly topics: readonly string[]
+  readonly said: Said | undefined
+}
+
+/** Groups as the brokers tell of them. */
+export class Groups {
+  readonly #cluster: Cluster
+
+  constructor(cluster: Cluster) {
+    this.#cluster = cluster
+  }
+
+  async names(): Promise<string[]> {
+    return this.#cluster.patiently('listing the groups', async () => {
+      await this.#cluster.refresh([])
+      const found = new Set<string>()
+      for (const node of this.#cluster.nodes) {
+        const { groups } = await this.#cluster.ask(await this.#cluster.node(node), 'ListGroups', [], [])
+        for (const { groupId, protocolType } of groups) if (protocolType === 'consumer' || protocolType === '') found.add(groupId)
+      }
+      return [...found]
+    })
+  }
+
+  /** The members of a group that read the topic. Those of the newer protocol are all counted: what they read is not told here. */
+  async members(group: string, topic: string): Promise<Present[]> {
+    const { kafka } = this.#cluster
+    return this.#cluster.patiently(`group '${group}'`, async () => {
+      try {
+        const { groups } = await this.#cluster.whole(await this.#cluster.coordinator(group), 'DescribeGroups', [group], false)
+        const [found] = groups
+        const error = kafka.protocolErrorsCodesById[found?.errorCode ?? 0]
+        if (error !== 'GROUP_ID_NOT_FOUND') this.#cluster.fail(found?.errorCode ?? 0, `group '${group}'`)
+        return (found?.members ?? [])
+          .map(({ memberMetadata }): Present => {
+            // One that is joining at this moment has said nothing yet.
+            if (memberMetadata.length === 0) return { topics: [topic], said: undefined }
+            const { topics, userData } = kafka.decodeConsumerProtocolSubscription(memberMetadata)
+            return { topics, said: decodeSaid(userData) }
+          })
+          .filter(({ topics }) => topics.includes(topic))
+      } catch (error) {
+        this.#cluster.forgetCoordinator(group)
+        throw error
+      }
+    })
+  }
+
+  /** Where each group stands that reads the topic. */
+  async on(topic: Topic): Promise<Map<string, Map<number, Committed>>> {
+    const found = new Map<string, Map<number, Committed>>()
+    await Promise.all(
+      (await this.names()).map(async (group) => {
+        const stands = (await committedOffsets(this.#cluster, group, [topic])).get(topic.name)
+        if (stands) found.set(group, stands)
+      }),
+    )
+    return found
+  }
+}

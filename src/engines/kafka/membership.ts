@@ -1,0 +1,274 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { ConnectionPool } from '@platformatic/kafka'
+import { BusError } from '../../errors.ts'
+import { type Assignment, assign, decodeSaid, encodeSaid, type Member, range, type Said } from './assigning.ts'
+import type { Cluster } from './cluster.ts'
+import { apiIdOf, kafkaError } from './failure.ts'
+import { type Membership as Identity, nobody } from './offsets.ts'
+
+/** Ours first; `range` where members of other clients, Coze's Go bus among them, are in the group. */
+const own = 'cozebus'
+const foreign = 'range'
+
+const rebalanceMs = 20_000
+const longestJoinMs = 5 * 60_000
+/** A member hears by its beat that another joins. */
+const beatMs = 1000
+const firstWaitMs = 50
+const lastWaitMs = 1000
+
+export interface MembershipEvents {
+  /** What this member reads and has: asked before each round. */
+  says(): { readonly topics: readonly string[]; readonly said: Said }
+  /**
+   * The outcome of a round. `orderly`: what is not in it is this member's until it comes again without it. Else that is somebody
+   * else's by now; and `missed` where a round in between may have given away what is in it.
+   */
+  assigned(partitions: ReadonlyMap<string, readonly number[]>, generation: number, how: 'orderly' | 'at once' | 'missed'): void
+  /** The group goes on without this member: all it had is somebody else's. */
+  lost(reason: string): void
+}
+
+/** One member of a group: joins, beats, and joins anew whenever something of the group changes. */
+export class Membership {
+  readonly #cluster: Cluster
+  readonly #group: string
+  readonly #events: MembershipEvents
+  readonly #pool: ConnectionPool
+  readonly #sessionMs: number
+  #memberId = ''
+  #generation = -1
+  /** The newest round whose outcome is known here. */
+  #synced = -1
+  #ended = false
+  #again = false
+  #wake: (() => void) | undefined
+  #heardAt = performance.now()
+  #had = false
+  #running: Promise<void> | undefined
+  readonly #first = Promise.withResolvers<void>()
+
+  constructor(cluster: Cluster, group: string, events: MembershipEvents) {
+    this.#cluster = cluster
+    this.#group = group
+    this.#events = events
+    // The answer to a join waits for all members: one of Go's may take its minute.
+    this.#pool = cluster.pool(longestJoinMs)
+    this.#sessionMs = cluster.target.options.sessionTimeoutMs ?? 30_000
+    this.#first.promise.catch(() => {})
+  }
+
+  /** Who commits. */
+  get identity(): Identity {
+    return this.#generation < 0 ? nobody : { generation: this.#generation, memberId: this.#memberId }
+  }
+
+  /** Resolves with the first round. @throws BusError where it can come to nothing */
+  start(): Promise<void> {
+    this.#running = this.#run()
+    return this.#first.promise
+  }
+
+  /** What this member says of itself has changed. */
+  rejoin(): void {
+    this.#again = true
+    this.#wake?.()
+  }
+
+  async leave(): Promise<void> {
+    this.#ended = true
+    this.#wake?.()
+    if (this.#memberId !== '') {
+      // A broker that is away is not waited for.
+      const left = this.#cluster
+        .coordinator(this.#group)
+        .then((connection) =>
+          this.#cluster.ask(connection, 'LeaveGroup', this.#group, [{ memberId: this.#memberId, groupInstanceId: null, reason: null }]),
+        )
+      await Promise.race([left.catch(() => {}), sleep(2000, undefined, { ref: false })])
+    }
+    this.#first.reject(new BusError('closed', 'the subscription was closed'))
+    this.#cluster.drop(this.#pool)
+    await this.#running
+  }
+
+  async #run(): Promise<void> {
+    for (let wait = firstWaitMs; !this.#ended; ) {
+      try {
+        await this.#round()
+        wait = firstWaitMs
+        this.#first.resolve()
+        await this.#beat()
+      } catch (error) {
+        if (this.#ended) return
+        const hopeless = this.#judge(error)
+        if (hopeless) {
+          this.#first.reject(hopeless)
+          wait = lastWaitMs
+        }
+        this.#mindTheTime()
+        await this.#pause(wait)
+        wait = Math.min(lastWaitMs, wait * 2)
+      }
+    }
+  }
+
+  // ── a round ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  async #round(): Promise<void> {
+    this.#again = false
+    const { topics, said } = this.#events.says()
+    const { kafka } = this.#cluster
+    const metadata = kafka.encodeConsumerProtocolSubscription({ version: 0, topics: [...topics], userData: Buffer.from(encodeSaid(said)) })
+    const joined = await this.#join([own, foreign].map((name) => ({ name, metadata })))
+    const missed = this.#had && joined.generationId !== this.#synced + 1
+    this.#generation = joined.generationId
+    const leads = joined.leader === joined.memberId
+    const protocol = joined.protocolName ?? foreign
+    const assignments = leads ? await this.#share(joined.members, protocol) : []
+    const connection = await this.#cluster.coordinator(this.#group, this.#pool)
+    const synced = await this.#cluster.ask(
+      connection,
+      'SyncGroup',
+      this.#group,
+      joined.generationId,
+      joined.memberId,
+      null,
+      'consumer',
+      protocol,
+      assignments,
+    )
+    this.#heardAt = performance.now()
+    this.#had = true
+    this.#synced = joined.generationId
+    const { assignedPartitions } = kafka.decodeConsumerProtocolAssignment(synced.assignment)
+    const partitions = new Map(assignedPartitions.map((one) => [one.topic, one.partitions]))
+    // By our own protocol nobody is given what another has.
+    this.#events.assigned(partitions, joined.generationId, protocol === own ? 'orderly' : missed ? 'missed' : 'at once')
+  }
+
+  async #join(protocols: { name: string; metadata: Buffer }[]) {
+    for (;;) {
+      const connection = await this.#cluster.coordinator(this.#group, this.#pool)
+      try {
+        const joined = await this.#cluster.ask(
+          connection,
+          'JoinGroup',
+          this.#group,
+          this.#sessionMs,
+          rebalanceMs,
+          this.#memberId,
+          null,
+          'consumer',
+          protocols,
+          null,
+        )
+        this.#memberId = joined.memberId
+        return joined
+      } catch (error) {
+        // The broker names a member first, and lets it in when it comes again.
+        const named = memberIn(error)
+        if (apiIdOf(error) !== 'MEMBER_ID_REQUIRED' || named === undefined) throw error
+        this.#memberId = named
+      }
+    }
+  }
+
+  async #share(joined: readonly { memberId: string; metadata: Buffer }[], protocol: string) {
+    const { kafka } = this.#cluster
+    const members = joined.map(({ memberId, metadata }): Member => {
+      const { topics, userData } = kafka.decodeConsumerProtocolSubscription(metadata)
+      return { id: memberId, topics, said: decodeSaid(userData) }
+    })
+    const names = [...new Set(members.flatMap(({ topics }) => topics))]
+    await this.#cluster.refresh(names)
+    const counts = new Map<string, number>()
+    for (const name of names) {
+      const topic = this.#cluster.known(name)
+      if (topic) counts.set(name, topic.leaders.length)
+    }
+    const shared: Assignment = protocol === own ? assign(members, counts) : range(members, counts)
+    return [...shared].map(([memberId, topics]) => ({
+      memberId,
+      assignment: kafka.encodeConsumerProtocolAssignment({
+        version: 0,
+        assignedPartitions: [...topics].map(([topic, partitions]) => ({ topic, partitions })),
+      }),
+    }))
+  }
+
+  // ── between rounds ────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** Returns when another round is needed; throws what the broker says otherwise. */
+  async #beat(): Promise<void> {
+    const everyMs = Math.min(beatMs, this.#sessionMs / 4)
+    while (!this.#ended && !this.#again) {
+      await this.#pause(everyMs)
+      if (this.#ended || this.#again) return
+      try {
+        const connection = await this.#cluster.coordinator(this.#group)
+        await this.#cluster.ask(connection, 'Heartbeat', this.#group, this.#generation, this.#memberId, null)
+        this.#heardAt = performance.now()
+      } catch (error) {
+        const api = apiIdOf(error)
+        if (api === 'REBALANCE_IN_PROGRESS') {
+          this.#heardAt = performance.now()
+          return
+        }
+        if (this.#judge(error)) throw error
+        if (api === 'UNKNOWN_MEMBER_ID' || api === 'ILLEGAL_GENERATION' || api === 'FENCED_INSTANCE_ID') return
+        this.#mindTheTime()
+        if (this.#memberId === '') return
+        await this.#pause(firstWaitMs)
+      }
+    }
+  }
+
+  /** What the error means for this member; returned where trying again mends nothing by itself. */
+  #judge(error: unknown): BusError | undefined {
+    switch (apiIdOf(error)) {
+      case 'UNKNOWN_MEMBER_ID':
+      case 'ILLEGAL_GENERATION':
+      case 'FENCED_INSTANCE_ID':
+        this.#out('the broker does not know this member any more')
+        return undefined
+      case 'REBALANCE_IN_PROGRESS':
+      case 'MEMBER_ID_REQUIRED':
+        return undefined
+      default: {
+        this.#cluster.forgetCoordinator(this.#group)
+        const told = kafkaError(error, `group '${this.#group}'`)
+        return told.code === 'engine_unavailable' ? undefined : told
+      }
+    }
+  }
+
+  /** Unheard for a session: the broker has given away what was ours, or will without asking. */
+  #mindTheTime(): void {
+    if (this.#had && performance.now() - this.#heardAt > this.#sessionMs) this.#out(`no answer for ${this.#sessionMs} ms`)
+  }
+
+  #out(reason: string): void {
+    this.#memberId = ''
+    this.#generation = -1
+    if (!this.#had) return
+    this.#had = false
+    this.#events.lost(reason)
+  }
+
+  async #pause(ms: number): Promise<void> {
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, ms)
+      this.#wake = () => {
+        clearTimeout(timer)
+        resolve()
+      }
+    })
+    this.#wake = undefined
+  }
+}
+
+function memberIn(error: unknown): string | undefined {
+  const { response } = error as { response?: { memberId?: string } }
+  return response?.memberId
+}

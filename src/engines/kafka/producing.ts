@@ -1,0 +1,234 @@
+import { BusError } from '../../errors.ts'
+import type { Cluster } from './cluster.ts'
+import { apiFailure, isTransient, kafkaError } from './failure.ts'
+import { type Identity, Lane, type Stored } from './lane.ts'
+import { type Sending, sizeOf } from './records.ts'
+
+const answerMs = 10_000
+
+/** After these nobody knows how the broker counts this producer's batches. */
+const outOfStep = new Set(['OUT_OF_ORDER_SEQUENCE_NUMBER', 'UNKNOWN_PRODUCER_ID', 'INVALID_PRODUCER_EPOCH', 'INVALID_PRODUCER_ID_MAPPING'])
+
+/**
+ * An idempotent producer. The broker knows each batch by its number, so a batch that was not answered is sent again until it
+ * is, and stored once. One batch of a partition is under way at a time: its order is that of handing in, whatever fails.
+ */
+export class Producer {
+  readonly #cluster: Cluster
+  readonly #batchBytes: number
+  readonly #forMs: number
+  readonly #lanes = new Map<string, Lane>()
+  readonly #busy = new Set<number>()
+  #identity: Promise<Identity> | undefined
+  #timer: NodeJS.Timeout | undefined
+  #scheduled = false
+  #looking = false
+  #closed = false
+  #idle: (() => void)[] = []
+
+  constructor(cluster: Cluster, batchBytes: number) {
+    this.#cluster = cluster
+    this.#batchBytes = batchBytes
+    this.#forMs = cluster.target.options.publishTimeoutMs ?? 25_000
+  }
+
+  send(record: Sending): Promise<Stored> {
+    return new Promise((done) => {
+      const key = `${record.topic}:${record.partition}`
+      let lane = this.#lanes.get(key)
+      if (!lane) {
+        lane = new Lane(record.topic, record.partition)
+        this.#lanes.set(key, lane)
+      }
+      lane.queue.push({ record, size: sizeOf(record), deadline: performance.now() + this.#forMs, done })
+      this.#schedule()
+    })
+  }
+
+  /** Resolves once nothing is under way any more; what was not answered by then is told so. */
+  async close(): Promise<void> {
+    this.#closed = true
+    if (this.#busy.size > 0) await new Promise<void>((resolve) => this.#idle.push(resolve))
+    clearTimeout(this.#timer)
+    for (const lane of this.#lanes.values()) this.#refuse(lane, new BusError('closed', 'the engine was closed'), true)
+  }
+
+  // ── the loop ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  #schedule(): void {
+    if (this.#scheduled || this.#closed) return
+    this.#scheduled = true
+    setImmediate(() => {
+      this.#scheduled = false
+      void this.#sendAll()
+    })
+  }
+
+  async #sendAll(): Promise<void> {
+    const now = performance.now()
+    const ready = [...this.#lanes.values()].filter((lane) => !lane.flying && !lane.empty && lane.notBefore <= now)
+    const unknown = ready.filter((lane) => lane.stale || this.#leader(lane) < 0)
+    if (unknown.length > 0 && !this.#looking) void this.#look(unknown)
+    const lanes = Map.groupBy(
+      ready.filter((lane) => !unknown.includes(lane)),
+      (lane) => this.#leader(lane),
+    )
+    for (const [leader, own] of lanes) if (!this.#busy.has(leader)) void this.#sendTo(leader, own)
+    this.#wakeWhenDue(now)
+  }
+
+  #leader({ topic, partition }: Lane): number {
+    return this.#cluster.known(topic)?.leaders[partition] ?? -1
+  }
+
+  async #look(lanes: readonly Lane[]): Promise<void> {
+    this.#looking = true
+    try {
+      await this.#cluster.refresh([...new Set(lanes.map(({ topic }) => topic))], 0)
+      for (const lane of lanes) {
+        lane.stale = false
+        if (!this.#cluster.known(lane.topic)) this.#refuse(lane, new BusError('not_found', `topic '${lane.topic}' does not exist`), true)
+        else if (this.#leader(lane) < 0) this.#again(lane)
+      }
+    } catch {
+      for (const lane of lanes) this.#again(lane)
+    } finally {
+      this.#looking = false
+      this.#schedule()
+    }
+  }
+
+  #wakeWhenDue(now: number): void {
+    clearTimeout(this.#timer)
+    let due = Number.POSITIVE_INFINITY
+    for (const lane of this.#lanes.values()) if (!lane.flying && !lane.empty && lane.notBefore > now) due = Math.min(due, lane.notBefore)
+    if (due < Number.POSITIVE_INFINITY) this.#timer = setTimeout(() => this.#schedule(), Math.max(1, due - performance.now()))
+  }
+
+  async #sendTo(leader: number, lanes: readonly Lane[]): Promise<void> {
+    this.#busy.add(leader)
+    for (const lane of lanes) {
+      lane.flying = true
+      lane.fill(this.#batchBytes)
+    }
+    try {
+      await this.#produce(leader, lanes)
+    } finally {
+      for (const lane of lanes) lane.flying = false
+      this.#busy.delete(leader)
+      if (this.#busy.size === 0) for (const resolve of this.#idle.splice(0)) resolve()
+      this.#schedule()
+    }
+  }
+
+  async #produce(leader: number, all: readonly Lane[]): Promise<void> {
+    let sent: readonly Lane[] = []
+    try {
+      const connection = await this.#cluster.node(leader)
+      const identity = await this.#who()
+      const lanes = all.filter((lane) => this.#number(lane, identity))
+      if (lanes.length === 0) return
+      const sequences = new Map(lanes.map((lane) => [`${lane.topic}:${lane.partition}`, lane.sequence]))
+      const records = lanes.flatMap((lane) => lane.batch.map(({ record }) => record)) as never[]
+      sent = lanes
+      const answer = await this.#cluster.whole(connection, 'Produce', -1, answerMs, records, {
+        compression: this.#cluster.target.options.compression ?? 'none',
+        ...identity,
+        sequences: { getWithDefault: (key: string) => sequences.get(key) ?? 0 } as never,
+      })
+      this.#answered(lanes, typeof answer === 'boolean' ? [] : answer.responses)
+    } catch (error) {
+      for (const lane of all) {
+        if (lane.batch.length === 0) continue
+        if (sent.includes(lane)) lane.doubtful = true
+        this.#failed(lane, error)
+      }
+    }
+  }
+
+  /** Gives the batch its number. False: it had one under another identity, and what became of it is not known. */
+  #number(lane: Lane, identity: Identity): boolean {
+    if (lane.identity === identity) return true
+    if (lane.doubtful) {
+      this.#refuse(lane, new BusError('engine_unavailable', `topic '${lane.topic}': the producer had to begin anew`))
+      return false
+    }
+    lane.identity = identity
+    lane.sequence = 0
+    return true
+  }
+
+  #answered(
+    lanes: readonly Lane[],
+    topics: readonly {
+      readonly name: string
+      readonly partitionResponses: readonly {
+        index: number
+        errorCode: number
+        baseOffset: bigint
+        errorMessage?: string | null | undefined
+      }[]
+    }[],
+  ): void {
+    for (const lane of lanes) {
+      const answer = topics.find(({ name }) => name === lane.topic)?.partitionResponses.find(({ index }) => index === lane.partition)
+      const id =
+        answer === undefined
+          ? 'NETWORK_EXCEPTION'
+          : (this.#cluster.kafka.protocolErrorsCodesById[answer.errorCode] ?? `error ${answer.errorCode}`)
+      // A duplicate was stored by an earlier try, so long ago that the broker does not know where.
+      if (id === 'NONE' || id === 'DUPLICATE_SEQUENCE_NUMBER') {
+        const base = id === 'NONE' ? Number(answer!.baseOffset) : -1
+        lane.sequence = (lane.sequence + lane.batch.length) % 2 ** 31
+        for (const [i, { done }] of lane.take().entries()) done({ ok: true, offset: base < 0 ? -1 : base + i })
+      } else this.#denied(lane, id, answer?.errorMessage ?? undefined)
+    }
+  }
+
+  // ── what fails ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** The broker's own no. */
+  #denied(lane: Lane, id: string, text: string | undefined): void {
+    const error = apiFailure(id, text, `topic '${lane.topic}'`)
+    if (outOfStep.has(id)) {
+      this.#identity = undefined
+      // Numbered anew it goes again; where it went out before, it may be there.
+      if (lane.doubtful) this.#refuse(lane, error)
+      else this.#again(lane)
+    } else if (error.code === 'engine_unavailable' || error.code === 'not_found') this.#failed(lane, error)
+    else this.#refuse(lane, error)
+  }
+
+  #failed(lane: Lane, thrown: unknown): void {
+    const error = kafkaError(thrown, `topic '${lane.topic}'`)
+    lane.stale = true
+    if (isTransient(thrown) || error.code === 'not_found') this.#again(lane)
+    else this.#refuse(lane, error)
+  }
+
+  #again(lane: Lane): void {
+    if (lane.deadline > performance.now()) lane.later(performance.now())
+    else this.#refuse(lane, new BusError('engine_unavailable', `topic '${lane.topic}': the broker did not take it in time`))
+  }
+
+  /** Of what went out and was not answered nobody knows: the next batch is not to take its number. */
+  #refuse(lane: Lane, error: BusError, queued = false): void {
+    const { doubtful } = lane
+    if (doubtful) this.#identity = undefined
+    const told = doubtful ? new BusError('publish_unknown', `it was sent and not answered: ${error.message}`, { cause: error }) : error
+    for (const { done } of lane.take()) done({ ok: false, error: told })
+    if (queued) for (const { done } of lane.queue.splice(0)) done({ ok: false, error })
+  }
+
+  #who(): Promise<Identity> {
+    this.#identity ??= this.#cluster
+      .any()
+      .then((connection) => this.#cluster.ask(connection, 'InitProducerId', null, 0))
+      .then(({ producerId, producerEpoch }) => ({ producerId, producerEpoch }))
+      .catch((error) => {
+        this.#identity = undefined
+        throw error
+      })
+    return this.#identity
+  }
+}

@@ -1,0 +1,126 @@
+import type { Headers } from '../../message/headers.ts'
+import { wire } from '../../message/wire.ts'
+import type { Outgoing, Stored } from '../engine.ts'
+
+/** The id under which it was sent, where a replay's own id stands in {@link wire.id}. */
+const idHeader = 'cozebus-message-id'
+/** The full name, where it is not the topic's. */
+const nameHeader = 'cozebus-name'
+
+/** A record as the client takes it. */
+export interface Sending {
+  readonly topic: string
+  readonly partition: number
+  readonly key: Buffer | undefined
+  /** Absent: the record deletes its key, in a compacted topic. */
+  readonly value: Buffer | undefined
+  readonly headers: Map<Buffer, Buffer>
+  readonly timestamp: bigint
+}
+
+/** A record as it was read. */
+export interface Read {
+  readonly offset: number
+  readonly timestampMs: number
+  readonly key: Buffer | null
+  readonly value: Buffer | null
+  readonly headers: readonly [Buffer | null, Buffer | null][]
+}
+
+/** Roughly what a record takes beside key, value and headers. */
+const recordRoom = 32
+
+export function encodeRecord(message: Outgoing, topic: string, partition: number, key: Buffer | undefined): Sending {
+  const headers = new Map<Buffer, Buffer>([[Buffer.from(idHeader), Buffer.from(message.id)]])
+  if (message.name !== message.storage) headers.set(Buffer.from(nameHeader), Buffer.from(message.name))
+  for (const name in message.headers) headers.set(Buffer.from(name), Buffer.from(message.headers[name]!))
+  const { buffer, byteOffset, byteLength } = message.body
+  return { topic, partition, key, value: Buffer.from(buffer, byteOffset, byteLength), headers, timestamp: BigInt(message.at) }
+}
+
+export function sizeOf({ key, value, headers }: Sending): number {
+  let size = recordRoom + (key?.byteLength ?? 0) + (value?.byteLength ?? 0)
+  for (const [name, text] of headers) size += name.byteLength + text.byteLength + 8
+  return size
+}
+
+/** A message of anybody's: without a header of ours its id is its place. */
+export function decodeRecord(record: Read, storage: string, partition: number, position: string): Stored {
+  let id: string | undefined
+  let name: string | undefined
+  let headers: Record<string, string> | undefined
+  let at = record.timestampMs
+  for (const [given, bytes] of record.headers) {
+    const key = given?.toString() ?? ''
+    const value = bytes?.toString() ?? ''
+    if (key === idHeader) id = value
+    else if (key === nameHeader) name = value
+    else {
+      if (key === wire.publishedAt && Number.isFinite(Number(value))) at = Number(value)
+      ;(headers ??= {})[key] = value
+    }
+  }
+  return {
+    storage,
+    name: name ?? storage,
+    id: id ?? `${storage}:${partition}:${record.offset}`,
+    key: record.key === null ? undefined : record.key.toString(),
+    headers: headers as Headers | undefined,
+    body: record.value ?? new Uint8Array(0),
+    at,
+    position,
+  }
+}
+
+interface Batch {
+  readonly firstOffset: bigint
+  readonly firstTimestamp: bigint
+  readonly maxTimestamp: bigint
+  readonly attributes: number
+  readonly producerId: bigint
+  readonly lastOffsetDelta: number
+  readonly records: readonly {
+    readonly timestampDelta: bigint
+    readonly offsetDelta: number
+    readonly key: Buffer | null
+    readonly value: Buffer | null
+    readonly headers: [Buffer | null, Buffer | null][]
+  }[]
+}
+
+const appendTime = 1 << 3
+const transactional = 1 << 4
+const control = 1 << 5
+
+/**
+ * The records from `from` on that nobody took back, and the offset after the last one looked at. A transaction that was
+ * aborted is left out: its records stand from where the broker says to the mark that ends it.
+ */
+export function recordsOf(
+  batches: readonly Batch[] | null | undefined,
+  aborted: readonly { readonly producerId: bigint; readonly firstOffset: bigint }[] | null | undefined,
+  from: number,
+): { records: Read[]; next: number } {
+  const records: Read[] = []
+  const open = [...(aborted ?? [])].sort((a, b) => Number(a.firstOffset - b.firstOffset))
+  const taken = new Set<bigint>()
+  let next = from
+  for (const batch of batches ?? []) {
+    const first = Number(batch.firstOffset)
+    next = Math.max(next, first + batch.lastOffsetDelta + 1)
+    while (open.length > 0 && open[0]!.firstOffset <= batch.firstOffset) taken.add(open.shift()!.producerId)
+    if (batch.attributes & control) {
+      // 0 = the end of an aborted one, 1 = of a committed one.
+      if (batch.records[0]?.key?.readInt16BE(2) === 0) taken.delete(batch.producerId)
+      continue
+    }
+    if (batch.attributes & transactional && taken.has(batch.producerId)) continue
+    for (const { offsetDelta, timestampDelta, key, value, headers } of batch.records) {
+      const offset = first + offsetDelta
+      if (offset < from) continue
+      const timestampMs = batch.attributes & appendTime ? Number(batch.maxTimestamp) : Number(batch.firstTimestamp + timestampDelta)
+      records.push({ offset, timestampMs, key, value, headers })
+    }
+  }
+  return { records, next }
+}

@@ -1,0 +1,386 @@
+import { BusError } from '../../errors.ts'
+import type {
+  Delivery,
+  DeliverySink,
+  EngineSubscription,
+  Settlement,
+  SettleResult,
+  Source,
+  StorageName,
+  SubscriptionSpec,
+} from '../engine.ts'
+import type { Said } from './assigning.ts'
+import type { Cluster, Topic } from './cluster.ts'
+import { Committing } from './committing.ts'
+import { isTransient, kafkaError } from './failure.ts'
+import { Fetcher } from './fetching.ts'
+import { Groups } from './groups.ts'
+import { Membership } from './membership.ts'
+import { admit, committedOffsets, listOffsets } from './offsets.ts'
+import { offsetOf, Part } from './part.ts'
+import type { Topics } from './topics.ts'
+
+const mostAtOnce = 200
+/** What is fetched ahead of each partition, and of all. */
+const aheadOfPart = 1024 * 1024
+const aheadOfAll = 16 * 1024 * 1024
+const announceAgainMs = 100
+/** Longer timeouts overflow into 1 ms. */
+const longestTimerMs = 2 ** 31 - 1
+
+/** One member of a group. */
+export class KafkaSubscription implements EngineSubscription {
+  readonly group: string
+  readonly parts = new Map<string, Part>()
+  readonly #cluster: Cluster
+  readonly #topics: Topics
+  readonly #groups: Groups
+  readonly #spec: SubscriptionSpec
+  readonly #sink: DeliverySink
+  readonly #onClose: () => void
+  readonly #sources = new Map<StorageName, { readonly source: Source; readonly topic: Topic }>()
+  /** Where the group stands somewhere. */
+  readonly #admitted = new Set<StorageName>()
+  readonly #membership: Membership
+  readonly #fetcher: Fetcher<Part>
+  readonly #committing: Committing
+  readonly #handoverMs: number
+  #state: 'open' | 'stopped' | 'closed' = 'open'
+  #messages = 0
+  #bytes = 0
+  #scheduled: NodeJS.Immediate | undefined
+  #timer: NodeJS.Timeout | undefined
+  #handover: NodeJS.Timeout | undefined
+  #round = 0
+  /** What the newest round gave to somebody else. */
+  #gone: ReadonlySet<string> = new Set()
+  #announcing = false
+  #closing: Promise<void> | undefined
+
+  constructor(cluster: Cluster, topics: Topics, spec: SubscriptionSpec, sink: DeliverySink, onClose: () => void) {
+    this.group = spec.group
+    this.#cluster = cluster
+    this.#topics = topics
+    this.#groups = new Groups(cluster)
+    this.#spec = spec
+    this.#sink = sink
+    this.#onClose = onClose
+    this.#handoverMs = cluster.target.options.handoverMs ?? 10_000
+    this.#membership = new Membership(cluster, spec.group, {
+      says: () => this.#says(),
+      assigned: (partitions, generation, how) => void this.#assigned(partitions, generation, how),
+      lost: () => this.#revoke([...this.parts.values()]),
+    })
+    this.#committing = new Committing(cluster, spec.group, this.#membership, this.parts)
+    this.#fetcher = new Fetcher<Part>(cluster, {
+      wanted: () => this.#wanted(),
+      take: (part, { records, next }) => {
+        part.push(records, next)
+        this.#wake()
+      },
+      outOfRange: (part) => this.#outOfRange(part),
+    })
+  }
+
+  /** Resolves once it is a member and its group stands somewhere in each source. */
+  async start(): Promise<void> {
+    for (const source of this.#spec.sources) await this.#take(source)
+    for (const { source, topic } of this.#sources.values())
+      if (await admit(this.#cluster, this.group, this.#membership.identity, topic, source.from)) this.#admitted.add(source.storage)
+    await this.#membership.start()
+    // Where the group has members, only a member can say where it is to begin in what they do not read.
+    await this.#admitAll()
+  }
+
+  async #take(source: Source): Promise<void> {
+    const topic = await this.#topics.ensure(source.storage)
+    await this.#agree(source, topic)
+    this.#sources.set(source.storage, { source, topic })
+  }
+
+  /** Members with different filters would acknowledge each other's messages unseen. @throws BusError `filter_conflict` */
+  async #agree({ storage, filter }: Source, topic: Topic): Promise<void> {
+    for (const { said } of await this.#groups.members(this.group, topic.name)) {
+      const other = said?.filters[topic.name]
+      if (said && topic.name in said.lanes && other !== filter)
+        throw new BusError(
+          'filter_conflict',
+          `group '${this.group}' reads '${storage}' with filter ${other ?? 'none'}, not ${filter ?? 'none'}; use another group name`,
+        )
+    }
+  }
+
+  async #admitAll(): Promise<void> {
+    for (const { source, topic } of this.#sources.values()) {
+      if (this.#admitted.has(source.storage)) continue
+      await this.#cluster.patiently(`group '${this.group}'`, async () => {
+        if (!(await admit(this.#cluster, this.group, this.#membership.identity, topic, source.from)))
+          throw new BusError('engine_unavailable', `group '${this.group}' changes at the moment`)
+      })
+      this.#admitted.add(source.storage)
+    }
+  }
+
+  #says(): { topics: string[]; said: Said } {
+    const said: Said & { lanes: Record<string, string>; filters: Record<string, string>; owned: Record<string, number[]> } = {
+      lanes: {},
+      filters: {},
+      owned: {},
+    }
+    const topics: string[] = []
+    for (const { source, topic } of this.#sources.values()) {
+      topics.push(topic.name)
+      said.lanes[topic.name] = source.lanes
+      if (source.filter !== undefined) said.filters[topic.name] = source.filter
+    }
+    for (const { topic, partition } of this.parts.values()) (said.owned[topic] ??= []).push(partition)
+    return { topics, said }
+  }
+
+  // ── from the core ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+  grant(messages: number, bytes: number): void {
+    this.#messages += messages
+    this.#bytes += bytes
+    this.#wake()
+  }
+
+  async settle(batch: readonly Settlement[]): Promise<readonly SettleResult[]> {
+    if (this.#state === 'closed') return batch.map(() => 'lost')
+    const touched = new Set<Part>()
+    const results = batch.map((settlement) => this.#apply(settlement, touched))
+    this.#wake()
+    if (touched.size === 0) return results
+    try {
+      await this.#committing.commit()
+    } catch (error) {
+      const told = kafkaError(error, `group '${this.group}'`)
+      // Between two rounds the broker takes no commit: what is still ours then is committed after it.
+      if (told.code === 'forbidden') throw told
+      throw new BusError('engine_unavailable', told.message, { cause: error })
+    }
+    // What was given away while its commit was on its way may not have been committed: its next owner begins before it.
+    return results.map((result, i) => (result === 'confirmed' && this.#isGone(batch[i]!) ? 'lost' : result))
+  }
+
+  #apply({ kind, delivery, ...rest }: Settlement, touched: Set<Part>): SettleResult {
+    const part = this.#partOf(delivery)
+    if (!part) return 'lost'
+    const offset = offsetOf(delivery)
+    if (!part.inHand.has(offset)) {
+      if (kind !== 'ack' || !part.knows(offset)) return 'lost'
+      touched.add(part) // the answer to its commit was lost on the way
+      return 'confirmed'
+    }
+    if (kind === 'ack') {
+      part.ack(offset)
+      touched.add(part)
+    } else if (kind === 'release') part.release(offset, Date.now() + (rest as { delayMs: number }).delayMs)
+    return 'confirmed'
+  }
+
+  #partOf({ scope, fence }: Delivery): Part | undefined {
+    const part = this.parts.get(scope ?? '')
+    return part?.epoch === fence ? part : undefined
+  }
+
+  #isGone({ kind, delivery }: Settlement): boolean {
+    return kind === 'ack' && this.#partOf(delivery) === undefined && !this.#committing.committedOf(delivery)
+  }
+
+  async add(source: Source): Promise<void> {
+    if (this.#state === 'closed') throw new BusError('closed', 'the subscription is closed')
+    await this.#take(source)
+    await this.#admitAll()
+    this.#membership.rejoin()
+  }
+
+  /** The partitions stay until close: what is in hand can still be committed. */
+  async stop(): Promise<void> {
+    if (this.#state !== 'open') return
+    this.#state = 'stopped'
+    for (const part of this.parts.values()) part.leaving = true
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#close()
+    return this.#closing
+  }
+
+  async #close(): Promise<void> {
+    this.#state = 'closed'
+    clearTimeout(this.#timer)
+    clearTimeout(this.#handover)
+    clearImmediate(this.#scheduled)
+    this.#fetcher.end()
+    await this.#committing.commit().catch(() => {})
+    await this.#membership.leave()
+    this.#committing.end()
+    this.#onClose()
+  }
+
+  // ── from the broker ───────────────────────────────────────────────────────────────────────────────────────────────
+
+  async #assigned(
+    partitions: ReadonlyMap<string, readonly number[]>,
+    generation: number,
+    how: 'orderly' | 'at once' | 'missed',
+  ): Promise<void> {
+    const round = ++this.#round
+    const mine = new Set([...partitions].flatMap(([topic, own]) => own.map((partition) => `${topic}/${partition}`)))
+    if (how !== 'orderly') this.#revoke([...this.parts.values()].filter((part) => how === 'missed' || !mine.has(part.scope)))
+    for (const part of this.parts.values()) part.leaving = this.#state !== 'open' || !mine.has(part.scope)
+    this.#gone = new Set([...this.parts.keys()].filter((scope) => !mine.has(scope)))
+    this.#handOver(performance.now() + this.#handoverMs)
+    const fresh = [...mine].filter((scope) => !this.parts.has(scope))
+    if (fresh.length > 0) await this.#begin(fresh, generation, round)
+    this.#wake()
+  }
+
+  async #begin(scopes: readonly string[], generation: number, round: number): Promise<void> {
+    const bySource = new Map([...this.#sources.values()].map((one) => [one.topic.name, one]))
+    for (let failed = false; ; failed = true) {
+      if (failed) await new Promise((resolve) => setTimeout(resolve, 100))
+      if (this.#round !== round || this.#state === 'closed') return
+      try {
+        await this.#admitAll()
+        const stands = await committedOffsets(
+          this.#cluster,
+          this.group,
+          [...bySource.values()].map(({ topic }) => topic),
+        )
+        const starts = new Map<string, number[]>()
+        for (const scope of scopes) {
+          const cut = scope.lastIndexOf('/')
+          const [topic, partition] = [scope.slice(0, cut), Number(scope.slice(cut + 1))]
+          const found = bySource.get(topic)
+          if (!found || this.parts.has(scope)) continue
+          let from = stands.get(topic)?.get(partition)
+          if (!from) {
+            // A partition that was added since: nothing of it has been read.
+            if (!starts.has(topic)) starts.set(topic, await listOffsets(this.#cluster, found.topic, 'start'))
+            from = { offset: starts.get(topic)![partition] ?? 0, metadata: '' }
+          }
+          if (this.#round !== round || this.#isClosed()) return
+          const place = { topic, partition, source: found.source, epoch: generation }
+          this.parts.set(scope, new Part(place, from, this.#laneOf))
+          this.#sink.assigned(scope, generation)
+        }
+        return
+      } catch (error) {
+        if (!isTransient(error)) this.#sink.warned(kafkaError(error, `group '${this.group}'`).message)
+      }
+    }
+  }
+
+  #isClosed(): boolean {
+    return this.#state === 'closed'
+  }
+
+  /** Parts that are to go, once what is in hand of them is settled, or their time is over. */
+  #handOver(deadline: number): void {
+    clearTimeout(this.#handover)
+    const leaving = [...this.parts.values()].filter((part) => this.#gone.has(part.scope))
+    if (leaving.length === 0 || this.#state === 'closed') return
+    const late = performance.now() >= deadline
+    const ready = leaving.filter((part) => late || part.inHand.size === 0)
+    if (ready.length === leaving.length) {
+      void this.#give(ready)
+      return
+    }
+    this.#handover = setTimeout(() => this.#handOver(deadline), 20)
+  }
+
+  async #give(parts: readonly Part[]): Promise<void> {
+    await this.#committing.commit().catch(() => {})
+    // The round may have changed meanwhile.
+    this.#revoke(parts.filter((part) => this.#gone.has(part.scope)))
+    if (this.#state !== 'closed') this.#membership.rejoin()
+  }
+
+  #revoke(parts: readonly Part[]): void {
+    for (const part of parts) {
+      if (this.parts.get(part.scope) !== part) continue
+      this.parts.delete(part.scope)
+      if (this.#state !== 'closed') this.#sink.revoked(part.scope, part.epoch)
+    }
+  }
+
+  #laneOf = (delivery: Delivery): string | undefined => {
+    if (this.#spec.order === 'topic') return ''
+    return this.#spec.order === 'key' ? delivery.key : undefined
+  }
+
+  // ── the loop ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  #wanted(): readonly Part[] {
+    if (this.#state !== 'open') return []
+    let all = 0
+    for (const { buffered } of this.parts.values()) all += buffered
+    if (all >= aheadOfAll) return []
+    return [...this.parts.values()].filter((part) => !part.leaving && part.buffered < aheadOfPart)
+  }
+
+  async #outOfRange(part: Part): Promise<void> {
+    const { topic } = this.#sources.get(part.source.storage)!
+    const start = (await listOffsets(this.#cluster, topic, 'start'))[part.partition] ?? 0
+    part.jump(start)
+  }
+
+  #wake(): void {
+    if (this.#state !== 'closed') this.#scheduled ??= setImmediate(this.#run)
+  }
+
+  #run = (): void => {
+    this.#scheduled = undefined
+    if (this.#state !== 'open') return
+    const now = Date.now()
+    const batch = this.#collect(now)
+    if (batch.length > 0) this.#sink.deliver(batch)
+    if (this.#messages > 0) this.#announce()
+    this.#fetcher.wake()
+    if (batch.length >= mostAtOnce) this.#wake()
+    else this.#wakeWhenDue(now)
+  }
+
+  /** Tells the broker what is about to be handed out: after a crash nobody else could say what was. */
+  #announce(): void {
+    if (this.#announcing || ![...this.parts.values()].some((part) => part.wantsMark)) return
+    this.#announcing = true
+    void this.#committing
+      .commit()
+      .catch(() => new Promise((resolve) => setTimeout(resolve, announceAgainMs)))
+      .then(() => {
+        this.#announcing = false
+        this.#wake()
+      })
+  }
+
+  /** From each partition in turn, so that none waits for another. */
+  #collect(now: number): Delivery[] {
+    const batch: Delivery[] = []
+    for (let more = true; more && batch.length < mostAtOnce; ) {
+      more = false
+      for (const part of this.parts.values()) {
+        if (this.#messages < 1) return batch
+        const delivery = part.next(now)
+        if (!delivery || this.#bytes < delivery.body.byteLength) continue
+        this.#messages--
+        this.#bytes -= delivery.body.byteLength
+        part.take(delivery)
+        batch.push(delivery)
+        more = true
+      }
+    }
+    return batch
+  }
+
+  /** `looked`: the time of the last look. What came due since then was not seen by it. */
+  #wakeWhenDue(looked: number): void {
+    clearTimeout(this.#timer)
+    let due = Number.POSITIVE_INFINITY
+    for (const part of this.parts.values()) due = Math.min(due, part.dueAt())
+    if (due === Number.POSITIVE_INFINITY || due <= looked) return
+    this.#timer = setTimeout(() => this.#wake(), Math.min(Math.max(0, due - Date.now()) + 1, longestTimerMs))
+  }
+}

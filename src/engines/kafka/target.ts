@@ -1,0 +1,52 @@
+import { existsSync, readFileSync } from 'node:fs'
+import { isIP } from 'node:net'
+import { BusError } from '../../errors.ts'
+import { checkKafkaOptions, type KafkaOptions } from './options.ts'
+import { type Address, parseBrokers } from './url.ts'
+
+/** Where to connect and how. */
+export interface Target {
+  readonly brokers: readonly Address[]
+  readonly options: KafkaOptions
+  /** What every connection is made with. */
+  readonly connection: Record<string, unknown>
+}
+
+/** @throws BusError `invalid_argument` */
+export function resolveTarget(url: string, options: KafkaOptions): Target {
+  checkKafkaOptions(options)
+  const { brokers, tls, user, password } = parseBrokers(url)
+  const name = options.user ?? user
+  const secret = options.password ?? password
+  if ((name === undefined) !== (secret === undefined))
+    throw new BusError(
+      'invalid_argument',
+      'a user and a password go together: give both in the address, or as kafka.user and kafka.password',
+    )
+  // A name of the server is told to it; an address is none (RFC 6066).
+  return {
+    brokers,
+    options,
+    connection: {
+      connectTimeout: options.connectTimeoutMs ?? 5000,
+      requestTimeout: 15_000,
+      maxInflights: 64,
+      ...(tls || options.tls ? { tls: tlsOf(options.tls ?? {}), tlsServerName: brokers.some(({ host }) => isIP(host) === 0) } : {}),
+      ...(name === undefined ? {} : { sasl: { mechanism: options.mechanism ?? 'PLAIN', username: name, password: secret } }),
+    },
+  }
+}
+
+function tlsOf({ ca, cert, key }: NonNullable<KafkaOptions['tls']>): object {
+  return {
+    ...(ca === undefined ? {} : { ca: pem(ca, 'ca') }),
+    ...(cert === undefined ? {} : { cert: pem(cert, 'cert') }),
+    ...(key === undefined ? {} : { key: pem(key, 'key') }),
+  }
+}
+
+function pem(given: string, name: string): string {
+  if (given.includes('-----BEGIN')) return given
+  if (!existsSync(given)) throw new BusError('invalid_argument', `kafka.tls.${name} is neither PEM nor the path of a file`)
+  return readFileSync(given, 'utf8')
+}

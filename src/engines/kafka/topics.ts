@@ -1,0 +1,130 @@
+import { BusError } from '../../errors.ts'
+import { isPrivate, mainOf } from '../../topic/name.ts'
+import type { Retention } from '../engine.ts'
+import type { Cluster, Topic } from './cluster.ts'
+import { apiFailure, apiIdOf, kafkaError } from './failure.ts'
+import { topicName } from './names.ts'
+
+const requestMs = 10_000
+/** `delete` and `retention.ms` are the broker's own; a topic's own win over them. */
+const keepForEver = '-1'
+
+/** Topics by the storage they hold, made where they are missing. */
+export class Topics {
+  readonly #cluster: Cluster
+  readonly #making = new Map<string, Promise<Topic>>()
+  /** Told once of each name that had to be cut. */
+  onCut: (storage: string, topic: string) => Promise<void> = async () => {}
+
+  constructor(cluster: Cluster) {
+    this.#cluster = cluster
+  }
+
+  /** @throws BusError `not_found` */
+  async existing(storage: string): Promise<Topic> {
+    const topic = await this.#cluster.topic(topicName(storage))
+    if (!topic) throw new BusError('not_found', `no topic '${storage}'`)
+    return topic
+  }
+
+  /** @throws BusError `not_found` where it is missing and may not be made, `conflict`, `forbidden` */
+  async ensure(storage: string): Promise<Topic> {
+    const name = topicName(storage)
+    const known = await this.#cluster.topic(name)
+    if (known) return known
+    let making = this.#making.get(name)
+    if (!making) {
+      making = this.#make(storage, name).finally(() => this.#making.delete(name))
+      this.#making.set(name, making)
+    }
+    return making
+  }
+
+  async #make(storage: string, name: string): Promise<Topic> {
+    const { createTopics = true, partitions = 8 } = this.#cluster.target.options
+    if (!createTopics)
+      throw new BusError(
+        'not_found',
+        `topic '${name}' does not exist, and kafka.createTopics is false; make it first, or leave the option out`,
+      )
+    const main = mainOf(storage)
+    // A key is in the same partition of a topic and of its replays, so that one member has both.
+    const count = main === undefined ? partitions : ((await this.#cluster.topic(topicName(main)))?.leaders.length ?? partitions)
+    if (name.includes('..cut')) await this.onCut(storage, name)
+    return this.create(name, count, isPrivate(storage) ? { 'retention.ms': keepForEver } : {})
+  }
+
+  /** One that another made meanwhile is as good. */
+  async create(name: string, partitions: number, configs: Readonly<Record<string, string>>): Promise<Topic> {
+    const { replicas = -1 } = this.#cluster.target.options
+    const wanted = {
+      name,
+      numPartitions: partitions,
+      replicationFactor: replicas,
+      assignments: [],
+      configs: Object.entries(configs).map(([key, value]) => ({ name: key, value })),
+    }
+    await this.#cluster.patiently(`topic '${name}'`, async () => {
+      const { topics } = await this.#cluster.whole(await this.#cluster.controller(), 'CreateTopics', [wanted], requestMs, false)
+      const [made] = topics
+      const error = this.#cluster.kafka.protocolErrorsCodesById[made?.errorCode ?? 0]!
+      if (error !== 'NONE' && error !== 'TOPIC_ALREADY_EXISTS') throw apiFailure(error, made?.errorMessage ?? undefined, `topic '${name}'`)
+    })
+    return this.appeared(name)
+  }
+
+  /** It is made at once, and known to each broker a moment later; then it has leaders. */
+  async appeared(name: string): Promise<Topic> {
+    return this.#cluster.patiently(`topic '${name}'`, async () => {
+      const topic = await this.#cluster.topic(name, true)
+      if (!topic || topic.leaders.length === 0 || topic.leaders.some((leader) => leader < 0))
+        throw new BusError('engine_unavailable', `topic '${name}' was made and has no leader yet`)
+      return topic
+    })
+  }
+
+  async retain(storage: string, { ageMs, bytes, messages }: Retention): Promise<void> {
+    if (messages !== undefined)
+      throw new BusError(
+        'unsupported',
+        `topic '${storage}': Kafka keeps by age and bytes, not by a number of messages; give ageMs or bytes`,
+      )
+    const topic = await this.ensure(storage)
+    // Kafka's limit is one of each partition.
+    const values = { 'retention.ms': ageMs, 'retention.bytes': bytes === undefined ? undefined : Math.ceil(bytes / topic.leaders.length) }
+    const configs = Object.entries(values).flatMap(([name, value]) =>
+      value === undefined ? [] : [{ name, configOperation: 0 as const, value: String(value) }],
+    )
+    if (configs.length === 0) return
+    try {
+      await this.#cluster.ask(
+        await this.#cluster.controller(),
+        'IncrementalAlterConfigs',
+        [{ resourceType: 2, resourceName: topic.name, configs }],
+        false,
+      )
+    } catch (error) {
+      throw kafkaError(error, `the retention of topic '${storage}'`)
+    }
+  }
+
+  async delete(storage: string): Promise<void> {
+    const topic = await this.existing(storage)
+    await this.#cluster.patiently(`topic '${storage}'`, async () => {
+      try {
+        await this.#cluster.ask(
+          await this.#cluster.controller(),
+          'DeleteTopics',
+          [{ name: topic.name, topicId: '00000000-0000-0000-0000-000000000000' }],
+          requestMs,
+        )
+      } catch (error) {
+        if (apiIdOf(error) !== 'UNKNOWN_TOPIC_OR_PARTITION') throw error
+      }
+    })
+    this.#cluster.forgetTopic(topic.name)
+    await this.#cluster.patiently(`topic '${storage}'`, async () => {
+      if (await this.#cluster.topic(topic.name, true)) throw new BusError('engine_unavailable', `topic '${storage}' is not gone yet`)
+    })
+  }
+}

@@ -1,0 +1,87 @@
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { type Bus, connect, topic } from '../../src/index.ts'
+import { type KafkaNode, startKafka } from '../rig/kafka.ts'
+import { describeKafka } from '../rig/needs.ts'
+import { eager } from './support.ts'
+
+await describeKafka('members of a group', () => {
+  let broker: KafkaNode
+  beforeAll(async () => {
+    broker = await startKafka()
+  }, 90_000)
+  afterAll(() => broker.stop())
+
+  const bus = (): Promise<Bus> =>
+    connect(broker.url, { kafka: eager, drain: 500, defaults: { retry: { initial: 20, jitter: 'none' }, breaker: false } })
+  const texts = (count: number): string[] => Array.from({ length: count }, (_, i) => `${i}`)
+
+  test('R3: what is settled past a gap is not repeated by whoever takes the partition over', async () => {
+    const first = await bus()
+    const handled: string[] = []
+    await first.subscribe('gap', { group: 'g', concurrency: 8 }, async ({ body }, { signal }) => {
+      if (body === '0') await new Promise((resolve) => signal.addEventListener('abort', resolve))
+      else handled.push(body as string)
+    })
+    for (const text of texts(30)) await first.publish('gap', text, { key: 'one' })
+    await expect.poll(() => handled.length).toBe(29)
+    await using second = await bus()
+    const closing = first.close()
+    const again: string[] = []
+    await second.subscribe('gap', { group: 'g' }, ({ body }) => void again.push(body as string))
+    await expect.poll(() => again.length, { timeout: 30_000 }).toBe(1)
+    await closing
+    await new Promise((resolve) => setTimeout(resolve, 300))
+    expect(again).toEqual(['0'])
+  }, 60_000)
+
+  test('R3: a member with another filter is refused while one is there', async () => {
+    await using one = await bus()
+    const docs = topic('filtered.{space}.{event}')
+    await one.subscribe(docs.where({ event: 'added' }), { group: 'g' }, () => {})
+    await expect(one.subscribe(docs.where({ event: 'removed' }), { group: 'g' }, () => {})).rejects.toMatchObject({
+      code: 'filter_conflict',
+    })
+    await expect(one.subscribe(docs, { group: 'g' }, () => {})).rejects.toMatchObject({ code: 'filter_conflict' })
+    await (await one.subscribe(docs.where({ event: 'added' }), { group: 'g' }, () => {})).close()
+  })
+
+  test('R3: a group that reads several topics is moved on the one that has no member, or says why it cannot be', async () => {
+    await using one = await bus()
+    await (await one.subscribe('left', { group: 'both' }, () => {})).close()
+    const work = await one.subscribe('right', { group: 'both' }, () => {})
+    await expect(one.admin.reset('left', 'both', { to: 'earliest' })).rejects.toMatchObject({
+      code: 'conflict',
+      message: expect.stringContaining('other topics'),
+    })
+    await work.close()
+    await one.admin.reset('left', 'both', { to: 'earliest' })
+  })
+
+  test('R3: a member that reads a topic its group did not begins there where it is told to', async () => {
+    await using one = await bus()
+    await one.publish('begun', 'old')
+    await one.subscribe('other', { group: 'wide' }, () => {})
+    await using two = await bus()
+    const got: string[] = []
+    await two.subscribe('begun', { group: 'wide', from: 'new' }, ({ body }) => void got.push(body as string))
+    await one.publish('begun', 'new')
+    await expect.poll(() => got).toEqual(['new'])
+  })
+
+  test('R3: a name longer than Kafka takes is kept whole', async () => {
+    await using one = await bus()
+    const long = `long.${'x'.repeat(200)}`
+    let broken = true
+    await one.subscribe(long, { group: 'a.group.with.a.long.name', retry: { attempts: 1 } }, () => {
+      if (broken) throw new Error('broken')
+    })
+    const { id } = await one.publish(long, 'x', { key: 'k' })
+    const desk = one.admin.deadLetters(long, 'a.group.with.a.long.name')
+    await expect.poll(() => desk.count()).toBe(1)
+    broken = false
+    expect(await desk.replay([(await desk.list())[0]!.id])).toBe(1)
+    await expect.poll(async () => one.admin.lag(long, 'a.group.with.a.long.name')).toBe(0)
+    expect(await desk.count()).toBe(0)
+    expect((await one.admin.browse(long)).messages.map((message) => message.id)).toEqual([id])
+  })
+})

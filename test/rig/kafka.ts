@@ -1,0 +1,153 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { closeSync, existsSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { Base } from '@platformatic/kafka'
+import { command } from './install.ts'
+import { type KafkaPorts, type KafkaSettings, kafkaLogging, kafkaProperties } from './kafka-config.ts'
+import { kafkaJars } from './kafka-server.ts'
+import { guardProcess, temporaryFolder } from './orphans.ts'
+import { freePorts, retryTaken } from './ports.ts'
+
+const java = ['-Xms64m', '-Xmx512m', '-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1', '-Djava.awt.headless=true']
+
+/** One broker that answers when this resolves: `await using broker = await startKafka()`. */
+export const startKafka = (settings: KafkaSettings = {}): Promise<KafkaNode> =>
+  retryTaken(async () => {
+    const [client, inner, controller] = (await freePorts(3)) as [number, number, number]
+    const node = new KafkaNode(settings, { client, inner, controller })
+    try {
+      await node.format()
+      await node.start()
+    } catch (error) {
+      await node.stop()
+      throw error
+    }
+    return node
+  })
+
+/** One broker through its lives: ports and data stay the same over `kill` and `restart`. */
+export class KafkaNode implements AsyncDisposable {
+  readonly #settings: KafkaSettings
+  readonly #ports: KafkaPorts
+  readonly #folder = temporaryFolder('kafka')
+  #child: ChildProcess | undefined
+  #exited: Promise<void> = Promise.resolve()
+
+  constructor(settings: KafkaSettings, ports: KafkaPorts) {
+    this.#settings = settings
+    this.#ports = ports
+  }
+
+  get port(): number {
+    return this.#ports.client
+  }
+  get address(): string {
+    return `127.0.0.1:${this.port}`
+  }
+  get url(): string {
+    return `${this.#settings.tls ? 'kafka+ssl' : 'kafka'}://${this.address}`
+  }
+  get exited(): Promise<void> {
+    return this.#exited
+  }
+
+  /** What it has written since it was first started. */
+  logs(): string {
+    return ['server.log', 'out.log']
+      .map((name) => join(this.#folder.path, name))
+      .map((path) => (existsSync(path) ? readFileSync(path, 'utf8') : ''))
+      .join('')
+  }
+
+  async #classpath(): Promise<string> {
+    return `${join(this.#folder.path, 'conf')}:${join(await kafkaJars(), '*')}`
+  }
+
+  async format(): Promise<void> {
+    const { path } = this.#folder
+    mkdirSync(join(path, 'conf'))
+    writeFileSync(join(path, 'conf', 'server.properties'), kafkaProperties(path, this.#ports, this.#settings))
+    writeFileSync(join(path, 'conf', 'log4j2.properties'), kafkaLogging(join(path, 'server.log')))
+    const scram = Object.entries(this.#settings.users ?? {}).flatMap(([name, password]) =>
+      (this.#settings.mechanisms ?? [])
+        .filter((mechanism) => mechanism !== 'PLAIN')
+        .flatMap((mechanism) => ['--add-scram', `${mechanism}=[name=${name},password=${password}]`]),
+    )
+    const tool = [
+      'kafka.tools.StorageTool',
+      'format',
+      '--standalone',
+      '-t',
+      'MkU3OEVBNTcwNTJENDM2Qg',
+      '-c',
+      join(path, 'conf', 'server.properties'),
+    ]
+    await command('java', ['-Xmx128m', '-XX:TieredStopAtLevel=1', '-cp', await this.#classpath(), ...tool, ...scram])
+  }
+
+  async start(): Promise<void> {
+    const { path } = this.#folder
+    const log = openSync(join(path, 'out.log'), 'a')
+    const args = [...java, '-cp', await this.#classpath(), 'kafka.Kafka', join(path, 'conf', 'server.properties')]
+    const child = spawn('java', args, { detached: true, stdio: ['ignore', log, log] })
+    closeSync(log)
+    this.#child = child
+    const unguard = child.pid === undefined ? () => {} : guardProcess(child.pid)
+    this.#exited = new Promise<void>((resolve) => {
+      child.once('error', () => resolve())
+      child.once('exit', () => resolve())
+    }).then(() => {
+      unguard()
+      if (this.#child === child) this.#child = undefined
+    })
+    await this.#ready()
+  }
+
+  /** Resolves when the process has ended, by force after 20 s; its data stays. */
+  async kill(signal: NodeJS.Signals = 'SIGKILL'): Promise<void> {
+    this.#child?.kill(signal)
+    const late = new AbortController()
+    const force = sleep(20_000, undefined, { signal: late.signal }).then(
+      () => this.#child?.kill('SIGKILL'),
+      () => {},
+    )
+    await Promise.race([this.exited, force])
+    late.abort()
+    await this.exited
+  }
+
+  /** Same ports and data. */
+  async restart(signal: NodeJS.Signals = 'SIGKILL'): Promise<void> {
+    await this.kill(signal)
+    await this.start()
+  }
+
+  /** The end, and its data is removed. There is nothing to save: by SIGKILL. */
+  async stop(): Promise<void> {
+    await this.kill()
+    this.#folder.remove()
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.stop()
+  }
+
+  /** By asking: the log says that it has started before it can answer for its topics. */
+  async #ready(): Promise<void> {
+    let cause: unknown
+    for (const end = Date.now() + 60_000; ; await sleep(50)) {
+      const reason = !this.#child ? 'the process ended' : Date.now() > end ? 'time ran out' : undefined
+      if (reason) throw new Error(`kafka: ${reason} before it answered\n${this.logs().split('\n').slice(-12).join('\n')}`, { cause })
+      const client = new Base({ clientId: 'rig', bootstrapBrokers: [`127.0.0.1:${this.#ports.inner}`], retries: 0, connectTimeout: 1000 })
+      try {
+        const { brokers } = await client.metadata({ topics: [] })
+        if (brokers.size > 0) return
+      } catch (error) {
+        cause = error
+      } finally {
+        await client.close().catch(() => {})
+      }
+    }
+  }
+}
