@@ -29,7 +29,7 @@ export async function subscribeLive(
   const pattern = choice.filter ?? choice.storage!
   const fits = matcher(pattern)
   let running = 0
-  return engine.live.subscribe(pattern, (batch) => {
+  const take = (batch: readonly Stored[]): void => {
     for (const stored of batch) {
       if (!fits(stored.name)) continue
       if (running >= mostRunning) {
@@ -39,7 +39,9 @@ export async function subscribeLive(
       running++
       void hand(engine, stored, choice.definition, handler, events).finally(() => running--)
     }
-  })
+  }
+  // Without a definition a name may be one of a definition's that other programs know.
+  return engine.live.subscribe(pattern, take, undefined, choice.definition && choice.storage)
 }
 
 async function hand(

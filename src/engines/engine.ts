@@ -255,9 +255,15 @@ export interface Live {
   publish?(batch: readonly Outgoing[]): Promise<PublishOutcome[]>
   /**
    * `pattern` is a name or a pattern over full names. `group`: one of its listeners gets a message, else each.
+   * `storage`: where all that matches is stored, if that is one place; it may not be there yet.
    * @throws BusError `unsupported` for a group where {@link publish} is absent
    */
-  subscribe(pattern: string, listener: (batch: readonly Stored[]) => void, group?: string): Promise<{ close(): Promise<void> }>
+  subscribe(
+    pattern: string,
+    listener: (batch: readonly Stored[]) => void,
+    group?: string,
+    storage?: StorageName,
+  ): Promise<{ close(): Promise<void> }>
 }
 
 export interface RequestMessage {

@@ -30,6 +30,22 @@ await describeNsq('listeners without a group', () => {
     await expect.poll(async () => node.ask('/stats?format=json')).not.toContain('#ephemeral')
   })
 
+  test('hear topics by names that are too long for NSQ, made by another process', async () => {
+    const node = await nsqd()
+    const [maker, reader] = [await busOn(node), await busOn(node)]
+    const long = `docs.${'a-long-name.'.repeat(8)}end`
+    await (await maker.subscribe(long, { group: `g-${'long'.repeat(20)}` }, () => {})).close()
+    await expect.poll(async () => (await reader.admin.topics()).map(({ storage }) => storage)).toEqual([long])
+    expect((await reader.admin.groups(long)).map(({ group }) => group)).toEqual([`g-${'long'.repeat(20)}`])
+    const heard: string[] = []
+    await reader.subscribe('docs.>', { group: 'all' }, ({ topic: name }) => void heard.push(name))
+    await maker.publish(long, 1)
+    await expect.poll(() => heard).toEqual([long])
+    await node.restart()
+    const later = await busOn(node)
+    expect((await later.admin.topics()).map(({ storage }) => storage)).toEqual([long])
+  })
+
   test('take nothing from groups', async () => {
     const node = await nsqd()
     const bus = await busOn(node)

@@ -1,6 +1,7 @@
 import { BusError } from '../../errors.ts'
 import type { EngineAdmin, GroupInfo, ReadFrom, Retention, StorageName, TopicInfo } from '../engine.ts'
 import type { Cluster } from './cluster.ts'
+import { type NameRecord, recordTopic } from './name-record.ts'
 import { isEphemeral, type Names } from './names.ts'
 import { heldBy, messagesOf, type NodeStats, statsOf, type TopicStats } from './stats.ts'
 import type { TopicWatch } from './topic-watch.ts'
@@ -9,6 +10,7 @@ export interface AdminParts {
   readonly cluster: Cluster
   readonly names: Names
   readonly watch: TopicWatch
+  readonly record: NameRecord
   /** When the oldest message that this process has in hand was published, ms. */
   readonly oldestAt: (storage: StorageName, group: string) => number | undefined
 }
@@ -39,11 +41,13 @@ export class NsqAdmin implements EngineAdmin {
   }
 
   async topics(): Promise<TopicInfo[]> {
-    const { cluster, names } = this.#parts
+    const { cluster, names, record } = this.#parts
     const found = new Map<StorageName, TopicInfo>()
-    for (const { topics } of await statsOf(cluster))
+    const nodes = await statsOf(cluster)
+    await record.know(nodes.flatMap(({ topics }) => topics.map(({ topic_name }) => topic_name)))
+    for (const { topics } of nodes)
       for (const topic of topics) {
-        if (isEphemeral(topic.topic_name)) continue
+        if (isEphemeral(topic.topic_name) || topic.topic_name === recordTopic) continue
         const storage = names.original(topic.topic_name)
         const before = found.get(storage)
         const messages = messagesOf(topic)
@@ -64,9 +68,11 @@ export class NsqAdmin implements EngineAdmin {
   }
 
   async groups(storage: StorageName): Promise<GroupInfo[]> {
-    const { cluster, names, oldestAt } = this.#parts
+    const { cluster, names, record, oldestAt } = this.#parts
     const found = new Map<string, GroupInfo>()
-    for (const { topics } of await statsOf(cluster, names.physical(storage)))
+    const nodes = await statsOf(cluster, names.physical(storage))
+    await record.know(nodes.flatMap(({ topics }) => topics.flatMap(({ channels }) => channels.map(({ channel_name }) => channel_name))))
+    for (const { topics } of nodes)
       for (const { depth, channels } of topics)
         for (const channel of channels) {
           if (isEphemeral(channel.channel_name)) continue

@@ -17,6 +17,7 @@ import { Backoff } from './backoff.ts'
 import { Cluster } from './cluster.ts'
 import { envelopeRoom } from './envelope.ts'
 import { NsqLive } from './live.ts'
+import { NameRecord } from './name-record.ts'
 import { Names } from './names.ts'
 import { checkNsqOptions, type NsqOptions } from './options.ts'
 import { Publishing } from './publishing.ts'
@@ -91,11 +92,13 @@ class NsqEngine implements Engine {
     this.#wireBytes = limits.maxMessageBytes
     const { raw = isCozes } = options
     this.#isRaw = (storage) => !isPrivate(storage) && (typeof raw === 'function' ? raw(storage) : raw)
-    this.#watch = new TopicWatch(cluster, this.#names)
+    const record = new NameRecord(cluster, this.#names)
+    this.#watch = new TopicWatch(cluster, this.#names, record)
     const parts = { cluster, names: this.#names, isRaw: this.#isRaw, watch: this.#watch }
     this.live = new NsqLive(parts)
     this.admin = new NsqAdmin({
       ...parts,
+      record,
       oldestAt: (storage, group) => {
         const times = [...this.#subscriptions].flatMap((one) => (one.group === group ? (one.oldestAt(storage) ?? []) : []))
         return times.length > 0 ? Math.min(...times) : undefined

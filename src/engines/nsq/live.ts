@@ -31,7 +31,12 @@ export class NsqLive implements Live {
     this.#parts = parts
   }
 
-  async subscribe(pattern: string, listener: (batch: readonly Stored[]) => void, group?: string): Promise<{ close(): Promise<void> }> {
+  async subscribe(
+    pattern: string,
+    listener: (batch: readonly Stored[]) => void,
+    group?: string,
+    storage?: StorageName,
+  ): Promise<{ close(): Promise<void> }> {
     if (group !== undefined) throw new BusError('unsupported', 'NSQ stores all that is published; subscribe with a group instead')
     const listening = new Listening(this.#parts, pattern, listener)
     this.#listening.add(listening)
@@ -40,7 +45,7 @@ export class NsqLive implements Live {
       await listening.close()
     }
     try {
-      await listening.start()
+      await listening.start(storage)
     } catch (error) {
       await close()
       throw error
@@ -72,14 +77,12 @@ class Listening {
     this.#listener = listener
   }
 
-  async start(): Promise<void> {
-    // A definition's topic is a pattern too: it is read by its name, as any other.
-    const named = !this.#pattern.includes('>')
-    if (named) await this.#read(this.#pattern)
-    this.#unwatch = this.#parts.watch.watch((storage) => {
-      if (!isPrivate(storage) && (isPattern(storage) || isPattern(this.#pattern)) && overlaps(storage, this.#pattern))
-        // What cannot be read now is read when its nsqd is back.
-        this.#read(storage).catch(() => {})
+  async start(storage: StorageName | undefined): Promise<void> {
+    if (storage !== undefined) return this.#read(storage)
+    if (!isPattern(this.#pattern)) await this.#read(this.#pattern)
+    this.#unwatch = this.#parts.watch.watch((found) => {
+      // What cannot be read now is read when its nsqd is back.
+      if (!isPrivate(found) && overlaps(found, this.#pattern)) this.#read(found).catch(() => {})
     })
   }
 

@@ -1,5 +1,6 @@
 import type { StorageName } from '../engine.ts'
 import type { Cluster } from './cluster.ts'
+import { type NameRecord, recordTopic } from './name-record.ts'
 import { isEphemeral, type Names } from './names.ts'
 import { topicsOf } from './stats.ts'
 
@@ -9,12 +10,14 @@ const lookMs = 1000
 export class TopicWatch {
   readonly #cluster: Cluster
   readonly #names: Names
+  readonly #record: NameRecord
   readonly #seen = new Set<StorageName>()
   readonly #listeners = new Set<(storage: StorageName) => void>()
   #timer: NodeJS.Timeout | undefined
   #closed = false
 
-  constructor(cluster: Cluster, names: Names) {
+  constructor(cluster: Cluster, names: Names, record: NameRecord) {
+    this.#record = record
     this.#cluster = cluster
     this.#names = names
   }
@@ -44,7 +47,9 @@ export class TopicWatch {
   async #look(): Promise<void> {
     clearTimeout(this.#timer)
     try {
-      for (const topic of await this.#topics()) if (!isEphemeral(topic)) this.saw(this.#names.original(topic))
+      const topics = (await this.#topics()).filter((topic) => !isEphemeral(topic) && topic !== recordTopic)
+      await this.#record.know(topics)
+      for (const topic of topics) this.saw(this.#names.original(topic))
     } catch {
       // It is looked again; health tells of an nsqd that is away.
     }
