@@ -68,6 +68,19 @@ await describeKafka('members of a group', () => {
     await expect.poll(() => got).toEqual(['new'])
   })
 
+  test('R3: retention deletes what is beyond it, and nothing that a group has not settled', async () => {
+    await using one = await bus()
+    const logs = topic('logs.{n}', { retention: { messages: 10 } })
+    await (await one.subscribe(logs, { group: 'slow' }, () => {})).close()
+    await one.publishMany(logs.with({ n: '1' }), texts(40), { key: 'k' })
+    await new Promise((resolve) => setTimeout(resolve, 8000))
+    const left = async (): Promise<number> => (await one.admin.topics()).find(({ storage }) => storage === logs.storage)!.messages
+    expect(await left()).toBe(40)
+    await one.subscribe(logs, { group: 'slow' }, () => {})
+    await expect.poll(left).toBe(10)
+    expect((await one.admin.browse(logs)).messages.map(({ body }) => body)).toEqual(texts(40).slice(30))
+  }, 60_000)
+
   test('R3: a name longer than Kafka takes is kept whole', async () => {
     await using one = await bus()
     const long = `long.${'x'.repeat(200)}`

@@ -8,6 +8,7 @@ import type { KafkaLedger } from './ledger.ts'
 import { ledgerTopic, storageName } from './names.ts'
 import { type Committed, commitOffsets, findOffsets, listOffsets, nobody } from './offsets.ts'
 import { placeOf, readFrom } from './reading.ts'
+import { Retaining } from './retaining.ts'
 import { settledIn } from './settled.ts'
 import type { KafkaSubscription } from './subscription.ts'
 import type { TopicWatch } from './topic-watch.ts'
@@ -21,6 +22,7 @@ export class KafkaAdmin implements EngineAdmin {
   readonly #groups: Groups
   readonly #ledger: KafkaLedger
   readonly #watch: TopicWatch
+  readonly #retaining: Retaining
   readonly #subscriptions: ReadonlySet<KafkaSubscription>
 
   constructor(cluster: Cluster, topics: Topics, ledger: KafkaLedger, watch: TopicWatch, subscriptions: ReadonlySet<KafkaSubscription>) {
@@ -30,11 +32,15 @@ export class KafkaAdmin implements EngineAdmin {
     this.#ledger = ledger
     this.#watch = watch
     this.#subscriptions = subscriptions
+    this.#retaining = new Retaining(cluster, topics, this.#groups, {
+      bytes: async (topic) => (await this.#bytes([topic])).get(topic.name) ?? 0,
+      purge: (storage, topic, starts, places) => this.#purge(storage, topic, starts, places),
+    })
   }
 
   async declare(storage: StorageName, retention?: Retention): Promise<void> {
     await this.#topics.ensure(storage)
-    if (retention) await this.#topics.retain(storage, retention)
+    if (retention) this.#retaining.keep(storage, retention)
   }
 
   /** By storage. The brokers' own topics and the ledger's are none. */
@@ -73,6 +79,10 @@ export class KafkaAdmin implements EngineAdmin {
         scheduled: 0,
       }
     })
+  }
+
+  close(): void {
+    this.#retaining.close()
   }
 
   /** As they lie on the disks of those who lead them. */
@@ -198,6 +208,10 @@ export class KafkaAdmin implements EngineAdmin {
     const topic = await this.#existing(storage)
     const starts = await listOffsets(this.#cluster, topic, 'start')
     const places = await placeOf(this.#cluster, topic, before ?? 'end', 0)
+    return this.#purge(storage, topic, starts, places)
+  }
+
+  async #purge(storage: StorageName, topic: Topic, starts: readonly number[], places: readonly number[]): Promise<number> {
     const { leaders } = this.#cluster.known(topic.name) ?? topic
     let purged = 0
     await Promise.all(
@@ -230,6 +244,7 @@ export class KafkaAdmin implements EngineAdmin {
       const { length } = await this.#groups.members(group, topic.name)
       if (length > 0) throw new BusError('conflict', `group '${group}' has ${length} members on '${storage}'; close them first`)
     }
+    this.#retaining.keep(storage, {})
     await this.#topics.delete(storage)
     if (!isPrivate(storage)) this.#watch.gone(storage)
   }

@@ -170,6 +170,7 @@ class KafkaEngine implements Engine {
   async #close(): Promise<void> {
     await Promise.allSettled([...this.#subscriptions].map((subscription) => subscription.close()))
     this.live.close()
+    this.admin.close()
     this.#watch.end()
     this.#health.end()
     await this.#producer.close()

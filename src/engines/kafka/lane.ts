@@ -60,6 +60,11 @@ export class Lane {
     this.batch = this.queue.splice(0, count)
   }
 
+  /** Half of the batch first, the rest after it. */
+  split(): void {
+    this.queue.unshift(...this.batch.splice(Math.ceil(this.batch.length / 2)))
+  }
+
   /** The batch is done with; its members are told by who takes them. */
   take(): Waiting[] {
     const taken = this.batch

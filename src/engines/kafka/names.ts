@@ -30,3 +30,8 @@ export function storageName(topic: string): string | undefined {
     code === 'any' ? '*' : String.fromCharCode(Number.parseInt(code, 16)),
   )
 }
+
+/** Topics that Coze's Go bus writes and reads too. */
+export function isCoze(topic: string): boolean {
+  return topic.startsWith('opencoze_')
+}

@@ -1,15 +1,13 @@
 import { mainOf } from '../../topic/name.ts'
 import type { Kafka } from './client.ts'
+import { isCoze } from './names.ts'
 import type { KafkaOptions, Partitioner } from './options.ts'
-
-/** Topics that Coze's Go bus writes too. */
-const coze = /^opencoze_/
 
 export function partitionerOf(storage: string, { partitioner }: KafkaOptions): Partitioner {
   // Replays lie beside what is first sent: a key is in the same place in both.
   const topic = mainOf(storage) ?? storage
   const chosen = typeof partitioner === 'function' ? partitioner(topic) : partitioner
-  return chosen ?? (coze.test(topic) ? 'fnv1a' : 'java')
+  return chosen ?? (isCoze(topic) ? 'fnv1a' : 'java')
 }
 
 export function partitionOf(kafka: Kafka, kind: Partitioner, key: Buffer, count: number): number {

@@ -195,7 +195,8 @@ export class Producer {
       // Numbered anew it goes again; where it went out before, it may be there.
       if (lane.doubtful) this.#refuse(lane, error)
       else this.#again(lane)
-    } else if (error.code === 'engine_unavailable' || error.code === 'not_found') this.#failed(lane, error)
+    } else if (error.code === 'message_too_large' && lane.batch.length > 1) lane.split()
+    else if (error.code === 'engine_unavailable' || error.code === 'not_found') this.#failed(lane, error)
     else this.#refuse(lane, error)
   }
 

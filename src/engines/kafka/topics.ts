@@ -1,12 +1,11 @@
 import { BusError } from '../../errors.ts'
-import { isPrivate, mainOf } from '../../topic/name.ts'
-import type { Retention } from '../engine.ts'
+import { mainOf } from '../../topic/name.ts'
 import type { Cluster, Topic } from './cluster.ts'
-import { apiFailure, apiIdOf, kafkaError } from './failure.ts'
-import { topicName } from './names.ts'
+import { apiFailure, apiIdOf } from './failure.ts'
+import { isCoze, topicName } from './names.ts'
 
 const requestMs = 10_000
-/** `delete` and `retention.ms` are the broker's own; a topic's own win over them. */
+/** The broker's own way knows nothing of groups: what a topic made here is to keep is looked after by the processes that say so. */
 const keepForEver = '-1'
 
 /** Topics by the storage they hold, made where they are missing. */
@@ -51,7 +50,8 @@ export class Topics {
     // A key is in the same partition of a topic and of its replays, so that one member has both.
     const count = main === undefined ? partitions : ((await this.#cluster.topic(topicName(main)))?.leaders.length ?? partitions)
     if (name.includes('..cut')) await this.onCut(storage, name)
-    return this.create(name, count, isPrivate(storage) ? { 'retention.ms': keepForEver } : {})
+    // What Go's services write and may never read is the broker's to delete.
+    return this.create(name, count, isCoze(main ?? storage) ? {} : { 'retention.ms': keepForEver })
   }
 
   /** One that another made meanwhile is as good. */
@@ -83,29 +83,11 @@ export class Topics {
     })
   }
 
-  async retain(storage: string, { ageMs, bytes, messages }: Retention): Promise<void> {
-    if (messages !== undefined)
-      throw new BusError(
-        'unsupported',
-        `topic '${storage}': Kafka keeps by age and bytes, not by a number of messages; give ageMs or bytes`,
-      )
-    const topic = await this.ensure(storage)
-    // Kafka's limit is one of each partition.
-    const values = { 'retention.ms': ageMs, 'retention.bytes': bytes === undefined ? undefined : Math.ceil(bytes / topic.leaders.length) }
-    const configs = Object.entries(values).flatMap(([name, value]) =>
-      value === undefined ? [] : [{ name, configOperation: 0 as const, value: String(value) }],
-    )
-    if (configs.length === 0) return
-    try {
-      await this.#cluster.ask(
-        await this.#cluster.controller(),
-        'IncrementalAlterConfigs',
-        [{ resourceType: 2, resourceName: topic.name, configs }],
-        false,
-      )
-    } catch (error) {
-      throw kafkaError(error, `the retention of topic '${storage}'`)
-    }
+  /** Whether the broker deletes nothing of it by itself: so it was made here. */
+  async isOurs(topic: Topic): Promise<boolean> {
+    const asked = [{ resourceType: 2 as const, resourceName: topic.name, configurationKeys: ['retention.ms'] }]
+    const { results } = await this.#cluster.ask(await this.#cluster.any(), 'DescribeConfigs', asked, false, false)
+    return results[0]?.configs[0]?.value === keepForEver
   }
 
   async delete(storage: string): Promise<void> {

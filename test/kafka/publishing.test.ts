@@ -1,0 +1,53 @@
+import { Admin } from '@platformatic/kafka'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { type Bus, connect } from '../../src/index.ts'
+import { type KafkaNode, startKafka } from '../rig/kafka.ts'
+import { describeKafka } from '../rig/needs.ts'
+import { eager } from './support.ts'
+
+await describeKafka('the way out', () => {
+  let broker: KafkaNode
+  let bus: Bus
+  beforeAll(async () => {
+    broker = await startKafka()
+    bus = await connect(broker.url, { kafka: eager })
+  }, 90_000)
+  afterAll(async () => {
+    await bus.close()
+    await broker.stop()
+  })
+
+  test('R1: what a topic takes one by one and not at once is sent in parts; what it never takes is refused alone', async () => {
+    const admin = new Admin({ clientId: 'test', bootstrapBrokers: [broker.address] })
+    await admin.createTopics({ topics: ['narrow'], partitions: 2, configs: [{ name: 'max.message.bytes', value: '10000' }] })
+    await admin.close()
+    const bodies = Array.from({ length: 20 }, (_, i) => `${i}`.padEnd(i === 7 ? 20_000 : 3000, '.'))
+    const outcomes = await bus.publishMany('narrow', bodies, { key: 'one' })
+    expect(outcomes.map((outcome) => (outcome.ok ? 'ok' : outcome.error.code))).toEqual(
+      bodies.map((_, i) => (i === 7 ? 'message_too_large' : 'ok')),
+    )
+    const { messages } = await bus.admin.browse('narrow', { limit: 100 })
+    expect(messages.map(({ body }) => Number.parseInt(body as string, 10))).toEqual(bodies.map((_, i) => i).filter((i) => i !== 7))
+  })
+
+  test.each(['gzip', 'snappy', 'lz4', 'zstd'] as const)('%s goes out and comes in', async (compression) => {
+    await using packed = await connect(broker.url, { kafka: { ...eager, compression } })
+    const bodies = Array.from({ length: 50 }, (_, i) => `${i} `.repeat(200))
+    for (const outcome of await packed.publishMany(`packed.${compression}`, bodies, { key: 'k' })) expect(outcome.ok).toBe(true)
+    const got: unknown[] = []
+    await bus.subscribe(`packed.${compression}`, { group: 'g', order: 'key' }, ({ body }) => void got.push(body))
+    await expect.poll(() => got).toEqual(bodies)
+  })
+
+  test('R1: a topic that is deleted meanwhile is made anew, and takes what comes', async () => {
+    await bus.publish('again', 1)
+    await using other = await connect(broker.url, { kafka: eager })
+    await other.admin.topics()
+    const admin = new Admin({ clientId: 'test', bootstrapBrokers: [broker.address] })
+    await admin.deleteTopics({ topics: ['again'] })
+    await admin.close()
+    await bus.publish('again', 2)
+    const { messages } = await bus.admin.browse('again')
+    expect(messages.map(({ body }) => body)).toEqual([2])
+  })
+})
