@@ -36,7 +36,7 @@ await describeNsq('listeners without a group', () => {
     const long = `docs.${'a-long-name.'.repeat(8)}end`
     await (await maker.subscribe(long, { group: `g-${'long'.repeat(20)}` }, () => {})).close()
     await expect.poll(async () => (await reader.admin.topics()).map(({ storage }) => storage)).toEqual([long])
-    expect((await reader.admin.groups(long)).map(({ group }) => group)).toEqual([`g-${'long'.repeat(20)}`])
+    await expect.poll(async () => (await reader.admin.groups(long)).map(({ group }) => group)).toEqual([`g-${'long'.repeat(20)}`])
     const heard: string[] = []
     await reader.subscribe('docs.>', { group: 'all' }, ({ topic: name }) => void heard.push(name))
     await maker.publish(long, 1)

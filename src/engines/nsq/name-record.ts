@@ -7,6 +7,7 @@ import { statsOf } from './stats.ts'
 export const recordTopic = '_cozebus.names'
 const pieceLength = 40
 const patienceMs = 2000
+const mostAsked = 10_000
 
 /**
  * Names too long for NSQ, for processes that have not made them: each is the channels `<hash>.<place>.<piece>` of one topic.
@@ -15,8 +16,7 @@ const patienceMs = 2000
 export class NameRecord {
   readonly #cluster: Cluster
   readonly #names: Names
-  #learnedAt = Number.NEGATIVE_INFINITY
-  #learning: Promise<void> | undefined
+  readonly #askedAt = new Map<string, number>()
 
   constructor(cluster: Cluster, names: Names) {
     this.#cluster = cluster
@@ -29,17 +29,18 @@ export class NameRecord {
 
   /** Resolves once those of the given names that somebody wrote down are known. */
   async know(physicals: Iterable<string>): Promise<void> {
+    const now = performance.now()
+    let look = false
     for (const physical of physicals) {
       if (!this.#names.isUnknown(physical)) continue
       // One that nobody wrote down is not asked for at each look.
-      if (performance.now() - this.#learnedAt < patienceMs) return
-      this.#learning ??= this.#learn().finally(() => {
-        this.#learning = undefined
-        this.#learnedAt = performance.now()
-      })
-      await this.#learning
-      return
+      const askedAt = this.#askedAt.get(physical)
+      if (askedAt !== undefined && now - askedAt < patienceMs) continue
+      if (this.#askedAt.size >= mostAsked) this.#askedAt.clear()
+      this.#askedAt.set(physical, now)
+      look = true
     }
+    if (look) await this.#learn()
   }
 
   async #write(name: string): Promise<void> {
