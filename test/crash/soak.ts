@@ -1,6 +1,7 @@
 // `npm run soak`: the crash test for as long as one likes. See docs/soak.md.
 import { readFileSync, writeFileSync } from 'node:fs'
 import { cpus } from 'node:os'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import { Random } from '../../src/testing/random.ts'
 import { startCluster } from '../rig/cluster.ts'
@@ -47,7 +48,11 @@ async function oneBroker(): Promise<Broker & AsyncDisposable> {
   return {
     url: broker.url,
     replicas: 1,
-    strike: () => broker.restart(),
+    async strike() {
+      await sleep(1000) // it takes its time to come back: there is to be something else in a round
+      await broker.restart()
+      await sleep(1000)
+    },
     [Symbol.asyncDispose]: () => broker.stop(),
   }
 }

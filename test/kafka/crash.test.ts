@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
 import { openKafka } from '../../src/engines/kafka/engine.ts'
 import { crashRounds } from '../crash/rounds.ts'
@@ -40,7 +41,12 @@ await describeKafka('a broker that dies', () => {
   )
 
   test('with processes that are killed too: nothing is lost, out of order, in two hands or tried for ever', async () => {
-    const outcome = await crashRounds(2, 20_250_102, undefined, { url: broker.url, replicas: 1, strike: () => broker.restart() })
+    const strike = async (): Promise<void> => {
+      await sleep(2000) // processes take their time to start
+      await broker.restart()
+      await sleep(2000)
+    }
+    const outcome = await crashRounds(2, 20_250_102, undefined, { url: broker.url, replicas: 1, strike })
     expect(outcome.violations).toEqual([])
     expect(outcome.confirmed).toBeGreaterThan(30)
     expect(outcome.kills).toBeGreaterThan(4)
