@@ -37,10 +37,11 @@ await describeNsq('messages that cannot stay where they are', () => {
       await buses[0]!.publish('long', 'short')
       await sleep(100)
     }
-    await expect.poll(() => left(node)).toEqual([0, 0])
-    expect(aborted).toBe(0)
-    expect(runs.length).toBe(103)
-  }, 40_000)
+    await expect.poll(() => left(node), { timeout: 40_000 }).toEqual([0, 0])
+    // On a machine that stands still for a second a lease may be lost: that is told, and costs one run more.
+    expect(runs.length).toBe(103 + aborted)
+    expect(aborted).toBeLessThanOrEqual(3)
+  }, 70_000)
 
   test('a job that ends just as it is moved leaves nothing behind, and one that fails then is tried again', async () => {
     const node = await nsqd({ maxMsgTimeoutMs: 2000 })

@@ -5,8 +5,8 @@ import { fin, req } from './protocol.ts'
 
 /** How long nobody else takes a copy whose holder has not met it yet; of the lease at least two. */
 const leastHoldMs = 10_000
-/** Whoever meets another's copy gives it back for so long. */
-const notMineMs = 500
+/** Whoever meets another's copy gives it back for so long: until nsqd looks again. */
+const notMineMs = 100
 
 /** What its holder waits for. */
 interface Awaited {
