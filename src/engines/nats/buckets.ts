@@ -36,7 +36,8 @@ export class Buckets {
   }
 
   async #own(name: string): Promise<KV> {
-    const kv = await this.open(name, { history: 1 })
+    // Read from the leader: a copy that is catching up would not know what failed before, where a group stood, who owns what.
+    const kv = await this.open(name, { history: 1, allow_direct: false })
     await this.#seeTo(`KV_${name}`)
     return kv
   }
