@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import { type ConsumerInfo, DeliverPolicy } from '@nats-io/jetstream'
 import { BusError } from '../../errors.ts'
 import { isPrivate } from '../../topic/name.ts'
@@ -17,6 +18,8 @@ import { Retaining } from './retaining.ts'
 import type { StreamRef, Streams } from './streams.ts'
 import { TopicWatch } from './topic-watch.ts'
 
+const electionMs = 10_000
+const againMs = 200
 /** A member that did not show itself for so long is none. */
 const silentMs = 12_500
 
@@ -120,10 +123,19 @@ export class NatsAdmin implements EngineAdmin {
     )
   }
 
+  /** A list leaves out those whose leader is being elected: it is read again until all are there. */
+  async #consumersOf(stream: string): Promise<ConsumerInfo[]> {
+    for (const until = performance.now() + electionMs; ; await sleep(againMs)) {
+      const found = await this.#api.consumers.list(stream)
+      const { state } = await this.#api.streams.info(stream)
+      if (found.length >= state.consumer_count || performance.now() > until) return found
+    }
+  }
+
   async #of(ref: StreamRef): Promise<ConsumerInfo[]> {
     const found: ConsumerInfo[] = []
     try {
-      for (const info of await this.#api.consumers.list(ref.name)) {
+      for (const info of await this.#consumersOf(ref.name)) {
         if (info.config.durable_name === undefined) continue
         const storage = info.config.metadata?.[storageMark]
         if (storage === undefined ? !isPrivate(ref.storage) : storage === ref.storage) found.push(info)
