@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from 'node:timers/promises'
 import { BusError } from '../../errors.ts'
 import type {
   Capabilities,
@@ -13,6 +12,7 @@ import type {
   StorageName,
   SubscriptionSpec,
 } from '../engine.ts'
+import { patiently } from '../patience.ts'
 import { KafkaAdmin } from './admin.ts'
 import { loadKafka } from './client.ts'
 import { Cluster } from './cluster.ts'
@@ -33,6 +33,8 @@ import { Topics } from './topics.ts'
 const usualBytes = 1_048_588
 /** Room in a batch for what is not body: key, headers, counts. */
 const headerRoom = 16 * 1024
+/** Between two attempts to connect for the first time, ms. */
+const againMs = 1000
 
 /**
  * Connects to Kafka.
@@ -40,17 +42,8 @@ const headerRoom = 16 * 1024
  */
 export async function openKafka(url: string, options: KafkaOptions = {}): Promise<Engine> {
   const target = resolveTarget(url, options)
-  const { waitForServer = false } = options
-  const until = waitForServer === true ? Number.POSITIVE_INFINITY : performance.now() + Number(waitForServer)
-  for (let warned = false; ; warned = true) {
-    try {
-      return await openOnce(target)
-    } catch (error) {
-      if (!(error instanceof BusError && error.code === 'engine_unavailable') || performance.now() >= until) throw error
-      if (!warned) process.emitWarning(`waiting for Kafka: ${error.message}`, { type: 'CozebusWarning', code: error.code })
-      await sleep(Math.max(0, Math.min(1000, until - performance.now())))
-    }
-  }
+  const { waitForServer } = options
+  return patiently({ broker: 'Kafka', waitForServer, waitMs: () => againMs }, () => openOnce(target))
 }
 
 async function openOnce(target: Target): Promise<Engine> {

@@ -1,4 +1,4 @@
-import { BusError } from '../../errors.ts'
+import { type Check, checkOptions, checkTls, day, oneOf, secret, text, tls, waiting, whole } from '../checks.ts'
 
 /** How a key becomes a partition: as Java's client does, or as sarama (Go, and so Coze's bus) does. */
 export type Partitioner = 'java' | 'fnv1a'
@@ -40,21 +40,6 @@ export interface KafkaOptions {
   readonly name?: string
 }
 
-type Check = (value: unknown) => string | undefined
-
-const oneOf =
-  (...values: unknown[]): Check =>
-  (value) =>
-    values.includes(value) ? undefined : `one of ${values.map((one) => (typeof one === 'string' ? `'${one}'` : String(one))).join(', ')}`
-const whole =
-  (least: number, most: number): Check =>
-  (value) =>
-    Number.isInteger(value) && (value as number) >= least && (value as number) <= most
-      ? undefined
-      : `a whole number from ${least} to ${most}`
-const text: Check = (value) => (typeof value === 'string' && value.trim() !== '' ? undefined : 'a text that is not empty')
-const day = 86_400_000
-
 const checks: Readonly<Record<keyof KafkaOptions, Check>> = {
   partitions: whole(1, 1024),
   replicas: whole(1, 32),
@@ -63,32 +48,20 @@ const checks: Readonly<Record<keyof KafkaOptions, Check>> = {
     typeof value === 'function' ? undefined : oneOf('java', 'fnv1a')(value) && "'java', 'fnv1a' or a function that gives one",
   compression: oneOf('none', 'gzip', 'snappy', 'lz4', 'zstd'),
   user: text,
-  password: (value) => (typeof value === 'function' ? undefined : text(value) && 'a text that is not empty, or a function that gives one'),
+  password: secret,
   mechanism: oneOf('PLAIN', 'SCRAM-SHA-256', 'SCRAM-SHA-512'),
-  tls: (value) => (typeof value === 'object' && value !== null ? undefined : 'an object, {} for TLS with the authorities of the system'),
+  tls,
   sessionTimeoutMs: whole(1000, day),
   handoverMs: whole(0, day),
   publishTimeoutMs: whole(100, day),
   connectTimeoutMs: whole(50, day),
-  waitForServer: (value) => (typeof value === 'boolean' ? undefined : whole(1, 30 * day)(value) && 'true, false or a time in ms'),
+  waitForServer: waiting,
   name: text,
 }
 const tlsChecks: Readonly<Record<keyof NonNullable<KafkaOptions['tls']>, Check>> = { ca: text, cert: text, key: text }
 
 /** @throws BusError `invalid_argument` that names the option, and never shows what may be a secret */
 export function checkKafkaOptions(options: KafkaOptions): void {
-  check(options, checks, 'kafka')
-  if (options.tls) check(options.tls, tlsChecks, 'kafka.tls')
-  if ((options.tls?.cert === undefined) !== (options.tls?.key === undefined))
-    throw new BusError('invalid_argument', 'kafka.tls.cert and kafka.tls.key go together: a certificate of the client and its key')
-}
-
-function check(values: object, table: Readonly<Record<string, Check>>, prefix: string): void {
-  for (const [name, value] of Object.entries(values)) {
-    if (value === undefined) continue
-    if (!Object.hasOwn(table, name))
-      throw new BusError('invalid_argument', `there is no option ${prefix}.${name}; there are ${Object.keys(table).join(', ')}`)
-    const wanted = table[name]!(value)
-    if (wanted !== undefined) throw new BusError('invalid_argument', `${prefix}.${name} must be ${wanted}`)
-  }
+  checkOptions(options, checks, 'kafka')
+  checkTls(options.tls, tlsChecks, 'kafka.tls')
 }

@@ -1,6 +1,6 @@
-import { existsSync, readFileSync } from 'node:fs'
 import { isIP } from 'node:net'
 import { BusError } from '../../errors.ts'
+import { readPems } from '../pem.ts'
 import { checkKafkaOptions, type KafkaOptions } from './options.ts'
 import { type Address, parseBrokers } from './url.ts'
 
@@ -31,22 +31,10 @@ export function resolveTarget(url: string, options: KafkaOptions): Target {
       connectTimeout: options.connectTimeoutMs ?? 5000,
       requestTimeout: 15_000,
       maxInflights: 64,
-      ...(tls || options.tls ? { tls: tlsOf(options.tls ?? {}), tlsServerName: brokers.some(({ host }) => isIP(host) === 0) } : {}),
+      ...(tls || options.tls
+        ? { tls: readPems(options.tls ?? {}, 'kafka.tls'), tlsServerName: brokers.some(({ host }) => isIP(host) === 0) }
+        : {}),
       ...(name === undefined ? {} : { sasl: { mechanism: options.mechanism ?? 'PLAIN', username: name, password: secret } }),
     },
   }
-}
-
-function tlsOf({ ca, cert, key }: NonNullable<KafkaOptions['tls']>): object {
-  return {
-    ...(ca === undefined ? {} : { ca: pem(ca, 'ca') }),
-    ...(cert === undefined ? {} : { cert: pem(cert, 'cert') }),
-    ...(key === undefined ? {} : { key: pem(key, 'key') }),
-  }
-}
-
-function pem(given: string, name: string): string {
-  if (given.includes('-----BEGIN')) return given
-  if (!existsSync(given)) throw new BusError('invalid_argument', `kafka.tls.${name} is neither PEM nor the path of a file`)
-  return readFileSync(given, 'utf8')
 }

@@ -13,6 +13,7 @@ import type {
   StorageName,
   SubscriptionSpec,
 } from '../engine.ts'
+import { patiently } from '../patience.ts'
 import { NatsAdmin } from './admin.ts'
 import { type Api, patientApi } from './api.ts'
 import { Buckets } from './buckets.ts'
@@ -28,7 +29,6 @@ import { NatsKv } from './kv.ts'
 import { NatsLedger } from './ledger.ts'
 import { NatsLive } from './live.ts'
 import type { NatsOptions } from './options.ts'
-import { patiently } from './patience.ts'
 import { Publishing } from './publishing.ts'
 import { readPage } from './reading.ts'
 import { NatsRequests } from './requests.ts'
@@ -45,7 +45,9 @@ const listTimeoutMs = 6000
  */
 export async function openNats(url: string, given: NatsOptions = {}): Promise<Engine> {
   const target = resolveTarget(url, given)
-  return patiently(target.options, () => openOnce(target))
+  const { waitForServer, reconnectWaitMs = 2000, reconnectJitterMs = 1000 } = target.options
+  const waitMs = (): number => reconnectWaitMs + Math.random() * reconnectJitterMs
+  return patiently({ broker: 'NATS', waitForServer, waitMs }, () => openOnce(target))
 }
 
 async function openOnce(target: Target): Promise<Engine> {

@@ -1,4 +1,5 @@
 import { BusError } from '../../errors.ts'
+import { type Check, checkOptions, checkTls, day, object, oneOf, secret, text, tls, waiting, whole } from '../checks.ts'
 
 /** What is made, changed or only looked at on the server. */
 export type Provision = 'create' | 'apply' | 'verify' | 'off'
@@ -89,23 +90,6 @@ export interface NatsOptions {
   readonly name?: string
 }
 
-type Check = (value: unknown) => string | undefined
-
-const oneOf =
-  (...values: unknown[]): Check =>
-  (value) =>
-    values.includes(value) ? undefined : values.map((one) => (typeof one === 'string' ? `'${one}'` : String(one))).join(', ')
-const whole =
-  (least: number, most: number): Check =>
-  (value) =>
-    Number.isInteger(value) && (value as number) >= least && (value as number) <= most
-      ? undefined
-      : `a whole number from ${least} to ${most}`
-const text: Check = (value) => (typeof value === 'string' && value.trim() !== '' ? undefined : 'a text that is not empty')
-const object: Check = (value) => (typeof value === 'object' && value !== null && !Array.isArray(value) ? undefined : 'an object')
-const secret: Check = (value) => (typeof value === 'function' ? undefined : text(value) && `${text(value)}, or a function that gives one`)
-
-const day = 86_400_000
 const checks: Readonly<Record<keyof NatsOptions, Check>> = {
   jetstream: oneOf(true, false),
   provision: oneOf('create', 'apply', 'verify', 'off'),
@@ -124,13 +108,13 @@ const checks: Readonly<Record<keyof NatsOptions, Check>> = {
   nkey: secret,
   jwt: secret,
   creds: secret,
-  tls: (value) => (typeof value === 'object' && value !== null ? undefined : 'an object, {} for TLS with the authorities of the system'),
+  tls,
   reconnectAttempts: whole(-1, 1_000_000),
   reconnectWaitMs: whole(10, day),
   reconnectJitterMs: whole(0, day),
   connectTimeoutMs: whole(50, day),
   pingIntervalMs: whole(100, day),
-  waitForServer: (value) => (typeof value === 'boolean' ? undefined : whole(1, 30 * day)(value) && 'true, false or a time in ms'),
+  waitForServer: waiting,
   name: text,
 }
 const tlsChecks: Readonly<Record<keyof NonNullable<NatsOptions['tls']>, Check>> = {
@@ -142,23 +126,8 @@ const tlsChecks: Readonly<Record<keyof NonNullable<NatsOptions['tls']>, Check>> 
 
 /** @throws BusError `invalid_argument` that names the option, and never shows what it holds where that may be a secret */
 export function checkNatsOptions(options: NatsOptions): void {
-  check(options, checks, 'nats')
-  if (options.tls) check(options.tls, tlsChecks, 'nats.tls')
-  if ((options.tls?.cert === undefined) !== (options.tls?.key === undefined))
-    throw new BusError('invalid_argument', 'nats.tls.cert and nats.tls.key go together: a certificate of the client and its key')
+  checkOptions(options, checks, 'nats')
+  checkTls(options.tls, tlsChecks, 'nats.tls')
   if (options.jwt !== undefined && options.creds !== undefined)
     throw new BusError('invalid_argument', 'nats.creds holds a JWT already; give either nats.creds or nats.jwt with nats.nkey')
-}
-
-function check(values: object, table: Readonly<Record<string, Check>>, prefix: string): void {
-  for (const [name, value] of Object.entries(values)) {
-    if (value === undefined) continue
-    const wanted = Object.hasOwn(table, name) ? table[name]!(value) : undefined
-    if (!Object.hasOwn(table, name))
-      throw new BusError('invalid_argument', `there is no option ${prefix}.${name}; there are ${Object.keys(table).join(', ')}`)
-    if (wanted !== undefined) {
-      const shown = typeof value === 'number' || typeof value === 'boolean' ? `, not ${value}` : ''
-      throw new BusError('invalid_argument', `${prefix}.${name} must be ${wanted.includes("', '") ? `one of ${wanted}` : wanted}${shown}`)
-    }
-  }
 }

@@ -1,26 +1,12 @@
-import { readFileSync } from 'node:fs'
 import { isIP } from 'node:net'
 import { checkServerIdentity, type PeerCertificate } from 'node:tls'
-import { BusError } from '../../errors.ts'
+import { isPem, readPems } from '../pem.ts'
 import type { NatsOptions } from './options.ts'
 
 type Tls = NonNullable<NatsOptions['tls']>
 
-const isPem = (text: string): boolean => text.includes('-----BEGIN')
-
 /** What Node's TLS needs, read now. @throws BusError `invalid_argument` for a file that cannot be read */
-export function certificates(tls: Tls): { ca?: string; cert?: string; key?: string } {
-  const read = (name: 'ca' | 'cert' | 'key'): { [name]?: string } => {
-    const value = tls[name]
-    if (value === undefined || isPem(value)) return value === undefined ? {} : { [name]: value }
-    try {
-      return { [name]: readFileSync(value, 'utf8') }
-    } catch (error) {
-      throw new BusError('invalid_argument', `nats.tls.${name} is neither PEM nor a file that can be read`, { cause: error })
-    }
-  }
-  return { ...read('ca'), ...read('cert'), ...read('key') }
-}
+export const certificates = (tls: Tls): ReturnType<typeof readPems> => readPems(tls, 'nats.tls')
 
 /** The same for the client library, which reads files itself at each connect. */
 export function clientTls(tls: Tls, servers: readonly string[]): object {

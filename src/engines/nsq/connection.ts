@@ -3,8 +3,9 @@ import type { Duplex } from 'node:stream'
 import { connect as connectTls, type TLSSocket } from 'node:tls'
 import { constants, createDeflateRaw, createInflateRaw, type DeflateRaw } from 'node:zlib'
 import { BusError, toBusError } from '../../errors.ts'
+import { readPems } from '../pem.ts'
 import { nsqdError, refusedMessage } from './failure.ts'
-import { certificates, type NsqOptions } from './options.ts'
+import type { NsqOptions } from './options.ts'
 import { auth, FrameParser, heartbeat, identify, magic, nop, ProtocolError, type WireMessage } from './protocol.ts'
 import { type Address, addressText } from './url.ts'
 
@@ -227,7 +228,7 @@ export class Connection {
       socket: this.#socket,
       host: serverName,
       ...(isName(serverName) ? { servername: serverName } : {}),
-      ...certificates(tls),
+      ...readPems(tls, 'nsq.tls'),
     })
     this.#listen(stream)
     stream.on('error', (error) => this.#fail(this.#unreachable(error)))

@@ -1,7 +1,8 @@
 import { type IncomingMessage, request as requestHttp } from 'node:http'
 import { request as requestHttps } from 'node:https'
 import { BusError } from '../../errors.ts'
-import { certificates, type NsqTls } from './options.ts'
+import { readPems } from '../pem.ts'
+import type { NsqTls } from './options.ts'
 
 const usualTimeoutMs = 5000
 const mostBytes = 64 * 1024 * 1024
@@ -50,7 +51,7 @@ function call(url: string, method: string, tls: NsqTls | undefined, timeoutMs: n
       answer.on('error', fail)
       answer.on('end', () => resolve({ status: answer.statusCode ?? 0, text }))
     }
-    const options = { method, timeout: timeoutMs, agent: false as const, ...(secure && tls ? certificates(tls) : {}) }
+    const options = { method, timeout: timeoutMs, agent: false as const, ...(secure && tls ? readPems(tls, 'nsq.tls') : {}) }
     const asked = secure ? requestHttps(url, options, take) : requestHttp(url, options, take)
     asked.on('timeout', () => asked.destroy(new Error(`no answer in ${timeoutMs} ms`)))
     asked.on('error', fail)

@@ -1,5 +1,4 @@
-import { readFileSync } from 'node:fs'
-import { BusError } from '../../errors.ts'
+import { type Check, checkOptions, checkTls, day, secret, text, tls, waiting, whole } from '../checks.ts'
 
 /** The secret itself, or what gives it whenever a connection is made: a renewed one is used without a restart. */
 export type NsqSecret = string | (() => string)
@@ -50,20 +49,9 @@ export interface NsqOptions {
   readonly name?: string
 }
 
-type Check = (value: unknown) => string | undefined
-
-const day = 86_400_000
-const whole =
-  (least: number, most: number): Check =>
-  (value) =>
-    Number.isInteger(value) && (value as number) >= least && (value as number) <= most
-      ? undefined
-      : `a whole number from ${least} to ${most}`
-const text: Check = (value) => (typeof value === 'string' && value.trim() !== '' ? undefined : 'a text that is not empty')
-
 const checks: Readonly<Record<keyof NsqOptions, Check>> = {
-  secret: (value) => (typeof value === 'function' ? undefined : text(value) && `${text(value)}, or a function that gives one`),
-  tls: (value) => (typeof value === 'object' && value !== null ? undefined : 'an object, {} for TLS with the authorities of the system'),
+  secret,
+  tls,
   deflate: (value) => (typeof value === 'boolean' ? undefined : whole(1, 9)(value) && 'true, false or a level from 1 to 9'),
   http: (value) => (Array.isArray(value) && value.every((one) => text(one) === undefined) ? undefined : 'a list of addresses'),
   raw: (value) => (typeof value === 'boolean' || typeof value === 'function' ? undefined : 'true, false or a function'),
@@ -72,7 +60,7 @@ const checks: Readonly<Record<keyof NsqOptions, Check>> = {
   reconnectWaitMs: whole(10, day),
   reconnectMaxWaitMs: whole(10, day),
   heartbeatMs: whole(1000, 60_000),
-  waitForServer: (value) => (typeof value === 'boolean' ? undefined : whole(1, 30 * day)(value) && 'true, false or a time in ms'),
+  waitForServer: waiting,
   maxMessageBytes: whole(1, 2 ** 30),
   maxDelayMs: whole(0, 365 * day),
   name: text,
@@ -81,34 +69,6 @@ const tlsChecks: Readonly<Record<keyof NsqTls, Check>> = { ca: text, cert: text,
 
 /** @throws BusError `invalid_argument` that names the option, and never shows what it holds where that may be a secret */
 export function checkNsqOptions(options: NsqOptions): void {
-  check(options, checks, 'nsq')
-  if (options.tls) check(options.tls, tlsChecks, 'nsq.tls')
-  if ((options.tls?.cert === undefined) !== (options.tls?.key === undefined))
-    throw new BusError('invalid_argument', 'nsq.tls.cert and nsq.tls.key go together: a certificate of the client and its key')
-}
-
-function check(values: object, table: Readonly<Record<string, Check>>, prefix: string): void {
-  for (const [name, value] of Object.entries(values)) {
-    if (value === undefined) continue
-    if (!Object.hasOwn(table, name))
-      throw new BusError('invalid_argument', `there is no option ${prefix}.${name}; there are ${Object.keys(table).join(', ')}`)
-    const wanted = table[name]!(value)
-    if (wanted === undefined) continue
-    const shown = typeof value === 'number' || typeof value === 'boolean' ? `, not ${value}` : ''
-    throw new BusError('invalid_argument', `${prefix}.${name} must be ${wanted}${shown}`)
-  }
-}
-
-/** What Node's TLS needs, read now. @throws BusError `invalid_argument` for a file that cannot be read */
-export function certificates(tls: NsqTls): { ca?: string; cert?: string; key?: string } {
-  const read = (name: 'ca' | 'cert' | 'key'): { [name]?: string } => {
-    const value = tls[name]
-    if (value === undefined || value.includes('-----BEGIN')) return value === undefined ? {} : { [name]: value }
-    try {
-      return { [name]: readFileSync(value, 'utf8') }
-    } catch (error) {
-      throw new BusError('invalid_argument', `nsq.tls.${name} is neither PEM nor a file that can be read`, { cause: error })
-    }
-  }
-  return { ...read('ca'), ...read('cert'), ...read('key') }
+  checkOptions(options, checks, 'nsq')
+  checkTls(options.tls, tlsChecks, 'nsq.tls')
 }
