@@ -1,13 +1,13 @@
-import { type ChildProcess, spawn } from 'node:child_process'
-import { closeSync, existsSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Base } from '@platformatic/kafka'
 import { command } from './install.ts'
 import { type KafkaPorts, type KafkaSettings, kafkaLogging, kafkaProperties } from './kafka-config.ts'
 import { kafkaJars } from './kafka-server.ts'
-import { guardProcess, temporaryFolder } from './orphans.ts'
+import { temporaryFolder } from './orphans.ts'
 import { freePorts, retryTaken } from './ports.ts'
+import { ServerProcess } from './server-process.ts'
 
 const java = ['-Xms64m', '-Xmx512m', '-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1', '-Djava.awt.headless=true']
 
@@ -31,8 +31,7 @@ export class KafkaNode implements AsyncDisposable {
   readonly #settings: KafkaSettings
   readonly #ports: KafkaPorts
   readonly #folder = temporaryFolder('kafka')
-  #child: ChildProcess | undefined
-  #exited: Promise<void> = Promise.resolve()
+  readonly #process = new ServerProcess()
 
   constructor(settings: KafkaSettings, ports: KafkaPorts) {
     this.#settings = settings
@@ -49,7 +48,7 @@ export class KafkaNode implements AsyncDisposable {
     return `${this.#settings.tls ? 'kafka+ssl' : 'kafka'}://${this.address}`
   }
   get exited(): Promise<void> {
-    return this.#exited
+    return this.#process.exited
   }
 
   /** What it has written since it was first started. */
@@ -88,33 +87,14 @@ export class KafkaNode implements AsyncDisposable {
 
   async start(): Promise<void> {
     const { path } = this.#folder
-    const log = openSync(join(path, 'out.log'), 'a')
     const args = [...java, '-cp', await this.#classpath(), 'kafka.Kafka', join(path, 'conf', 'server.properties')]
-    const child = spawn('java', args, { detached: true, stdio: ['ignore', log, log] })
-    closeSync(log)
-    this.#child = child
-    const unguard = child.pid === undefined ? () => {} : guardProcess(child.pid)
-    this.#exited = new Promise<void>((resolve) => {
-      child.once('error', () => resolve())
-      child.once('exit', () => resolve())
-    }).then(() => {
-      unguard()
-      if (this.#child === child) this.#child = undefined
-    })
+    this.#process.start('java', args, join(path, 'out.log'))
     await this.#ready()
   }
 
   /** Resolves when the process has ended, by force after 20 s; its data stays. */
   async kill(signal: NodeJS.Signals = 'SIGKILL'): Promise<void> {
-    this.#child?.kill(signal)
-    const late = new AbortController()
-    const force = sleep(20_000, undefined, { signal: late.signal }).then(
-      () => this.#child?.kill('SIGKILL'),
-      () => {},
-    )
-    await Promise.race([this.exited, force])
-    late.abort()
-    await this.exited
+    await this.#process.end(signal, 20_000)
   }
 
   /** Same ports and data. */
@@ -137,7 +117,7 @@ export class KafkaNode implements AsyncDisposable {
   async #ready(): Promise<void> {
     let cause: unknown
     for (const end = Date.now() + 60_000; ; await sleep(50)) {
-      const reason = !this.#child ? 'the process ended' : Date.now() > end ? 'time ran out' : undefined
+      const reason = !this.#process.runs ? 'the process ended' : Date.now() > end ? 'time ran out' : undefined
       if (reason) throw new Error(`kafka: ${reason} before it answered\n${this.logs().split('\n').slice(-12).join('\n')}`, { cause })
       const client = new Base({ clientId: 'rig', bootstrapBrokers: [`127.0.0.1:${this.#ports.inner}`], retries: 0, connectTimeout: 1000 })
       try {

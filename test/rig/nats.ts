@@ -1,13 +1,13 @@
-import { type ChildProcess, spawn } from 'node:child_process'
-import { closeSync, existsSync, openSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { connect, type NatsConnection, type NodeConnectionOptions } from '@nats-io/transport-node'
 import { openAccess } from './access.ts'
 import { type NatsIdentity, type NatsSettings, natsConfig } from './nats-config.ts'
 import { natsServer, natsVersions } from './nats-server.ts'
-import { guardProcess, temporaryFolder } from './orphans.ts'
+import { temporaryFolder } from './orphans.ts'
 import { freePorts, retryTaken } from './ports.ts'
+import { ServerProcess } from './server-process.ts'
 
 export interface NatsOptions extends NatsSettings {
   version?: string
@@ -37,8 +37,7 @@ export class NatsNode implements AsyncDisposable {
   readonly #folder = temporaryFolder('nats')
   #version: string
   #settings: NatsSettings
-  #child: ChildProcess | undefined
-  #exited: Promise<void> = Promise.resolve()
+  readonly #process = new ServerProcess()
 
   constructor(version: string, settings: NatsSettings, identity: Omit<NatsIdentity, 'store'>, dir?: string) {
     this.name = identity.name
@@ -66,11 +65,11 @@ export class NatsNode implements AsyncDisposable {
     return this.#identity.store
   }
   get pid(): number | undefined {
-    return this.#child?.pid
+    return this.#process.pid
   }
   /** Resolves when the process that runs now has ended; at once when none does. */
   get exited(): Promise<void> {
-    return this.#exited
+    return this.#process.exited
   }
 
   /** What nats.js needs to get in; `system`: as a user of the system account. */
@@ -109,36 +108,17 @@ export class NatsNode implements AsyncDisposable {
   /** Starts the process and does not wait for it to answer: a node of a cluster only can when it has met the others. */
   async launch(): Promise<void> {
     const program = await natsServer(this.#version)
-    const log = openSync(join(this.#folder.path, 'log'), 'a')
-    const child = spawn(program, ['-c', this.#writeConfig()], { detached: true, stdio: ['ignore', log, log] })
-    closeSync(log)
-    this.#child = child
-    const unguard = child.pid === undefined ? () => {} : guardProcess(child.pid)
-    this.#exited = new Promise<void>((resolve) => {
-      child.once('error', () => resolve())
-      child.once('exit', () => resolve())
-    }).then(() => {
-      unguard()
-      if (this.#child === child) this.#child = undefined
-    })
+    this.#process.start(program, ['-c', this.#writeConfig()], join(this.#folder.path, 'log'))
   }
 
   /** Sends it and does not wait; nothing when no process runs. */
   signal(signal: NodeJS.Signals): void {
-    this.#child?.kill(signal)
+    this.#process.signal(signal)
   }
 
   /** Resolves when the process has ended, by force after 10 s; its data stays. For a signal that does not end it, `signal`. */
   async kill(signal: NodeJS.Signals = 'SIGKILL'): Promise<void> {
-    this.signal(signal)
-    const late = new AbortController()
-    const force = sleep(10_000, undefined, { signal: late.signal }).then(
-      () => this.signal('SIGKILL'),
-      () => {},
-    )
-    await Promise.race([this.exited, force])
-    late.abort()
-    await this.exited
+    await this.#process.end(signal, 10_000)
   }
 
   /** The server tells its clients to go elsewhere, closes them one by one and ends: some 30 s at most. */
@@ -180,7 +160,7 @@ export class NatsNode implements AsyncDisposable {
   async until(what: string, ask: () => Promise<boolean>): Promise<void> {
     let cause: unknown
     for (const end = Date.now() + 20_000; ; await sleep(15)) {
-      const reason = !this.#child ? 'the process ended' : Date.now() > end ? 'time ran out' : undefined
+      const reason = !this.#process.runs ? 'the process ended' : Date.now() > end ? 'time ran out' : undefined
       if (reason) throw new Error(`${this.name}: ${reason} before ${what}\n${lastLines(this.logs())}`, { cause })
       if (await ask().catch((error: unknown) => void (cause = error))) return
     }

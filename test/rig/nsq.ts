@@ -1,12 +1,12 @@
 // nsqd and nsqlookupd, from the Go module proxy: one process each, on ports of their own, with data in a temporary folder.
-import { type ChildProcess, spawn } from 'node:child_process'
-import { closeSync, existsSync, mkdirSync, openSync, readFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Certificates } from './certificates.ts'
 import { exe, goPrograms } from './go-tool.ts'
-import { guardProcess, temporaryFolder } from './orphans.ts'
+import { temporaryFolder } from './orphans.ts'
 import { freePorts, retryTaken } from './ports.ts'
+import { ServerProcess } from './server-process.ts'
 
 export const nsqVersion = '1.3.0'
 
@@ -86,8 +86,7 @@ export class NsqNode implements AsyncDisposable {
   readonly #program: string
   readonly #args: Arguments
   readonly #folder = temporaryFolder('nsq')
-  #child: ChildProcess | undefined
-  #exited: Promise<void> = Promise.resolve()
+  readonly #process = new ServerProcess()
 
   constructor(program: string, ports: { tcp: number; http: number }, args: Arguments) {
     this.#program = program
@@ -106,7 +105,7 @@ export class NsqNode implements AsyncDisposable {
     return this.#program === 'nsqd' ? `nsq://${this.tcp}` : `nsq+lookup://${this.http}`
   }
   get pid(): number | undefined {
-    return this.#child?.pid
+    return this.#process.pid
   }
 
   logs(): string {
@@ -118,20 +117,9 @@ export class NsqNode implements AsyncDisposable {
     const program = join(await nsqPrograms(), this.#program + exe)
     const dir = join(this.#folder.path, 'data')
     mkdirSync(dir, { recursive: true })
-    const log = openSync(join(this.#folder.path, 'log'), 'a')
     const args = [`--tcp-address=${this.tcp}`, `--http-address=${this.http}`, ...this.#args(dir)]
     if (this.#program === 'nsqd') args.push(`--https-address=127.0.0.1:${(await freePorts(1))[0]}`)
-    const child = spawn(program, args, { detached: true, stdio: ['ignore', log, log] })
-    closeSync(log)
-    this.#child = child
-    const unguard = child.pid === undefined ? () => {} : guardProcess(child.pid)
-    this.#exited = new Promise<void>((resolve) => {
-      child.once('error', () => resolve())
-      child.once('exit', () => resolve())
-    }).then(() => {
-      unguard()
-      if (this.#child === child) this.#child = undefined
-    })
+    this.#process.start(program, args, join(this.#folder.path, 'log'))
     try {
       await this.#ready()
     } catch (error) {
@@ -142,20 +130,12 @@ export class NsqNode implements AsyncDisposable {
 
   /** Sends it and does not wait. */
   signal(signal: NodeJS.Signals): void {
-    this.#child?.kill(signal)
+    this.#process.signal(signal)
   }
 
   /** Resolves when the process has ended; its data stays. */
   async kill(signal: NodeJS.Signals = 'SIGKILL'): Promise<void> {
-    this.signal(signal)
-    const late = new AbortController()
-    const force = sleep(10_000, undefined, { signal: late.signal }).then(
-      () => this.signal('SIGKILL'),
-      () => {},
-    )
-    await Promise.race([this.#exited, force])
-    late.abort()
-    await this.#exited
+    await this.#process.end(signal, 10_000)
   }
 
   /** Same ports and data; by SIGTERM, at which nsqd writes down what it holds. */
@@ -189,7 +169,7 @@ export class NsqNode implements AsyncDisposable {
 
   async #ready(): Promise<void> {
     for (const end = Date.now() + 20_000; ; await sleep(10)) {
-      if (!this.#child || Date.now() > end)
+      if (!this.#process.runs || Date.now() > end)
         throw new Error(`${this.#program} did not come up: ${this.logs().split('\n').slice(-6).join('\n')}`)
       if ((await this.ask('/ping').catch(() => '')) === 'OK') return
     }
