@@ -1,13 +1,41 @@
 // The one test command: types, lint, tests; then what ran, what was skipped and why, what failed, and a line that counts.
-// With arguments only the tests they name run: `npm test -- test/core`.
+// With arguments only the tests they name run: `npm test -- test/core`, or `npm test -- --engine kafka` for all of one engine.
 import { spawnSync } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, relative, sep } from 'node:path'
+import { parseArgs } from 'node:util'
 
-const only = process.argv.slice(2)
-const failures = []
 const say = (text) => process.stdout.write(`${text}\n`)
+const refuse = (why) => {
+  say(`${why}\nusage: npm test [-- <files or folders>] [-- --engine <name>]`)
+  process.exit(2)
+}
+
+function given() {
+  try {
+    return parseArgs({ allowPositionals: true, options: { engine: { type: 'string', multiple: true, default: [] } } })
+  } catch (error) {
+    refuse(error.message)
+  }
+}
+
+/** An engine's tests have its name in their path: a folder of its own, its conformance, the rig's, Coze's on it. */
+function testsOf(engine) {
+  const named = new RegExp(`(^|[/-])${engine.replace(/\W/g, '')}[/.-]`)
+  const files = readdirSync('test', { recursive: true })
+    .map((file) => `test/${file.split(sep).join('/')}`)
+    .filter((file) => file.endsWith('.test.ts') && named.test(file.slice('test/'.length)))
+  if (files.length === 0) refuse(`there is no test of an engine '${engine}'`)
+  return files.sort()
+}
+
+const {
+  values: { engine: engines },
+  positionals,
+} = given()
+const only = [...positionals, ...engines.flatMap(testsOf)]
+const failures = []
 
 function run(command, args) {
   const { status, signal, error } = spawnSync(command, args, { stdio: 'inherit', shell: process.platform === 'win32' })
@@ -20,8 +48,9 @@ say(`cozebus tests on Node ${process.version}, ${process.platform} ${process.arc
 if (only.length === 0) {
   if (!run('tsc', ['--noEmit'])) failures.push('types (npx tsc --noEmit)')
   if (!run('biome', ['check', '.'])) failures.push('lint (npm run fix mends most)')
-  if (!run('node', ['test/rig/prepare.ts'])) failures.push('the servers for the tests (node test/rig/prepare.ts)')
 }
+if (positionals.length === 0 && !run('node', ['test/rig/prepare.ts', ...engines]))
+  failures.push('the servers for the tests (node test/rig/prepare.ts)')
 
 const dir = mkdtempSync(join(tmpdir(), 'cozebus-test-'))
 const report = join(dir, 'report.json')

@@ -23,11 +23,15 @@ function project(files: Record<string, string>): string {
   return dir
 }
 
-function verdict(dir: string): { lines: string[]; code: number | null } {
+function verdict(dir: string, ...args: string[]): { lines: string[]; code: number | null } {
   const PATH = [dirname(process.execPath), join(root, 'node_modules', '.bin'), process.env['PATH']].join(delimiter)
   // Vitest inside of Vitest must not take itself for a worker.
   const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('VITEST') && name !== 'TEST'))
-  const { stdout, status } = spawnSync(process.execPath, ['scripts/test.mjs'], { cwd: dir, env: { ...env, PATH }, encoding: 'utf8' })
+  const { stdout, status } = spawnSync(process.execPath, ['scripts/test.mjs', ...args], {
+    cwd: dir,
+    env: { ...env, PATH },
+    encoding: 'utf8',
+  })
   return { lines: stdout.trimEnd().split('\n'), code: status }
 }
 
@@ -77,4 +81,23 @@ test('a failing test, an unexplained skip, a file that cannot be run, a type err
   ])
     expect(text).toContain(part)
   expect(code).toBe(1)
+}, 60_000)
+
+test('--engine runs what has the engine in its path, and nothing else; an engine without tests is an error', () => {
+  const dir = project({ 'good.test.ts': good, 'kafka-go.test.ts': good })
+  mkdirSync(join(dir, 'test', 'kafka'))
+  for (const file of ['kafka/a.test.ts', 'rig/kafka.test.ts', 'rig/kafkaesque.test.ts']) writeFileSync(join(dir, 'test', file), good)
+  const { lines, code } = verdict(dir, '--engine', 'kafka')
+  expect(lines.slice(lines.indexOf('ran:'))).toEqual([
+    'ran:',
+    '  area          1 passed',
+    '  kafka         1 passed',
+    '  rig           1 passed',
+    '3 passed, 0 failed',
+  ])
+  expect(code).toBe(0)
+  expect(verdict(dir, '--engine', 'kafak')).toMatchObject({
+    lines: expect.arrayContaining(["there is no test of an engine 'kafak'"]),
+    code: 2,
+  })
 }, 60_000)

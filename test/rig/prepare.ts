@@ -1,15 +1,23 @@
-// Before the tests: installs the servers they need, so that no compiler runs beside a test that watches the clock.
+// Before the tests: installs what they need, all of it or that of the engines named, so that no compiler runs beside a test that watches the clock.
 import { join } from 'node:path'
 import { goProgram } from '../coze/go-program.ts'
 import { kafkaJars } from './kafka-server.ts'
 import { natsServer, natsVersions } from './nats-server.ts'
 import { nsqPrograms } from './nsq.ts'
 
-for (const version of natsVersions)
-  await natsServer(version).catch((error: Error) => process.stderr.write(`no nats-server ${version}: ${error.message}\n`))
-await nsqPrograms().catch((error: Error) => process.stderr.write(`no nsqd: ${error.message}\n`))
-for (const folder of ['coze/go', 'coze/go-nsq', 'kafka/go'])
-  await goProgram(join(import.meta.dirname, '..', folder)).catch((error: Error) =>
-    process.stderr.write(`no Go program test/${folder}: ${error.message}\n`),
-  )
-await kafkaJars().catch((error: Error) => process.stderr.write(`no Kafka: ${error.message}\n`))
+const go = (folder: string) => (): Promise<unknown> => goProgram(join(import.meta.dirname, '..', folder))
+
+const needs: Readonly<Record<string, Readonly<Record<string, () => Promise<unknown>>>>> = {
+  embedded: {},
+  nats: {
+    ...Object.fromEntries(natsVersions.map((version) => [`nats-server ${version}`, () => natsServer(version)])),
+    'Go program test/coze/go': go('coze/go'),
+  },
+  nsq: { nsqd: nsqPrograms, 'Go program test/coze/go-nsq': go('coze/go-nsq') },
+  kafka: { Kafka: kafkaJars, 'Go program test/kafka/go': go('kafka/go') },
+}
+
+const asked = process.argv.slice(2)
+for (const engine of asked.length > 0 ? asked : Object.keys(needs))
+  for (const [what, install] of Object.entries(needs[engine] ?? {}))
+    await install().catch((error: Error) => process.stderr.write(`no ${what}: ${error.message}\n`))
