@@ -1,7 +1,5 @@
 // Kafka from its Maven artifacts: no distribution is needed, nor ZooKeeper.
-import { writeFileSync } from 'node:fs'
-import { join } from 'node:path'
-import { command, installOnce } from './install.ts'
+import { mavenJars } from './maven.ts'
 
 export const kafkaVersion = '4.4.0'
 
@@ -17,22 +15,6 @@ let found: Promise<string> | undefined
 
 /** Resolves to the folder of the jars; rejects with what is missing on this machine. */
 export function kafkaJars(): Promise<string> {
-  found ??= install()
+  found ??= mavenJars(`kafka-${kafkaVersion}`, pom)
   return found
-}
-
-async function install(): Promise<string> {
-  await command('java', ['-version']).catch(explain('Java'))
-  return installOnce(`kafka-${kafkaVersion}`, async (into) => {
-    process.stderr.write(`fetching Kafka ${kafkaVersion} (once)…\n`)
-    writeFileSync(join(into, 'pom.xml'), pom)
-    const goals = ['dependency:copy-dependencies', `-DoutputDirectory=${into}`, '-DincludeScope=runtime']
-    await command('mvn', ['-B', '-q', '-ntp', ...goals], { cwd: into }).catch(explain('Maven'))
-  })
-}
-
-function explain(name: string) {
-  return (error: NodeJS.ErrnoException): never => {
-    throw error.code === 'ENOENT' ? new Error(`${name} is not installed`, { cause: error }) : error
-  }
 }

@@ -1,12 +1,12 @@
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { Base } from '@platformatic/kafka'
 import { command } from './install.ts'
 import { type KafkaPorts, type KafkaSettings, kafkaLogging, kafkaProperties } from './kafka-config.ts'
 import { kafkaJars } from './kafka-server.ts'
 import { temporaryFolder } from './orphans.ts'
 import { freePorts, retryTaken } from './ports.ts'
+import { answering } from './readiness.ts'
 import { ServerProcess } from './server-process.ts'
 
 const java = ['-Xms64m', '-Xmx512m', '-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1', '-Djava.awt.headless=true']
@@ -113,21 +113,20 @@ export class KafkaNode implements AsyncDisposable {
     return this.stop()
   }
 
-  /** By asking: the log says that it has started before it can answer for its topics. */
-  async #ready(): Promise<void> {
-    let cause: unknown
-    for (const end = Date.now() + 60_000; ; await sleep(50)) {
-      const reason = !this.#process.runs ? 'the process ended' : Date.now() > end ? 'time ran out' : undefined
-      if (reason) throw new Error(`kafka: ${reason} before it answered\n${this.logs().split('\n').slice(-12).join('\n')}`, { cause })
-      const client = new Base({ clientId: 'rig', bootstrapBrokers: [`127.0.0.1:${this.#ports.inner}`], retries: 0, connectTimeout: 1000 })
-      try {
-        const { brokers } = await client.metadata({ topics: [] })
-        if (brokers.size > 0) return
-      } catch (error) {
-        cause = error
-      } finally {
-        await client.close().catch(() => {})
-      }
-    }
+  #ready(): Promise<void> {
+    return answering(
+      'kafka',
+      this.#process,
+      () => this.logs(),
+      async () => {
+        const client = new Base({ clientId: 'rig', bootstrapBrokers: [`127.0.0.1:${this.#ports.inner}`], retries: 0, connectTimeout: 1000 })
+        try {
+          const { brokers } = await client.metadata({ topics: [] })
+          if (brokers.size === 0) throw new Error('it knows of no broker')
+        } finally {
+          await client.close().catch(() => {})
+        }
+      },
+    )
   }
 }

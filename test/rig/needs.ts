@@ -2,6 +2,8 @@ import { describe } from 'vitest'
 import { kafkaJars, kafkaVersion } from './kafka-server.ts'
 import { natsServer, natsVersions } from './nats-server.ts'
 import { nsqPrograms } from './nsq.ts'
+import { pulsarProgram } from './pulsar.ts'
+import { pulsarVersion } from './pulsar-server.ts'
 
 /**
  * `describe` for tests on a real nats-server, once for each version. Where a version cannot be had its tests are skipped and say why;
@@ -37,3 +39,7 @@ async function describeWith(what: string, install: () => Promise<unknown>, title
 /** The same for a Kafka broker. */
 export const describeKafka = (title: string, body: () => void | Promise<void>): Promise<void> =>
   describeWith(`Kafka ${kafkaVersion}`, kafkaJars, `${title} on Kafka ${kafkaVersion}`, body)
+
+/** The same for a Pulsar broker. */
+export const describePulsar = (title: string, body: () => void | Promise<void>): Promise<void> =>
+  describeWith(`Pulsar ${pulsarVersion}`, pulsarProgram, `${title} on Pulsar ${pulsarVersion}`, body)

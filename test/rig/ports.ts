@@ -30,7 +30,7 @@ export async function retryTaken<T>(start: () => Promise<T>): Promise<T> {
     try {
       return await start()
     } catch (error) {
-      if (left === 0 || !/address already in use/.test(String(error))) throw error
+      if (left === 0 || !/address already in use/i.test(String(error))) throw error
     }
   }
 }

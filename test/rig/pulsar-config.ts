@@ -1,0 +1,130 @@
+import { join } from 'node:path'
+import type { Certificates } from './certificates.ts'
+
+export interface PulsarSettings {
+  tls?: {
+    certificates: Certificates
+    /** Clients show a certificate of their own. */
+    verify?: boolean
+    /** Who a client is, is the common name of its certificate; without it anybody with a certificate comes in. Wants `verify`. */
+    roles?: boolean
+  }
+  /** Clients show a token, see `PulsarNode.token`. */
+  tokens?: {
+    /** Roles that may do everything. When given, others may do what they were granted through `admin`; absent: every role may do all. */
+    superusers?: readonly string[]
+  }
+  /** Whether a topic appears when it is first used. Default: true, as a stock broker's. */
+  autoCreate?: boolean
+  /** Topics that appear by themselves have so many partitions. Default: none, as a stock broker's. */
+  partitions?: number
+  /** Lines of standalone.conf. */
+  extra?: Readonly<Record<string, string>>
+}
+
+export interface PulsarPorts {
+  readonly broker: number
+  readonly brokerTls: number
+  readonly http: number
+  readonly bookie: number
+}
+
+/** The broker itself and the rig. */
+export const insideRole = 'rig'
+
+/** Small and quick; what was acknowledged survives a kill, and what was written is read at once. */
+export function pulsarProperties(ports: PulsarPorts, settings: PulsarSettings, secret: string, token: string): string {
+  const { tls, tokens, autoCreate = true, partitions, extra } = settings
+  const lines: Record<string, string | number | boolean> = {
+    clusterName: 'standalone',
+    brokerServicePort: ports.broker,
+    webServicePort: ports.http,
+    bindAddress: '127.0.0.1',
+    advertisedAddress: '127.0.0.1',
+    metadataStoreUrl: '',
+    allowAutoTopicCreation: autoCreate,
+    allowAutoTopicCreationType: partitions === undefined ? 'non-partitioned' : 'partitioned',
+    defaultNumPartitions: partitions ?? 1,
+    defaultNumberOfNamespaceBundles: 4,
+    managedLedgerDefaultEnsembleSize: 1,
+    managedLedgerDefaultWriteQuorum: 1,
+    managedLedgerDefaultAckQuorum: 1,
+    managedLedgerCacheSizeMB: 32,
+    managedLedgerNewEntriesCheckDelayInMillis: 0,
+    managedLedgerDefaultMarkDeleteRateLimit: 0,
+    bookkeeperClientTimeoutInSeconds: 10,
+    numIOThreads: 2,
+    numHttpServerThreads: 8,
+    numOrderedExecutorThreads: 2,
+    transactionCoordinatorEnabled: false,
+    brokerShutdownTimeoutMs: 5000,
+    brokerDeleteInactiveTopicsEnabled: false,
+    delayedDeliveryTickTimeMillis: 200,
+    activeConsumerFailoverDelayTimeMillis: 0,
+    acknowledgmentAtBatchIndexLevelEnabled: true,
+    loadBalancerEnabled: false,
+    allowLoopback: true,
+    listeningInterface: 'lo',
+    httpServerEnabled: false,
+    ledgerStorageClass: 'org.apache.bookkeeper.bookie.storage.ldb.DbLedgerStorage',
+    dbStorage_writeCacheMaxSizeMb: 16,
+    dbStorage_readAheadCacheMaxSizeMb: 8,
+    dbStorage_rocksDB_blockCacheSize: 8_388_608,
+    dbStorage_rocksDB_writeBufferSizeMB: 4,
+    journalMaxSizeMB: 64,
+    journalSyncData: false,
+    journalPreAllocSizeMB: 4,
+    journalMaxGroupWaitMSec: 0,
+    diskUsageThreshold: 0.99,
+    diskUsageWarnThreshold: 0.99,
+    numAddWorkerThreads: 1,
+    numReadWorkerThreads: 1,
+  }
+  const providers: string[] = []
+  if (tls) {
+    const { paths } = tls.certificates
+    Object.assign(lines, {
+      brokerServicePortTls: ports.brokerTls,
+      tlsCertificateFilePath: paths.serverCert,
+      tlsKeyFilePath: paths.serverKey,
+      tlsTrustCertsFilePath: paths.ca,
+      tlsRequireTrustedClientCertOnConnect: tls.verify === true,
+    })
+    if (tls.roles) providers.push('org.apache.pulsar.broker.authentication.AuthenticationProviderTls')
+  }
+  if (tokens || tls?.roles)
+    // The broker speaks to itself on its port without TLS, with a token.
+    Object.assign(lines, {
+      authenticationEnabled: true,
+      authenticationProviders: [...providers, 'org.apache.pulsar.broker.authentication.AuthenticationProviderToken'].join(','),
+      tokenSecretKey: `data:;base64,${secret}`,
+      brokerClientAuthenticationPlugin: 'org.apache.pulsar.client.impl.auth.AuthenticationToken',
+      brokerClientAuthenticationParameters: `token:${token}`,
+      authorizationEnabled: tokens?.superusers !== undefined,
+      superUserRoles: [insideRole, ...(tokens?.superusers ?? [])].join(','),
+    })
+  return Object.entries({ ...lines, ...extra })
+    .map(([name, value]) => `${name}=${value}\n`)
+    .join('')
+}
+
+export const pulsarLogging = `<Configuration status="ERROR"><Appenders><Console name="C">
+<PatternLayout pattern="%d{HH:mm:ss.SSS} %-5p %c{1} - %m%n"/></Console></Appenders>
+<Loggers><Root level="info"><AppenderRef ref="C"/></Root></Loggers></Configuration>
+`
+
+export const pulsarArguments = (folder: string, ports: PulsarPorts): string[] => [
+  'org.apache.pulsar.PulsarStandaloneStarter',
+  '--config',
+  join(folder, 'standalone.conf'),
+  '--no-functions-worker',
+  '--no-stream-storage',
+  '--bookkeeper-dir',
+  join(folder, 'bookie'),
+  '--metadata-dir',
+  join(folder, 'metadata'),
+  '--bookkeeper-port',
+  String(ports.bookie),
+  '--advertised-address',
+  '127.0.0.1',
+]
