@@ -4,6 +4,8 @@ import { natsServer, natsVersions } from './nats-server.ts'
 import { nsqPrograms } from './nsq.ts'
 import { pulsarProgram } from './pulsar.ts'
 import { pulsarVersion } from './pulsar-server.ts'
+import { rocketmqPrograms } from './rocketmq.ts'
+import { rocketmqVersion } from './rocketmq-server.ts'
 
 /**
  * `describe` for tests on a real nats-server, once for each version. Where a version cannot be had its tests are skipped and say why;
@@ -43,3 +45,7 @@ export const describeKafka = (title: string, body: () => void | Promise<void>): 
 /** The same for a Pulsar broker. */
 export const describePulsar = (title: string, body: () => void | Promise<void>): Promise<void> =>
   describeWith(`Pulsar ${pulsarVersion}`, pulsarProgram, `${title} on Pulsar ${pulsarVersion}`, body)
+
+/** The same for RocketMQ. */
+export const describeRocketmq = (title: string, body: () => void | Promise<void>): Promise<void> =>
+  describeWith(`RocketMQ ${rocketmqVersion}`, rocketmqPrograms, `${title} on RocketMQ ${rocketmqVersion}`, body)

@@ -5,6 +5,7 @@ import { kafkaJars } from './kafka-server.ts'
 import { natsServer, natsVersions } from './nats-server.ts'
 import { nsqPrograms } from './nsq.ts'
 import { pulsarProgram } from './pulsar.ts'
+import { rocketmqPrograms } from './rocketmq.ts'
 
 const go = (folder: string) => (): Promise<unknown> => goProgram(join(import.meta.dirname, '..', folder))
 
@@ -15,8 +16,9 @@ const needs: Readonly<Record<string, Readonly<Record<string, () => Promise<unkno
     'Go program test/coze/go': go('coze/go'),
   },
   nsq: { nsqd: nsqPrograms, 'Go program test/coze/go-nsq': go('coze/go-nsq') },
-  pulsar: { Pulsar: pulsarProgram },
   kafka: { Kafka: kafkaJars, 'Go program test/kafka/go': go('kafka/go') },
+  rocketmq: { RocketMQ: rocketmqPrograms },
+  pulsar: { Pulsar: pulsarProgram },
 }
 
 const asked = process.argv.slice(2)
