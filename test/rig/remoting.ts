@@ -8,16 +8,17 @@ export function askRemoting(
   port: number,
   code: number,
   fields: Readonly<Record<string, string>> = {},
+  body = '',
 ): Promise<{ code: number; body: string }> {
   return new Promise((resolve, reject) => {
     const header = Buffer.from(
       JSON.stringify({ code, language: 'OTHER', version: 477, opaque: 1, flag: 0, extFields: fields, serializeTypeCurrentRPC: 'JSON' }),
     )
     const lengths = Buffer.alloc(8)
-    lengths.writeUInt32BE(4 + header.length, 0)
+    lengths.writeUInt32BE(4 + header.length + Buffer.byteLength(body), 0)
     lengths.writeUInt32BE(header.length, 4)
     let come = Buffer.alloc(0)
-    const socket = connect(port, '127.0.0.1', () => socket.write(Buffer.concat([lengths, header])))
+    const socket = connect(port, '127.0.0.1', () => socket.write(Buffer.concat([lengths, header, Buffer.from(body)])))
     socket.setTimeout(2000, () => socket.destroy(new Error('no answer within 2 s')))
     socket.on('error', reject)
     socket.on('close', () => reject(new Error('the connection was closed')))

@@ -1,5 +1,6 @@
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { classArchive, classPath } from './maven.ts'
 import { temporaryFolder } from './orphans.ts'
 import { freePorts, retryTaken } from './ports.ts'
@@ -10,6 +11,7 @@ import { brokerJava, nameServerJava, rocketmqJars } from './rocketmq-server.ts'
 import { ServerProcess } from './server-process.ts'
 
 const clusterInfo = 106
+const updateConfig = 25
 
 /** Java's arguments up to the main class. */
 interface Programs {
@@ -153,9 +155,14 @@ export class RocketmqCluster implements AsyncDisposable {
       const own = [`-Duser.home=${home}`, `-Drocketmq.home.dir=${home}`, `-Djava.io.tmpdir=${home}`]
       return new RocketmqServer(at, [...own, ...java, main, '-c', file], join(home, 'out.log'), ready)
     }
-    const known = (name: string) => async (): Promise<void> => {
+    const known = async (name: string, broker: number): Promise<void> => {
       const { body } = await askRemoting(port, clusterInfo)
-      if (!body.includes(`"${name}"`)) throw new Error(`the name server does not know ${name}`)
+      if (body.includes(`"${name}"`)) return
+      // It misses its first chance to register, as it does not look for name servers before that, and has the next one ten seconds later:
+      // unless it is told its permission, which it then makes known.
+      await askRemoting(broker, updateConfig, {}, 'brokerPermission=6')
+      await sleep(200)
+      throw new Error(`the name server does not know ${name}`)
     }
     this.nameServer = server(
       'name-server',
@@ -175,7 +182,7 @@ export class RocketmqCluster implements AsyncDisposable {
         (home) => brokerProperties(home, name, `127.0.0.1:${port}`, ports, settings),
         async () => {
           await askRemoting(ports.client, clusterInfo)
-          await known(name)()
+          await known(name, ports.client)
         },
       )
     })
