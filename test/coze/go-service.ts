@@ -13,17 +13,22 @@ export interface GoLine {
   readonly body?: string
   readonly delivered?: number
   readonly failed?: boolean
+  readonly key?: string
+  readonly properties?: Readonly<Record<string, string>>
 }
 
 export interface GoSend {
   readonly key?: string
   readonly body?: string
   readonly count?: number
+  /** What only this program takes: `-batch`, `-token`, … */
+  readonly args?: readonly string[]
 }
 
 export interface GoRead {
   readonly fail?: string
   readonly workMs?: number
+  readonly args?: readonly string[]
 }
 
 export interface GoMember {
@@ -41,7 +46,7 @@ export interface GoService {
 }
 
 /** A Go program that does what Coze Studio does on its broker. With CI=true it has to be there. */
-export async function goService(name: 'go' | 'go-nsq'): Promise<GoService> {
+export async function goService(name: 'go' | 'go-nsq' | 'go-rmq' | 'go-pulsar'): Promise<GoService> {
   const built = goProgram(join(import.meta.dirname, name))
   const missing = await built.then(
     () => undefined,
@@ -51,7 +56,7 @@ export async function goService(name: 'go' | 'go-nsq'): Promise<GoService> {
   return {
     missing,
     async sends(url, topic, options) {
-      const args = ['-url', url, '-topic', topic, '-key', options.key ?? '', '-body', options.body ?? '%d']
+      const args = ['-url', url, '-topic', topic, '-key', options.key ?? '', '-body', options.body ?? '%d', ...(options.args ?? [])]
       const printed = await command(await built, [...args, '-count', String(options.count ?? 1)])
       return printed
         .trim()
@@ -59,13 +64,27 @@ export async function goService(name: 'go' | 'go-nsq'): Promise<GoService> {
         .map((line) => JSON.parse(line))
     },
     async reads(url, topic, group, options = {}) {
-      const args = ['-url', url, '-topic', topic, '-group', group, '-fail', options.fail ?? '', '-work', `${options.workMs ?? 0}ms`]
+      const args = [
+        '-url',
+        url,
+        '-topic',
+        topic,
+        '-group',
+        group,
+        '-fail',
+        options.fail ?? '',
+        '-work',
+        `${options.workMs ?? 0}ms`,
+        ...(options.args ?? []),
+      ]
       const child = spawn(await built, args, { detached: true, stdio: ['ignore', 'pipe', 'inherit'] })
       const unguard = guardProcess(child.pid!)
       const ended = new Promise<void>((resolve) => child.once('exit', () => resolve())).then(unguard)
       const stop = (): Promise<void> => {
         child.kill('SIGTERM')
-        return ended
+        // Where its broker is gone it may take leave of it for ever.
+        const force = setTimeout(() => child.kill('SIGKILL'), 5000)
+        return ended.then(() => clearTimeout(force))
       }
       onTestFinished(stop)
       const lines: GoLine[] = []

@@ -17,8 +17,8 @@ const needs: Readonly<Record<string, Readonly<Record<string, () => Promise<unkno
   },
   nsq: { nsqd: nsqPrograms, 'Go program test/coze/go-nsq': go('coze/go-nsq') },
   kafka: { Kafka: kafkaJars, 'Go program test/kafka/go': go('kafka/go') },
-  rocketmq: { RocketMQ: rocketmqPrograms },
-  pulsar: { Pulsar: pulsarProgram },
+  rocketmq: { RocketMQ: rocketmqPrograms, 'Go program test/coze/go-rmq': go('coze/go-rmq') },
+  pulsar: { Pulsar: pulsarProgram, 'Go program test/coze/go-pulsar': go('coze/go-pulsar') },
 }
 
 const asked = process.argv.slice(2)
