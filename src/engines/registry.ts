@@ -3,12 +3,14 @@ import type { Engine, Finding } from './engine.ts'
 import type { KafkaOptions } from './kafka/options.ts'
 import type { NatsOptions } from './nats/options.ts'
 import type { NsqOptions } from './nsq/options.ts'
+import type { RocketmqOptions } from './rocketmq/options.ts'
 
 /** A broker's own options, under its name. */
 export interface EngineOptions {
   readonly nats?: NatsOptions
   readonly nsq?: NsqOptions
   readonly kafka?: KafkaOptions
+  readonly rocketmq?: RocketmqOptions
   readonly embedded?: {
     /** How long the same id is stored once, ms. Default 10 minutes. */
     readonly dedupeWindowMs?: number
@@ -33,6 +35,7 @@ const engines: Readonly<Record<string, Open>> = {
   nsq,
   'nsq+lookup': nsq,
   ...Object.fromEntries(['kafka', 'kafka+ssl'].map((scheme) => [scheme, kafka])),
+  rocketmq: async (url, options) => (await import('./rocketmq/engine.ts')).openRocketmq(url, options.rocketmq),
   memory: async (_url, options) => (await import('./embedded/engine.ts')).openEmbedded({ dir: undefined, ...options.embedded }),
 }
 

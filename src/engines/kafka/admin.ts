@@ -11,7 +11,7 @@ import { placeOf, readFrom } from './reading.ts'
 import { Retaining } from './retaining.ts'
 import { settledIn } from './settled.ts'
 import type { KafkaSubscription } from './subscription.ts'
-import type { TopicWatch } from './topic-watch.ts'
+import type { TopicWatch } from '../topic-watch.ts'
 import type { Topics } from './topics.ts'
 
 const requestMs = 10_000

@@ -26,7 +26,7 @@ import { Publishing } from './publishing.ts'
 import { readPage } from './reading.ts'
 import { KafkaSubscription } from './subscription.ts'
 import { resolveTarget, type Target } from './target.ts'
-import { TopicWatch } from './topic-watch.ts'
+import { TopicWatch } from '../topic-watch.ts'
 import { Topics } from './topics.ts'
 
 /** What a broker takes that says nothing else. */

@@ -6,7 +6,7 @@ import type { Cluster, Topic } from './cluster.ts'
 import { Fetcher, type Wanted } from './fetching.ts'
 import { listOffsets } from './offsets.ts'
 import { decodeRecord } from './records.ts'
-import type { TopicWatch } from './topic-watch.ts'
+import type { TopicWatch } from '../topic-watch.ts'
 import type { Topics } from './topics.ts'
 
 interface Tail extends Wanted {

@@ -1,8 +1,8 @@
-import type { StorageName } from '../engine.ts'
+import type { StorageName } from './engine.ts'
 
 const everyMs = 1000
 
-/** Tells of topics as they appear. Kafka tells nobody: it is asked for all of them, by one timer for all who listen. */
+/** Tells of topics as they appear, where the broker tells nobody: it is asked for all of them, by one timer for all who listen. */
 export class TopicWatch {
   readonly #list: () => Promise<Iterable<StorageName>>
   readonly #listeners = new Map<(storage: StorageName) => void, Set<StorageName>>()

@@ -1,0 +1,168 @@
+import { BusError } from '../../errors.ts'
+import { within } from '../../within.ts'
+import type {
+  Capabilities,
+  DeliverySink,
+  Engine,
+  EngineHealth,
+  EngineSubscription,
+  Outgoing,
+  Page,
+  PublishOutcome,
+  ReadFrom,
+  StorageName,
+  SubscriptionSpec,
+} from '../engine.ts'
+import { patiently } from '../patience.ts'
+import { TopicWatch } from '../topic-watch.ts'
+import { RocketmqAdmin } from './admin.ts'
+import { type Broker, Cluster } from './cluster.ts'
+import { Groups } from './groups.ts'
+import { Health } from './health.ts'
+import { type Limits, limitsOf } from './limits.ts'
+import { RocketmqLive } from './live.ts'
+import { checkRocketmqOptions, type RocketmqOptions } from './options.ts'
+import { Publishing } from './publishing.ts'
+import { readPage } from './reading.ts'
+import { PopSubscription } from './subscription.ts'
+import { Topics } from './topics.ts'
+import { parseRocketmqUrl } from './url.ts'
+
+/** Between two attempts to connect for the first time, ms. */
+const againMs = 500
+/** For publishes that are under way when the engine is closed, ms. */
+const lastMs = 5000
+
+/**
+ * Connects to the brokers that name servers know.
+ * @throws BusError `engine_unavailable`, `unauthorized`, `invalid_argument`
+ */
+export async function openRocketmq(url: string, options: RocketmqOptions = {}): Promise<Engine> {
+  checkRocketmqOptions(options)
+  const nameServers = parseRocketmqUrl(url)
+  const { waitForServer } = options
+  return patiently({ broker: 'RocketMQ', waitForServer, waitMs: () => againMs }, async () => {
+    const cluster = new Cluster(nameServers, options)
+    try {
+      return new RocketmqEngine(cluster, await limitsOf(cluster), await cluster.masters())
+    } catch (error) {
+      cluster.close()
+      throw error
+    }
+  })
+}
+
+class RocketmqEngine implements Engine {
+  readonly name = 'rocketmq'
+  readonly capabilities: Capabilities
+  readonly admin: RocketmqAdmin
+  readonly live: RocketmqLive
+  readonly #cluster: Cluster
+  readonly #topics: Topics
+  readonly #groups: Groups
+  readonly #publishing: Publishing
+  readonly #health: Health
+  readonly #watch: TopicWatch
+  readonly #limits: Limits
+  readonly #subscriptions = new Set<PopSubscription>()
+  #closing: Promise<void> | undefined
+
+  constructor(cluster: Cluster, limits: Limits, brokers: readonly Broker[]) {
+    this.#cluster = cluster
+    this.#limits = limits
+    this.#topics = new Topics(cluster)
+    this.#groups = new Groups(cluster)
+    this.#publishing = new Publishing(cluster, this.#topics, limits)
+    this.#health = new Health(cluster, brokers)
+    this.#watch = new TopicWatch(async () => (await this.#topics.all()).keys())
+    const parts = { cluster, topics: this.#topics, groups: this.#groups, watch: this.#watch }
+    this.live = new RocketmqLive(parts)
+    this.admin = new RocketmqAdmin({
+      ...parts,
+      handOf: (storage, group) => {
+        const hands = [...this.#subscriptions].filter((one) => one.group === group).map((one) => one.handOf(storage))
+        const times = hands.flatMap(({ oldestAt }) => oldestAt ?? [])
+        return { count: hands.reduce((sum, { count }) => sum + count, 0), oldestAt: times.length > 0 ? Math.min(...times) : undefined }
+      },
+    })
+    this.capabilities = {
+      durability: limits.synced ? 'disk' : 'page-cache',
+      ordering: 'none',
+      orderedPipelining: false,
+      dedupeWindowMs: 0,
+      delayMaxMs: limits.maxDelayMs,
+      lease: { maxMs: Number.POSITIVE_INFINITY },
+      settle: 'message',
+      // A broker that was killed gives again what it had given, as if for the first time.
+      redelivered: false,
+      filter: 'client',
+      history: true,
+      headers: true,
+      maxMessageBytes: limits.maxMessageBytes,
+      ledger: 'given',
+    }
+  }
+
+  publish(batch: readonly Outgoing[]): Promise<PublishOutcome[]> {
+    return this.#publishing.publish(batch)
+  }
+
+  async subscribe(spec: SubscriptionSpec, sink: DeliverySink): Promise<EngineSubscription> {
+    this.#mustBeOpen()
+    if (spec.order !== 'none' && spec.orderScope === 'group')
+      throw new BusError(
+        'unsupported',
+        `this engine keeps no order across the members of a group on RocketMQ: use orderScope: 'process' with one member, order: 'none', or another engine`,
+      )
+    if (this.#limits.maxDelayMs === 0)
+      throw new BusError('unsupported', 'POP needs the timer of the broker: set timerWheelEnable=true in its configuration')
+    const subscription: PopSubscription = new PopSubscription(
+      {
+        cluster: this.#cluster,
+        topics: this.#topics,
+        groups: this.#groups,
+        send: (copies, extras) => this.#publishing.forward(copies, extras),
+        onClose: () => this.#subscriptions.delete(subscription),
+      },
+      spec,
+      sink,
+    )
+    this.#subscriptions.add(subscription)
+    try {
+      await subscription.start()
+    } catch (error) {
+      await subscription.close().catch(() => {})
+      throw error
+    }
+    return subscription
+  }
+
+  async read(storage: StorageName, after: ReadFrom, limit: number): Promise<Page> {
+    this.#mustBeOpen()
+    return readPage(this.#cluster, await this.#topics.existing(storage), storage, after, limit)
+  }
+
+  onHealth(listener: (health: EngineHealth) => void): () => void {
+    return this.#health.on(listener)
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#close()
+    return this.#closing
+  }
+
+  #mustBeOpen(): void {
+    if (this.#closing) throw new BusError('closed', 'the connection to RocketMQ is closed; connect again')
+  }
+
+  async #close(): Promise<void> {
+    // Hands that are given back send copies: publishing ends after them.
+    this.live.close()
+    this.#watch.end()
+    const closing = this.#publishing.refuse()
+    await Promise.allSettled([...this.#subscriptions].map((subscription) => subscription.close()))
+    await within(lastMs, closing)
+    this.#health.end()
+    this.#cluster.close()
+  }
+}

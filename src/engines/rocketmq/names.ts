@@ -1,0 +1,45 @@
+import { createHash } from 'node:crypto'
+import { mainOf } from '../../topic/name.ts'
+
+/** A broker takes 127; a group's retry topic holds both names, and 255 in all. */
+const longest = 120
+const hashLength = 16
+const cut = /%cut[0-9a-f]{16}$/
+
+export const retryPrefix = '%RETRY%'
+export const deadPrefix = '%DLQ%'
+
+/**
+ * A name in RocketMQ's letters (`[%|a-zA-Z0-9_-]`), so that it can be read back: `docs.*.*` → `docs|%any|%any`. What is
+ * neither letter nor digit nor _ nor - is `%` and its code; Coze's names stay as they are. One too long is cut, with a hash
+ * so that two of them stay two.
+ */
+export function physicalName(name: string): string {
+  const letters = name.replace(/[^a-zA-Z0-9_-]/g, (one) =>
+    one === '.' ? '|' : one === '*' ? '%any' : `%${one.charCodeAt(0).toString(16).padStart(2, '0')}`,
+  )
+  if (letters.length <= longest) return letters
+  // The key of the record that tells the whole name.
+  return `${letters.slice(0, longest - hashLength - 4)}%cut${createHash('sha256').update(name).digest('hex').slice(0, hashLength)}`
+}
+
+/** The name behind; undefined for one that was cut, which tells no more. */
+export function originalName(physical: string): string | undefined {
+  if (cut.test(physical)) return undefined
+  return physical.replace(/\||%any|%([0-9a-f]{2})/g, (found, code: string | undefined) =>
+    found === '|' ? '.' : found === '%any' ? '*' : String.fromCharCode(Number.parseInt(code!, 16)),
+  )
+}
+
+const own =
+  /^(%RETRY%|%DLQ%|rmq_sys_|RMQ_SYS_|TBW102$|SCHEDULE_TOPIC_XXXX$|SELF_TEST_TOPIC$|BenchmarkTest$|OFFSET_MOVED_EVENT$|TRANS_CHECK_MAX_TIME_TOPIC$)|_REPLY_TOPIC$/
+
+/** Topics of the brokers' own. */
+export function isSystem(topic: string): boolean {
+  return own.test(topic)
+}
+
+/** Topics that Coze's Go bus writes and reads too, and their replays. */
+export function isCoze(storage: string): boolean {
+  return (mainOf(storage) ?? storage).startsWith('opencoze_')
+}
