@@ -1,6 +1,7 @@
 import { BusError } from '../../errors.ts'
 import { isPrivate } from '../../topic/name.ts'
 import type { EngineAdmin, GroupInfo, Position, ReadFrom, Retention, StorageName, TopicInfo } from '../engine.ts'
+import type { TopicWatch } from '../topic-watch.ts'
 import type { Cluster, Topic } from './cluster.ts'
 import { apiFailure, apiIdOf, kafkaError } from './failure.ts'
 import { Groups } from './groups.ts'
@@ -11,7 +12,6 @@ import { placeOf, readFrom } from './reading.ts'
 import { Retaining } from './retaining.ts'
 import { settledIn } from './settled.ts'
 import type { KafkaSubscription } from './subscription.ts'
-import type { TopicWatch } from '../topic-watch.ts'
 import type { Topics } from './topics.ts'
 
 const requestMs = 10_000

@@ -13,6 +13,7 @@ import type {
   SubscriptionSpec,
 } from '../engine.ts'
 import { patiently } from '../patience.ts'
+import { TopicWatch } from '../topic-watch.ts'
 import { KafkaAdmin } from './admin.ts'
 import { loadKafka } from './client.ts'
 import { Cluster } from './cluster.ts'
@@ -26,7 +27,6 @@ import { Publishing } from './publishing.ts'
 import { readPage } from './reading.ts'
 import { KafkaSubscription } from './subscription.ts'
 import { resolveTarget, type Target } from './target.ts'
-import { TopicWatch } from '../topic-watch.ts'
 import { Topics } from './topics.ts'
 
 /** What a broker takes that says nothing else. */

@@ -2,11 +2,11 @@ import { BusError } from '../../errors.ts'
 import { isPrivate } from '../../topic/name.ts'
 import { isPattern, matcher, overlaps } from '../../topic/pattern.ts'
 import type { Live, StorageName, Stored } from '../engine.ts'
+import type { TopicWatch } from '../topic-watch.ts'
 import type { Cluster, Topic } from './cluster.ts'
 import { Fetcher, type Wanted } from './fetching.ts'
 import { listOffsets } from './offsets.ts'
 import { decodeRecord } from './records.ts'
-import type { TopicWatch } from '../topic-watch.ts'
 import type { Topics } from './topics.ts'
 
 interface Tail extends Wanted {

@@ -3,16 +3,18 @@ import { isPrivate } from '../../topic/name.ts'
 import type { EngineAdmin, GroupInfo, Position, ReadFrom, Retention, StorageName, TopicInfo } from '../engine.ts'
 import type { TopicWatch } from '../topic-watch.ts'
 import type { Cluster, Queue, Route } from './cluster.ts'
+import type { Floors } from './floors.ts'
 import type { Groups } from './groups.ts'
 import { isSystem, physicalName } from './names.ts'
 import { findOffsets, placesOf } from './offsets.ts'
-import { pull } from './reading.ts'
+import { pull } from './pulling.ts'
 import type { Topics } from './topics.ts'
 
 export interface AdminParts {
   readonly cluster: Cluster
   readonly topics: Topics
   readonly groups: Groups
+  readonly floors: Floors
   readonly watch: TopicWatch
   /** What members of this process have in hand. */
   readonly handOf: (storage: StorageName, group: string) => { readonly count: number; readonly oldestAt: number | undefined }
@@ -35,15 +37,12 @@ export class RocketmqAdmin implements EngineAdmin {
   }
 
   async topics(): Promise<TopicInfo[]> {
-    const { topics, cluster } = this.#parts
+    const { topics, cluster, floors } = this.#parts
     const found = await Promise.all(
       [...(await topics.all())].map(async ([storage, topic]): Promise<TopicInfo | undefined> => {
         const route = await cluster.route(topic)
         if (!route) return undefined
-        const [starts, ends] = await Promise.all([
-          findOffsets(cluster, topic, route.readable, 'start'),
-          findOffsets(cluster, topic, route.readable, 'end'),
-        ])
+        const [starts, ends] = await Promise.all([floors.starts(route), findOffsets(cluster, topic, route.readable, 'end')])
         const counts = ends.map((end, i) => end - starts[i]!)
         const some = route.readable.flatMap((queue, i) => (counts[i]! > 0 ? { queue, start: starts[i]!, end: ends[i]! } : []))
         const edge = async (at: (one: (typeof some)[number]) => number) =>
@@ -81,16 +80,16 @@ export class RocketmqAdmin implements EngineAdmin {
     const found = await Promise.all(
       names
         .filter((name) => !isSystem(name) && !/^(TOOLS_|CID_|SELF_)/.test(name))
-        .map(async (name) => this.#info(storage, route, name, await topics.nameOf(name))),
+        .map(async (name) => this.#info(storage, route, name, await topics.groupOf(name, storage))),
     )
     return found.filter((one) => one !== undefined)
   }
 
   async #info(storage: StorageName, route: Route, physical: string, group: string): Promise<GroupInfo | undefined> {
-    const { cluster, groups, handOf } = this.#parts
+    const { cluster, groups, floors, handOf } = this.#parts
     const { topic, readable } = route
     const [starts, ends, members, ...stands] = await Promise.all([
-      findOffsets(cluster, topic, readable, 'start'),
+      floors.starts(route),
       findOffsets(cluster, topic, readable, 'end'),
       groups.members(physical, route),
       ...readable.map((queue) => groups.committed(physical, topic, queue)),
@@ -124,7 +123,7 @@ export class RocketmqAdmin implements EngineAdmin {
   async #idle(storage: StorageName, group: string): Promise<{ route: Route; physical: string }> {
     const { topics, groups } = this.#parts
     const route = await topics.existing(storage)
-    const physical = physicalName(group)
+    const physical = topics.groupName(group, storage)
     const stands = await Promise.all(route.readable.map((queue) => groups.committed(physical, route.topic, queue)))
     if (stands.every((place) => place === undefined)) throw new BusError('not_found', `no group '${group}' on '${storage}'`)
     const { length } = await groups.members(physical, route)
@@ -133,9 +132,9 @@ export class RocketmqAdmin implements EngineAdmin {
   }
 
   async reset(storage: StorageName, group: string, to: ReadFrom): Promise<void> {
-    const { cluster, groups } = this.#parts
+    const { cluster, groups, floors } = this.#parts
     const { route, physical } = await this.#idle(storage, group)
-    const places = await placesOf(cluster, route.topic, route.readable, to, 1)
+    const places = await placesOf(cluster, route.topic, route.readable, to, 1, await floors.starts(route))
     await Promise.all(route.readable.map((queue, i) => groups.commit(physical, route.topic, queue, places[i]!)))
   }
 
@@ -155,8 +154,20 @@ export class RocketmqAdmin implements EngineAdmin {
 
   // ── topics ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  async purge(_storage: StorageName, _before?: Position): Promise<number> {
-    throw new BusError('unsupported', 'not yet')
+  async purge(storage: StorageName, before?: Position): Promise<number> {
+    const { cluster, topics, groups, floors } = this.#parts
+    const route = await topics.existing(storage)
+    const starts = await floors.starts(route)
+    const places = await placesOf(cluster, route.topic, route.readable, before ?? 'end', 0, starts)
+    await floors.raise(route, places, starts)
+    for (const group of await groups.on(route))
+      await Promise.all(
+        route.readable.map(async (queue, i) => {
+          const stands = await groups.committed(group, route.topic, queue)
+          if (stands !== undefined && stands < places[i]!) await groups.commit(group, route.topic, queue, places[i]!)
+        }),
+      )
+    return places.reduce((sum, place, i) => sum + Math.max(0, place - starts[i]!), 0)
   }
 
   async deleteTopic(storage: StorageName): Promise<void> {
@@ -165,7 +176,10 @@ export class RocketmqAdmin implements EngineAdmin {
     for (const name of await groups.on(route)) {
       const { length } = await groups.members(name, route)
       if (length > 0)
-        throw new BusError('conflict', `group '${await topics.nameOf(name)}' has ${length} members on '${storage}'; close them first`)
+        throw new BusError(
+          'conflict',
+          `group '${await topics.groupOf(name, storage)}' has ${length} members on '${storage}'; close them first`,
+        )
     }
     await topics.delete(storage)
     if (!isPrivate(storage)) watch.gone(storage)

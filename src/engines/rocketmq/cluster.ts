@@ -1,5 +1,6 @@
 import { BusError } from '../../errors.ts'
 import { type Connection, Pool } from './connection.ts'
+import { Dispatch } from './dispatch.ts'
 import { refused, unavailable } from './failure.ts'
 import type { RocketmqOptions } from './options.ts'
 import { answer, type Fields, type Frame, looseJson, request } from './protocol.ts'
@@ -33,6 +34,7 @@ export class Cluster {
   readonly options: RocketmqOptions
   /** For sending and asking; members have their own. */
   readonly pool: Pool
+  readonly dispatch: Dispatch
   readonly #nameServers: readonly Address[]
   readonly #routes = new Map<string, Route>()
   readonly #asking = new Map<string, Promise<Route | undefined>>()
@@ -44,6 +46,7 @@ export class Cluster {
     this.#nameServers = nameServers
     this.options = options
     this.pool = new Pool(options)
+    this.dispatch = new Dispatch(this)
     this.#routeMs = options.routeMs ?? 10_000
   }
 

@@ -142,7 +142,10 @@ export class Connection {
       const waitedMs = Math.round(now - askedAt)
       reject(new BusError('publish_unknown', `${what}: ${this.address} did not answer in ${waitedMs} ms`))
       // Not even to others: nobody is there any more.
-      if (this.#heardAt < askedAt) return this.end(new BusError('engine_unavailable', `${this.address} is silent for ${waitedMs} ms`))
+      if (this.#heardAt < askedAt) {
+        this.end(new BusError('engine_unavailable', `${this.address} is silent for ${waitedMs} ms`))
+        return
+      }
     }
   }
 

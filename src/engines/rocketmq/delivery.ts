@@ -29,6 +29,8 @@ export class PopDelivery implements Delivery {
   /** The same on every copy that the broker makes of it. */
   readonly unique: string
   readonly broker: Broker
+  /** As the broker calls it. */
+  readonly group: string
   receipt: Receipt
   readonly arrivedAt: number
   /** When the broker may give it to somebody else. */
@@ -41,7 +43,7 @@ export class PopDelivery implements Delivery {
   /** It is: the answer to the same again. */
   settled = false
 
-  constructor(message: WireMessage, source: Source, broker: Broker, receipt: Receipt, leaseMs: number, now: number) {
+  constructor(message: WireMessage, source: Source, group: string, broker: Broker, receipt: Receipt, leaseMs: number, now: number) {
     const { storage, name, id, key, headers, body, at, position } = storedOf(
       message,
       source.storage,
@@ -59,6 +61,7 @@ export class PopDelivery implements Delivery {
     this.redelivered = this.fence > 1
     this.unique = uniqueOf(message)
     this.broker = broker
+    this.group = group
     this.receipt = receipt
     this.arrivedAt = now
     this.until = now + leaseMs

@@ -17,6 +17,7 @@ import { patiently } from '../patience.ts'
 import { TopicWatch } from '../topic-watch.ts'
 import { RocketmqAdmin } from './admin.ts'
 import { type Broker, Cluster } from './cluster.ts'
+import { Floors } from './floors.ts'
 import { Groups } from './groups.ts'
 import { Health } from './health.ts'
 import { type Limits, limitsOf } from './limits.ts'
@@ -60,6 +61,7 @@ class RocketmqEngine implements Engine {
   readonly #cluster: Cluster
   readonly #topics: Topics
   readonly #groups: Groups
+  readonly #floors: Floors
   readonly #publishing: Publishing
   readonly #health: Health
   readonly #watch: TopicWatch
@@ -71,11 +73,12 @@ class RocketmqEngine implements Engine {
     this.#cluster = cluster
     this.#limits = limits
     this.#topics = new Topics(cluster)
-    this.#groups = new Groups(cluster)
+    this.#floors = new Floors(cluster)
+    this.#groups = new Groups(cluster, this.#floors)
     this.#publishing = new Publishing(cluster, this.#topics, limits)
     this.#health = new Health(cluster, brokers)
     this.#watch = new TopicWatch(async () => (await this.#topics.all()).keys())
-    const parts = { cluster, topics: this.#topics, groups: this.#groups, watch: this.#watch }
+    const parts = { cluster, topics: this.#topics, groups: this.#groups, floors: this.#floors, watch: this.#watch }
     this.live = new RocketmqLive(parts)
     this.admin = new RocketmqAdmin({
       ...parts,
@@ -139,7 +142,8 @@ class RocketmqEngine implements Engine {
 
   async read(storage: StorageName, after: ReadFrom, limit: number): Promise<Page> {
     this.#mustBeOpen()
-    return readPage(this.#cluster, await this.#topics.existing(storage), storage, after, limit)
+    const route = await this.#topics.existing(storage)
+    return readPage(this.#cluster, route, await this.#floors.starts(route), storage, after, limit)
   }
 
   onHealth(listener: (health: EngineHealth) => void): () => void {

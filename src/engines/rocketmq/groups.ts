@@ -2,7 +2,8 @@ import { createHash } from 'node:crypto'
 import type { Source } from '../engine.ts'
 import type { Broker, Cluster, Queue, Route } from './cluster.ts'
 import { refused } from './failure.ts'
-import { findOffsets } from './offsets.ts'
+import type { Floors } from './floors.ts'
+import { placesOf } from './offsets.ts'
 import { answer, looseJson, request } from './protocol.ts'
 
 const lockAgainMs = 30
@@ -31,9 +32,11 @@ export function reads(client: string, topic: string): boolean {
 /** Groups as the brokers have them: each broker has its own. */
 export class Groups {
   readonly #cluster: Cluster
+  readonly #floors: Floors
 
-  constructor(cluster: Cluster) {
+  constructor(cluster: Cluster, floors: Floors) {
     this.#cluster = cluster
+    this.#floors = floors
   }
 
   /** Makes it where it is missing; its settings stay where it is there. */
@@ -97,8 +100,16 @@ export class Groups {
     try {
       const still = await missing()
       if (still.length === 0) return
-      const offsets = await findOffsets(this.#cluster, route.topic, still, begin === 'earliest' ? 'start' : begin === 'new' ? 'end' : begin)
-      await Promise.all(still.map((queue, i) => this.commit(group, route.topic, queue, offsets[i]!)))
+      const starts = await this.#floors.starts(route)
+      const places = await placesOf(
+        this.#cluster,
+        route.topic,
+        route.readable,
+        begin === 'earliest' ? 'start' : begin === 'new' ? 'end' : begin,
+        0,
+        starts,
+      )
+      await Promise.all(route.readable.map(async (queue, i) => still.includes(queue) && this.commit(group, route.topic, queue, places[i]!)))
     } finally {
       await this.#unlock(group, route.topic, gate, client).catch(() => {})
     }

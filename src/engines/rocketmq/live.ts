@@ -8,12 +8,13 @@ import type { Pool } from './connection.ts'
 import { storedOf } from './message.ts'
 import { findOffsets, queueKey } from './offsets.ts'
 import { request } from './protocol.ts'
-import { pulled, pullFields } from './reading.ts'
+import { pulled, pullFields } from './pulling.ts'
 import type { Topics } from './topics.ts'
 
 /** How long a broker waits for something to come, ms. */
 const waitMs = 10_000
-const answerMs = 5000
+/** It looks at those who wait every five seconds. */
+const answerMs = 12_000
 const againMs = 200
 
 export interface LiveParts {

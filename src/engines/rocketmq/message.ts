@@ -13,6 +13,8 @@ const own = {
   at: 'cozebus-at',
   /** How often it had been handed over before it was sent again. */
   fence: 'cozebus-fence',
+  /** RocketMQ takes no empty body: what stands in its place is none. */
+  empty: 'cozebus-empty',
   /** In front of a header whose name could be one of RocketMQ's own. */
   header: 'cozebus-header-',
 } as const
@@ -59,6 +61,7 @@ export function propertiesOf(
   if (message.name !== message.storage) text += `${own.name}\x01${message.name}\x02`
   if (message.at !== bornMs) text += `${own.at}\x01${message.at}\x02`
   if (fence !== undefined) text += `${own.fence}\x01${fence}\x02`
+  if (message.body.byteLength === 0) text += `${own.empty}\x01true\x02`
   if (deliverAt !== undefined) text += `TIMER_DELIVER_MS\x01${Math.ceil(deliverAt)}\x02`
   for (const name in message.headers)
     text += `${isTheirs(name) ? own.header : ''}${name}\x01${checked(message.headers[name]!, `header '${name}'`)}\x02`
@@ -174,6 +177,15 @@ export function fenceOf({ properties, reconsumeTimes }: WireMessage): number {
   return 1 + Math.max(0, reconsumeTimes) + (Number.isSafeInteger(before) && before > 0 ? before : 0)
 }
 
+const noBody = Buffer.alloc(0)
+
+/** What goes over the wire. */
+export function wireBody(body: Uint8Array): Uint8Array {
+  return body.byteLength === 0 ? placeholder : body
+}
+
+const placeholder = Buffer.from(' ')
+
 /** A message of anybody's: without a property of ours its id is what its client gave it. */
 export function storedOf(message: WireMessage, storage: string, position: string): Stored {
   const { properties } = message
@@ -184,7 +196,7 @@ export function storedOf(message: WireMessage, storage: string, position: string
       if (value !== '' && Number.isFinite(Number(value))) at = Number(value)
       if (name === own.at) continue
     }
-    if (name === own.id || name === own.name || name === own.fence) continue
+    if (name === own.id || name === own.name || name === own.fence || name === own.empty) continue
     if (name.startsWith(own.header)) (headers ??= {})[name.slice(own.header.length)] = value
     else if (!isTheirs(name)) (headers ??= {})[name] = value
   }
@@ -194,7 +206,7 @@ export function storedOf(message: WireMessage, storage: string, position: string
     id: properties.get(own.id) ?? uniqueOf(message),
     key: properties.get('SHARDING_KEY') ?? properties.get('__SHARDINGKEY'),
     headers,
-    body: message.body,
+    body: properties.has(own.empty) ? noBody : message.body,
     at,
     position,
   }

@@ -31,6 +31,23 @@ export function originalName(physical: string): string | undefined {
   )
 }
 
+/**
+ * A group on the brokers: there it is one for all the topics that it reads, and all its members have to read the same. So
+ * here it is one for each topic, `indexer|docs|%any|%any`; for a topic that is shared with other programs it is named as it is.
+ * Replays are read by the group of their topic.
+ */
+export function groupName(group: string, storage: string, isShared: (topic: string) => boolean): string {
+  const main = mainOf(storage) ?? storage
+  return isShared(main) ? physicalName(group) : physicalName(`${group}.${main}`)
+}
+
+/** The group behind, of one that reads the topic; undefined for one that was cut. */
+export function groupOf(physical: string, storage: string): string | undefined {
+  const main = mainOf(storage) ?? storage
+  const whole = originalName(physical)
+  return whole?.endsWith(`.${main}`) ? whole.slice(0, -main.length - 1) : whole
+}
+
 const own =
   /^(%RETRY%|%DLQ%|rmq_sys_|RMQ_SYS_|TBW102$|SCHEDULE_TOPIC_XXXX$|SELF_TEST_TOPIC$|BenchmarkTest$|OFFSET_MOVED_EVENT$|TRANS_CHECK_MAX_TIME_TOPIC$)|_REPLY_TOPIC$/
 

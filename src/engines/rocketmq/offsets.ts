@@ -2,6 +2,7 @@ import { BusError } from '../../errors.ts'
 import type { ReadFrom } from '../engine.ts'
 import type { Cluster, Queue } from './cluster.ts'
 import { request } from './protocol.ts'
+import { pull } from './pulling.ts'
 
 export type Wanted = 'start' | 'end' | { readonly timeMs: number }
 
@@ -17,13 +18,14 @@ export async function findOffsets(cluster: Cluster, topic: string, queues: reado
         if (!Number.isSafeInteger(offset)) throw new BusError('engine_unavailable', `${what}: ${broker.name} names no offset`)
         return Math.max(0, offset)
       }
-      // Also what is stored and cannot be read for some milliseconds yet.
-      const end = (): Promise<number> => ask(request.maxOffset, { ...place, committed: 'false' })
       if (wanted === 'start') return ask(request.minOffset, place)
-      if (wanted === 'end') return end()
+      await cluster.dispatch.caughtUp(broker)
+      if (wanted === 'end') return ask(request.maxOffset, place)
       const timestamp = String(Math.max(0, Math.floor(wanted.timeMs)))
       const found = await ask(request.offsetAt, { ...place, timestamp, boundaryType: 'LOWER' })
-      return wanted.timeMs > Date.now() ? end() : found
+      // Past the last one that is stored the broker names that one.
+      const at = (await pull(cluster, topic, { broker, id }, found)).messages[0]
+      return at === undefined || at.offset !== found || at.storedMs >= wanted.timeMs ? found : found + 1
     }),
   )
 }
@@ -40,8 +42,17 @@ const position = /^(?:(.+\/\d+):(\d+))?(?:@(.*))?$/
  * (`…@broker-a/0=5,broker-a/1=0`); the place between two pages is just that. `past`: 1 = after the message that a position
  * names, 0 = at it.
  */
-export async function placesOf(cluster: Cluster, topic: string, queues: readonly Queue[], from: ReadFrom, past: 0 | 1): Promise<number[]> {
-  if (from === 'start' || from === 'end' || typeof from === 'object') return findOffsets(cluster, topic, queues, from)
+export async function placesOf(
+  cluster: Cluster,
+  topic: string,
+  queues: readonly Queue[],
+  from: ReadFrom,
+  past: 0 | 1,
+  starts: readonly number[],
+): Promise<number[]> {
+  if (from === 'start') return [...starts]
+  if (from === 'end' || typeof from === 'object')
+    return (await findOffsets(cluster, topic, queues, from)).map((place, i) => Math.max(place, starts[i]!))
   const [matched, key, offset, others] = position.exec(from) ?? []
   if (!matched)
     throw new BusError(
@@ -51,7 +62,7 @@ export async function placesOf(cluster: Cluster, topic: string, queues: readonly
   const given = new Map(
     (others ?? '').split(',').map((entry) => [entry.slice(0, entry.lastIndexOf('=')), Number(entry.slice(entry.lastIndexOf('=') + 1))]),
   )
-  const [starts, ends] = [await findOffsets(cluster, topic, queues, 'start'), await findOffsets(cluster, topic, queues, 'end')]
+  const ends = await findOffsets(cluster, topic, queues, 'end')
   return queues.map((queue, i) => {
     const name = queueKey(queue)
     const place = name === key ? Number(offset) + past : (given.get(name) ?? starts[i]!)

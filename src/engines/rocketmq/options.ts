@@ -17,6 +17,11 @@ export interface RocketmqOptions {
   readonly secretKey?: string | (() => string)
   /** Given, and be it empty: TLS, to name servers and brokers. */
   readonly tls?: RocketmqTls
+  /**
+   * Topics whose groups other programs are in too, or were: those groups are named on the brokers as they are here, and it is
+   * up to you that all members of one read the same topics, as RocketMQ wants it. Default: Coze's own, `opencoze_*`.
+   */
+  readonly shared?: boolean | ((topic: string) => boolean)
   /** Queues of topics made here, on each broker. Default 8. */
   readonly queues?: number
   /** False: a topic that is missing is an error. Default true. */
@@ -41,6 +46,7 @@ const checks: Readonly<Record<keyof RocketmqOptions, Check>> = {
   accessKey: text,
   secretKey: secret,
   tls,
+  shared: (value) => (typeof value === 'boolean' || typeof value === 'function' ? undefined : 'true, false or a function'),
   queues: whole(1, 1024),
   createTopics: oneOf(true, false),
   connectTimeoutMs: whole(50, day),

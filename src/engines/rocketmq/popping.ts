@@ -136,6 +136,7 @@ export class Popper {
           new PopDelivery(
             message,
             this.#source,
+            group,
             this.broker,
             receiptOf(message, fields, starts, group, this.#topic, this.broker.name),
             leaseMs,

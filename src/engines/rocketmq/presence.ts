@@ -7,9 +7,9 @@ import { request } from './protocol.ts'
 const beatMs = 10_000
 
 export interface Present {
-  readonly group: string
+  readonly groups: () => ReadonlySet<string>
   readonly client: () => string
-  readonly topics: () => readonly string[]
+  readonly topics: (group: string) => readonly string[]
   readonly brokers: () => readonly Broker[]
 }
 
@@ -29,37 +29,36 @@ export class Presence {
 
   /** @throws BusError `engine_unavailable` when a broker does not answer; the others know all the same */
   async beat(): Promise<void> {
-    const { group, topics, brokers } = this.#present
+    const { topics, brokers } = this.#present
+    const groups = [...this.#present.groups()]
     const client = this.#present.client()
     const body = Buffer.from(
       JSON.stringify({
         clientID: client,
         producerDataSet: [],
-        consumerDataSet: [
-          {
-            groupName: group,
-            consumeType: 'CONSUME_PASSIVELY',
-            messageModel: 'CLUSTERING',
-            consumeFromWhere: 'CONSUME_FROM_FIRST_OFFSET',
-            subscriptionDataSet: topics().map((topic) => ({
-              classFilterMode: false,
-              topic,
-              subString: '*',
-              tagsSet: [],
-              codeSet: [],
-              subVersion: Date.now(),
-              expressionType: 'TAG',
-            })),
-            unitMode: false,
-          },
-        ],
+        consumerDataSet: groups.map((groupName) => ({
+          groupName,
+          consumeType: 'CONSUME_PASSIVELY',
+          messageModel: 'CLUSTERING',
+          consumeFromWhere: 'CONSUME_FROM_FIRST_OFFSET',
+          subscriptionDataSet: topics(groupName).map((topic) => ({
+            classFilterMode: false,
+            topic,
+            subString: '*',
+            tagsSet: [],
+            codeSet: [],
+            subVersion: Date.now(),
+            expressionType: 'TAG',
+          })),
+          unitMode: false,
+        })),
       }),
     )
     const told = await Promise.allSettled(
       brokers().map(async (broker) => {
         const before = this.#known.get(broker.name)
         if (before && before.client !== client) await this.#leave(before)
-        await (await this.#pool.to(broker.address)).ask(request.heartbeat, {}, `group '${group}'`, body)
+        await (await this.#pool.to(broker.address)).ask(request.heartbeat, {}, 'a member', body)
         this.#known.set(broker.name, { broker, client })
       }),
     )
@@ -68,8 +67,9 @@ export class Presence {
   }
 
   async #leave({ broker, client }: { readonly broker: Broker; readonly client: string }): Promise<void> {
-    const fields = { clientID: client, consumerGroup: this.#present.group }
-    await (await this.#pool.to(broker.address)).ask(request.unregister, fields, `group '${this.#present.group}'`)
+    const connection = await this.#pool.to(broker.address)
+    for (const consumerGroup of this.#present.groups())
+      await connection.ask(request.unregister, { clientID: client, consumerGroup }, `group '${consumerGroup}'`)
   }
 
   async end(): Promise<void> {

@@ -4,7 +4,7 @@ import type { Outgoing, PublishOutcome } from '../engine.ts'
 import type { Cluster, Queue, Route } from './cluster.ts'
 import { refused } from './failure.ts'
 import type { Limits } from './limits.ts'
-import { type Extra, encodeInBatch, propertiesOf } from './message.ts'
+import { type Extra, encodeInBatch, propertiesOf, wireBody } from './message.ts'
 import { physicalName } from './names.ts'
 import { answer, type Frame, request } from './protocol.ts'
 import type { Topics } from './topics.ts'
@@ -140,7 +140,7 @@ export class Publishing {
         `topic '${name}': ${body.byteLength} bytes are more than the ${this.#limits.maxMessageBytes} the broker takes (maxMessageSize)`,
       )
     const properties = propertiesOf(message, uniqueId(), bornMs, extra)
-    return { index, body, properties, size: roomInBatch + body.byteLength + properties.length }
+    return { index, body: wireBody(body), properties, size: roomInBatch + body.byteLength + properties.length }
   }
 
   #parts(bucket: Bucket): Bucket[] {

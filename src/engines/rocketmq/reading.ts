@@ -1,59 +1,20 @@
 import type { Page, ReadFrom, Stored } from '../engine.ts'
-import type { Cluster, Queue, Route } from './cluster.ts'
-import { refused } from './failure.ts'
-import { decodeMessages, storedOf, type WireMessage } from './message.ts'
+import type { Cluster, Route } from './cluster.ts'
+import { storedOf, type WireMessage } from './message.ts'
 import { findOffsets, placesOf, queueKey } from './offsets.ts'
-import { answer, type Fields, request } from './protocol.ts'
-
-/** A group that every broker has, for those who only look. */
-const reader = 'TOOLS_CONSUMER'
-const most = 32
-/** Bits of a pull: the broker may wait for more; the request says what is subscribed. */
-const mayWait = 2
-const says = 4
-
-export interface Pulled {
-  readonly messages: readonly WireMessage[]
-  /** Where the next pull begins. */
-  readonly next: number
-}
-
-export function pullFields(topic: string, queueId: number, offset: number, waitMs: number): Fields {
-  return {
-    consumerGroup: reader,
-    topic,
-    queueId: String(queueId),
-    queueOffset: String(offset),
-    maxMsgNums: String(most),
-    sysFlag: String(says | (waitMs > 0 ? mayWait : 0)),
-    commitOffset: '0',
-    suspendTimeoutMillis: String(waitMs),
-    subscription: '*',
-    subVersion: '0',
-    expressionType: 'TAG',
-  }
-}
-
-export function pulled(code: number, fields: Fields, body: Buffer, remark: string, offset: number, what: string): Pulled {
-  const next = Number(fields['nextBeginOffset'])
-  const goOn = Number.isSafeInteger(next) ? next : offset
-  if (code === answer.ok)
-    return { messages: decodeMessages(body).filter((message) => message.offset >= offset), next: Math.max(goOn, offset) }
-  if (code === answer.nothing || code === answer.again || code === answer.offsetMoved) return { messages: [], next: goOn }
-  throw refused({ code, remark }, what)
-}
-
-/** What lies at an offset and behind it, as much as an answer holds. */
-export async function pull(cluster: Cluster, topic: string, { broker, id }: Queue, offset: number): Promise<Pulled> {
-  const what = `topic '${topic}'`
-  const { code, fields, body, remark } = await cluster.askAny(broker, request.pull, pullFields(topic, id, offset, 0), what)
-  return pulled(code, fields, body, remark, offset, what)
-}
+import { pull } from './pulling.ts'
 
 /** Up to `limit` messages after the place, merged by the time they were stored. */
-export async function readPage(cluster: Cluster, route: Route, storage: string, after: ReadFrom, limit: number): Promise<Page> {
+export async function readPage(
+  cluster: Cluster,
+  route: Route,
+  starts: readonly number[],
+  storage: string,
+  after: ReadFrom,
+  limit: number,
+): Promise<Page> {
   const { topic, readable: queues } = route
-  const cursor = await placesOf(cluster, topic, queues, after, 1)
+  const cursor = await placesOf(cluster, topic, queues, after, 1, starts)
   const ends = await findOffsets(cluster, topic, queues, 'end')
   const heads = cursor.map((): WireMessage[] => [])
   const fetched = [...cursor]
@@ -65,8 +26,8 @@ export async function readPage(cluster: Cluster, route: Route, storage: string, 
       hungry.map(async (i) => {
         const found = await pull(cluster, topic, queues[i]!, fetched[i]!)
         heads[i] = found.messages.filter(({ offset }) => offset < ends[i]!)
-        // What was just stored can be read some milliseconds later.
-        if (found.next <= fetched[i]! && heads[i]!.length === 0) return new Promise<void>((resolve) => setTimeout(resolve, 2))
+        // Nothing of it is left up to its end.
+        if (found.next <= fetched[i]! && heads[i]!.length === 0) found.next = ends[i]!
         fetched[i] = found.next
         if (heads[i]!.length === 0) cursor[i] = found.next
       }),

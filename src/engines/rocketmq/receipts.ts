@@ -1,26 +1,24 @@
 import type { Broker } from './cluster.ts'
 import type { Pool } from './connection.ts'
-import type { PopDelivery, Receipt } from './delivery.ts'
+import type { PopDelivery } from './delivery.ts'
 import { refused, unavailable } from './failure.ts'
 import { answer, type Fields, request } from './protocol.ts'
 
 /** What is said of messages that were popped. A broker takes every receipt, and never tells that one is too old. */
 export class Receipts {
   readonly #pool: Pool
-  readonly #group: string
 
-  constructor(pool: Pool, group: string) {
+  constructor(pool: Pool) {
     this.#pool = pool
-    this.#group = group
   }
 
   /** All on one broker. @throws BusError `engine_unavailable`, `forbidden` */
   async acknowledge(broker: Broker, deliveries: readonly PopDelivery[]): Promise<void> {
     if (deliveries.length === 1) {
-      await this.#ask(broker, request.ack, this.#fields(deliveries[0]!.receipt))
+      await this.#ask(broker, request.ack, fieldsOf(deliveries[0]!))
       return
     }
-    const body = Buffer.from(JSON.stringify({ brokerName: broker.name, acks: entriesOf(this.#group, deliveries) }))
+    const body = Buffer.from(JSON.stringify({ brokerName: broker.name, acks: entriesOf(deliveries) }))
     await this.#ask(broker, request.ackBatch, {}, body)
   }
 
@@ -28,11 +26,7 @@ export class Receipts {
   async change(delivery: PopDelivery, forMs: number): Promise<void> {
     const { receipt, broker } = delivery
     const invisibleTime = String(Math.max(1, Math.ceil(forMs)))
-    const {
-      popTime,
-      invisibleTime: given,
-      reviveQid,
-    } = await this.#ask(broker, request.extend, { ...this.#fields(receipt), invisibleTime })
+    const { popTime, invisibleTime: given, reviveQid } = await this.#ask(broker, request.extend, { ...fieldsOf(delivery), invisibleTime })
     if (popTime === undefined) return
     const [, , , , retry, name] = receipt.text.split(' ')
     const { queueId, offset } = receipt
@@ -42,12 +36,8 @@ export class Receipts {
     }
   }
 
-  #fields({ topic, queueId, offset, text }: Receipt): Fields {
-    return { consumerGroup: this.#group, topic, queueId: String(queueId), offset: String(offset), extraInfo: text }
-  }
-
   async #ask(broker: Broker, code: number, fields: Fields, body?: Buffer): Promise<Fields> {
-    const what = `group '${this.#group}'`
+    const what = 'a receipt'
     try {
       const frame = await (await this.#pool.to(broker.address)).ask(code, fields, what, body)
       if (frame.code !== answer.ok) throw refused(frame, what)
@@ -58,12 +48,16 @@ export class Receipts {
   }
 }
 
+function fieldsOf({ group, receipt: { topic, queueId, offset, text } }: PopDelivery): Fields {
+  return { consumerGroup: group, topic, queueId: String(queueId), offset: String(offset), extraInfo: text }
+}
+
 /** BatchAck of the Java client: one entry for what was popped at once, with a bit for each of its messages. */
-function entriesOf(group: string, deliveries: readonly PopDelivery[]): object[] {
+function entriesOf(deliveries: readonly PopDelivery[]): object[] {
   const entries = new Map<string, { so: number; rest: object; offsets: number[] }>()
-  for (const { receipt } of deliveries) {
+  for (const { receipt, group } of deliveries) {
     const [so, pt, it, rq, , , q] = receipt.text.split(' ').map(Number)
-    const key = `${receipt.topic} ${q} ${so} ${pt} ${it} ${rq}`
+    const key = `${group} ${receipt.topic} ${q} ${so} ${pt} ${it} ${rq}`
     let entry = entries.get(key)
     if (!entry) {
       entry = { so: so!, rest: { c: group, t: receipt.topic, r: '0', so, q, rq, pt, it }, offsets: [] }

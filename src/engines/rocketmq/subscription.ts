@@ -18,7 +18,6 @@ import { unavailable } from './failure.ts'
 import { Finished } from './finished.ts'
 import { clientId, type Groups } from './groups.ts'
 import type { Extra } from './message.ts'
-import { physicalName } from './names.ts'
 import { Popper } from './popping.ts'
 import { Presence } from './presence.ts'
 import { Receipts } from './receipts.ts'
@@ -43,6 +42,8 @@ export interface SubscriptionParts {
 interface Reading {
   readonly source: Source
   readonly topic: string
+  /** As it is called on the brokers. */
+  readonly group: string
   readonly poppers: Map<string, Popper>
   route: Route
 }
@@ -53,7 +54,6 @@ export class PopSubscription implements EngineSubscription {
   readonly #parts: SubscriptionParts
   readonly #spec: SubscriptionSpec
   readonly #sink: DeliverySink
-  readonly #physical: string
   readonly #pool: Pool
   readonly #receipts: Receipts
   readonly #presence: Presence
@@ -79,13 +79,12 @@ export class PopSubscription implements EngineSubscription {
     this.#parts = parts
     this.#spec = spec
     this.#sink = sink
-    this.#physical = physicalName(spec.group)
     this.#pool = parts.cluster.newPool()
-    this.#receipts = new Receipts(this.#pool, this.#physical)
+    this.#receipts = new Receipts(this.#pool)
     this.#presence = new Presence(this.#pool, {
-      group: this.#physical,
+      groups: () => new Set([...this.#readings.values()].map((reading) => reading.group)),
       client: () => clientId(spec.member, this.#topics),
-      topics: () => this.#topics,
+      topics: (group) => [...this.#readings.values()].filter((one) => one.group === group).map(({ topic }) => topic),
       brokers: () => [
         ...new Map([...this.#readings.values()].flatMap(({ route }) => route.brokers.map((one) => [one.name, one]))).values(),
       ],
@@ -112,11 +111,12 @@ export class PopSubscription implements EngineSubscription {
     if (this.#readings.has(source.storage)) return
     const { topics, groups } = this.#parts
     const route = await topics.ensure(source.storage)
-    await groups.ensure(route.brokers, this.#physical)
-    await topics.noteGroup(this.#physical, this.group)
-    await groups.admit(this.#physical, route, source.from, clientId(this.#spec.member, [route.topic]))
+    const group = topics.groupName(this.group, source.storage)
+    await groups.ensure(route.brokers, group)
+    await topics.noteGroup(group, this.group)
+    await groups.admit(group, route, source.from, clientId(this.#spec.member, [route.topic]))
     this.#mustBeOpen()
-    const reading: Reading = { source, topic: route.topic, route, poppers: new Map() }
+    const reading: Reading = { source, topic: route.topic, group, route, poppers: new Map() }
     this.#readings.set(source.storage, reading)
     await this.#presence.beat()
     this.#mustBeOpen()
@@ -136,7 +136,7 @@ export class PopSubscription implements EngineSubscription {
         broker.name,
         new Popper(broker, source, topic, {
           pool: this.#pool,
-          group: this.#physical,
+          group: reading.group,
           leaseMs: this.#spec.leaseMs,
           wanted: () => this.#wanted(),
           take: (deliveries) => this.#arrived(deliveries),
@@ -155,8 +155,8 @@ export class PopSubscription implements EngineSubscription {
         const route = await this.#parts.cluster.route(reading.topic)
         if (!route || this.#stopped || route === reading.route) continue
         if (route.readable.length > reading.route.readable.length) {
-          await this.#parts.groups.ensure(route.brokers, this.#physical)
-          await this.#parts.groups.admit(this.#physical, route, 'earliest', clientId(this.#spec.member, [route.topic]))
+          await this.#parts.groups.ensure(route.brokers, reading.group)
+          await this.#parts.groups.admit(reading.group, route, 'earliest', clientId(this.#spec.member, [route.topic]))
           if (this.#stopped) return
         }
         reading.route = route

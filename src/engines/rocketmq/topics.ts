@@ -2,7 +2,7 @@ import { BusError } from '../../errors.ts'
 import type { StorageName } from '../engine.ts'
 import type { Cluster, Route } from './cluster.ts'
 import { refused } from './failure.ts'
-import { isSystem, originalName, physicalName } from './names.ts'
+import { groupName, groupOf, isCoze, isSystem, originalName, physicalName } from './names.ts'
 import { answer, looseJson, request } from './protocol.ts'
 
 const usualQueues = 8
@@ -88,9 +88,15 @@ export class Topics {
     return found
   }
 
-  /** Of a group or topic; what nobody wrote down stays as it is. */
-  async nameOf(physical: string): Promise<string> {
-    return originalName(physical) ?? (await this.#wholeOf(physical)) ?? physical
+  /** How the group of a topic is called on the brokers. */
+  groupName(group: string, storage: StorageName): string {
+    const { shared = isCoze } = this.#cluster.options
+    return groupName(group, storage, (topic) => (typeof shared === 'function' ? shared(topic) : shared))
+  }
+
+  /** And back; what nobody wrote down stays as it is. */
+  async groupOf(physical: string, storage: StorageName): Promise<string> {
+    return groupOf(physical, storage) ?? (await this.#wholeOf(physical)) ?? physical
   }
 
   // A name server keeps notes by key; what is cut is written down there.
