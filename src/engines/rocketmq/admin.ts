@@ -5,6 +5,8 @@ import type { TopicWatch } from '../topic-watch.ts'
 import type { Cluster, Queue, Route } from './cluster.ts'
 import type { Floors } from './floors.ts'
 import type { Groups } from './groups.ts'
+import type { InHand } from './joining.ts'
+import { Locks } from './locks.ts'
 import { isSystem, physicalName } from './names.ts'
 import { findOffsets, placesOf } from './offsets.ts'
 import { pull } from './pulling.ts'
@@ -17,7 +19,7 @@ export interface AdminParts {
   readonly floors: Floors
   readonly watch: TopicWatch
   /** What members of this process have in hand. */
-  readonly handOf: (storage: StorageName, group: string) => { readonly count: number; readonly oldestAt: number | undefined }
+  readonly handOf: (storage: StorageName, group: string) => InHand
 }
 
 export class RocketmqAdmin implements EngineAdmin {
@@ -103,17 +105,17 @@ export class RocketmqAdmin implements EngineAdmin {
       waiting += ends[i]! - offset
       behind ??= { queue, offset }
     }
-    const { count, oldestAt } = handOf(storage, group)
+    const { count, waiting: held, beyond, oldestAt } = handOf(storage, group)
     const [first] = behind ? (await pull(cluster, topic, behind.queue, behind.offset)).messages : []
     const oldest = Math.min(oldestAt ?? Number.POSITIVE_INFINITY, first?.storedMs ?? Number.POSITIVE_INFINITY)
     return {
       storage,
       group,
       filter: undefined,
-      // A broker counts what was popped as gone; what other processes have in hand nobody but they know.
-      lag: waiting + count,
+      // A broker counts what was popped as settled; what other processes have in hand nobody but they know.
+      lag: Math.max(0, waiting + beyond),
       inHand: count,
-      waiting: 0,
+      waiting: held,
       members: members.length,
       oldestMs: oldest === Number.POSITIVE_INFINITY ? undefined : Math.max(0, Date.now() - oldest),
     }
@@ -135,7 +137,12 @@ export class RocketmqAdmin implements EngineAdmin {
     const { cluster, groups, floors } = this.#parts
     const { route, physical } = await this.#idle(storage, group)
     const places = await placesOf(cluster, route.topic, route.readable, to, 1, await floors.starts(route))
-    await Promise.all(route.readable.map((queue, i) => groups.commit(physical, route.topic, queue, places[i]!)))
+    await Promise.all(
+      route.readable.map(async (queue, i) => {
+        await groups.commit(physical, route.topic, queue, places[i]!)
+        await new Locks(groups).forgetMark(physical, route.topic, queue)
+      }),
+    )
   }
 
   async deleteGroup(storage: StorageName, group: string): Promise<void> {

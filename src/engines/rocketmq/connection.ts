@@ -3,7 +3,7 @@ import { connect as connectTls } from 'node:tls'
 import { BusError, toBusError } from '../../errors.ts'
 import { readPems } from '../pem.ts'
 import type { RocketmqOptions } from './options.ts'
-import { encodeFrame, type Fields, type Frame, FrameParser, type Keys, ProtocolError } from './protocol.ts'
+import { encodeFrame, type Fields, type Frame, FrameParser, type Keys, ProtocolError, request } from './protocol.ts'
 import { type Address, addressText } from './url.ts'
 
 /** A broker's limit is a choice of who runs it; no sane answer is above that. */
@@ -24,6 +24,8 @@ export class Connection {
   readonly address: string
   /** Called once, when it is over. */
   onEnd: (error: BusError) => void = () => {}
+  /** What the broker asks by itself; it waits for no answer. */
+  onAsked: (frame: Frame) => void = () => {}
   readonly #socket: Socket
   readonly #keys: Keys | undefined
   readonly #timeoutMs: number
@@ -121,8 +123,10 @@ export class Connection {
   }
 
   #take(frame: Frame): void {
-    // What the broker asks by itself (members came or went, offsets are to be set) is looked at by the clock here.
-    if (!frame.isAnswer) return
+    if (!frame.isAnswer) {
+      this.onAsked(frame)
+      return
+    }
     const waiting = this.#waiting.get(frame.opaque)
     if (!waiting) return
     this.#waiting.delete(frame.opaque)
@@ -183,7 +187,9 @@ export class Pool {
   readonly #failed = new Map<string, { readonly error: BusError; readonly until: number; readonly waitMs: number }>()
   #closed = false
   /** Told when a connection ends that stood. */
-  onLoss: () => void = () => {}
+  onLoss: (address: string) => void = () => {}
+  /** Members of a group came or went. */
+  onMembers: () => void = () => {}
 
   constructor(options: RocketmqOptions) {
     this.#options = options
@@ -216,7 +222,10 @@ export class Pool {
       this.#failed.delete(key)
       connection.onEnd = () => {
         this.#connections.delete(key)
-        if (!this.#closed) this.onLoss()
+        if (!this.#closed) this.onLoss(key)
+      }
+      connection.onAsked = ({ code }) => {
+        if (code === request.membersChanged) this.onMembers()
       }
       if (!connection.open) connection.onEnd(new BusError('engine_unavailable', ''))
       return connection

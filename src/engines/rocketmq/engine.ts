@@ -20,12 +20,14 @@ import { type Broker, Cluster } from './cluster.ts'
 import { Floors } from './floors.ts'
 import { Groups } from './groups.ts'
 import { Health } from './health.ts'
+import type { SubscriptionParts } from './joining.ts'
 import { type Limits, limitsOf } from './limits.ts'
 import { RocketmqLive } from './live.ts'
 import { checkRocketmqOptions, type RocketmqOptions } from './options.ts'
+import { OrderedSubscription } from './ordered.ts'
+import { PopSubscription } from './popped.ts'
 import { Publishing } from './publishing.ts'
 import { readPage } from './reading.ts'
-import { PopSubscription } from './subscription.ts'
 import { Topics } from './topics.ts'
 import { parseRocketmqUrl } from './url.ts'
 
@@ -66,7 +68,7 @@ class RocketmqEngine implements Engine {
   readonly #health: Health
   readonly #watch: TopicWatch
   readonly #limits: Limits
-  readonly #subscriptions = new Set<PopSubscription>()
+  readonly #subscriptions = new Set<PopSubscription | OrderedSubscription>()
   #closing: Promise<void> | undefined
 
   constructor(cluster: Cluster, limits: Limits, brokers: readonly Broker[]) {
@@ -85,12 +87,18 @@ class RocketmqEngine implements Engine {
       handOf: (storage, group) => {
         const hands = [...this.#subscriptions].filter((one) => one.group === group).map((one) => one.handOf(storage))
         const times = hands.flatMap(({ oldestAt }) => oldestAt ?? [])
-        return { count: hands.reduce((sum, { count }) => sum + count, 0), oldestAt: times.length > 0 ? Math.min(...times) : undefined }
+        const sum = (name: 'count' | 'waiting' | 'beyond'): number => hands.reduce((all, hand) => all + hand[name], 0)
+        return {
+          count: sum('count'),
+          waiting: sum('waiting'),
+          beyond: sum('beyond'),
+          oldestAt: times.length > 0 ? Math.min(...times) : undefined,
+        }
       },
     })
     this.capabilities = {
       durability: limits.synced ? 'disk' : 'page-cache',
-      ordering: 'none',
+      ordering: 'group',
       orderedPipelining: false,
       dedupeWindowMs: 0,
       delayMaxMs: limits.maxDelayMs,
@@ -112,24 +120,18 @@ class RocketmqEngine implements Engine {
 
   async subscribe(spec: SubscriptionSpec, sink: DeliverySink): Promise<EngineSubscription> {
     this.#mustBeOpen()
-    if (spec.order !== 'none' && spec.orderScope === 'group')
-      throw new BusError(
-        'unsupported',
-        `this engine keeps no order across the members of a group on RocketMQ: use orderScope: 'process' with one member, order: 'none', or another engine`,
-      )
-    if (this.#limits.maxDelayMs === 0)
+    if (spec.order === 'topic' && spec.orderScope === 'group') await this.#refuseQueues(spec)
+    if (spec.order === 'none' && this.#limits.maxDelayMs === 0)
       throw new BusError('unsupported', 'POP needs the timer of the broker: set timerWheelEnable=true in its configuration')
-    const subscription: PopSubscription = new PopSubscription(
-      {
-        cluster: this.#cluster,
-        topics: this.#topics,
-        groups: this.#groups,
-        send: (copies, extras) => this.#publishing.forward(copies, extras),
-        onClose: () => this.#subscriptions.delete(subscription),
-      },
-      spec,
-      sink,
-    )
+    const parts: SubscriptionParts = {
+      cluster: this.#cluster,
+      topics: this.#topics,
+      groups: this.#groups,
+      send: (copies, extras) => this.#publishing.forward(copies, extras),
+      onClose: () => this.#subscriptions.delete(subscription),
+    }
+    const subscription: PopSubscription | OrderedSubscription =
+      spec.order === 'none' ? new PopSubscription(parts, spec, sink) : new OrderedSubscription(parts, spec, sink)
     this.#subscriptions.add(subscription)
     try {
       await subscription.start()
@@ -138,6 +140,18 @@ class RocketmqEngine implements Engine {
       throw error
     }
     return subscription
+  }
+
+  /** @throws BusError `unsupported` */
+  async #refuseQueues({ sources }: SubscriptionSpec): Promise<void> {
+    for (const { storage } of sources) {
+      const { length } = (await this.#topics.ensure(storage)).readable
+      if (length > 1)
+        throw new BusError(
+          'unsupported',
+          `topic '${storage}' has ${length} queues, and RocketMQ keeps no order across them: use order 'key', orderScope: 'process' with one member, or a topic of one queue (rocketmq: { queues: 1 })`,
+        )
+    }
   }
 
   async read(storage: StorageName, after: ReadFrom, limit: number): Promise<Page> {

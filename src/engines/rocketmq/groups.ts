@@ -9,24 +9,32 @@ import { answer, looseJson, request } from './protocol.ts'
 const lockAgainMs = 30
 const lockForMs = 5000
 
-/** A member's name on the brokers, which tells what it reads: a group is one for all topics there. */
-export function clientId(member: string, topics: readonly string[]): string {
-  return `${encodeURIComponent(member)}@cozebus@${topics.map(shortOf).join('.')}`
+/**
+ * A member's name on the brokers, which tells what it reads, and with whom it shares keys: a group may be one for several
+ * topics there.
+ */
+export function clientId(member: string, topics: readonly string[], lanes: readonly string[]): string {
+  const list = (names: readonly string[]): string => [...new Set(names.map(shortOf))].join('.')
+  return `${ownerId(member)}@${list(topics)}@${list(lanes)}`
 }
 
-const shortOf = (topic: string): string => createHash('sha256').update(topic).digest('hex').slice(0, 10)
+/** As whom it owns queues: that stays, whatever it reads. */
+export const ownerId = (member: string): string => `${encodeURIComponent(member)}@cozebus`
 
-export const isOurs = (client: string): boolean => /@cozebus@[0-9a-f.]*$/.test(client)
+const shortOf = (name: string): string => createHash('sha256').update(name).digest('hex').slice(0, 10)
+
+const ours = /@cozebus@([0-9a-f.]*)@([0-9a-f.]*)$/
 
 /** Whether a client of the group reads the topic; of one that is not ours that is not known, and it counts. */
-export function reads(client: string, topic: string): boolean {
-  return (
-    !isOurs(client) ||
-    client
-      .slice(client.lastIndexOf('@') + 1)
-      .split('.')
-      .includes(shortOf(topic))
-  )
+function reads(client: string, topic: string): boolean {
+  const found = ours.exec(client)
+  return !found || found[1]!.split('.').includes(shortOf(topic))
+}
+
+/** Whether it takes part in what is shared under these lanes. */
+export function sharesLanes(client: string, lanes: string): boolean {
+  const found = ours.exec(client)
+  return !found || found[2]!.split('.').includes(shortOf(lanes))
 }
 
 /** Groups as the brokers have them: each broker has its own. */
@@ -93,7 +101,7 @@ export class Groups {
     const begin = before.length < route.readable.length ? 'earliest' : from
     const [first] = before
     const gate: Queue[] = [first!]
-    for (const until = performance.now() + lockForMs; !(await this.#lock(group, route.topic, gate, client)); ) {
+    for (const until = performance.now() + lockForMs; (await this.lock(group, route.topic, gate, client)).length === 0; ) {
       if (performance.now() > until) break
       await new Promise((resolve) => setTimeout(resolve, lockAgainMs))
     }
@@ -111,12 +119,8 @@ export class Groups {
       )
       await Promise.all(route.readable.map(async (queue, i) => still.includes(queue) && this.commit(group, route.topic, queue, places[i]!)))
     } finally {
-      await this.#unlock(group, route.topic, gate, client).catch(() => {})
+      await this.unlock(group, route.topic, gate, client).catch(() => {})
     }
-  }
-
-  async #lock(group: string, topic: string, queues: readonly Queue[], client: string): Promise<boolean> {
-    return (await this.lock(group, topic, queues, client)).length === queues.length
   }
 
   /** Those of the queues, all on one broker, that are this client's now: for a minute after each time it says so. */
@@ -127,23 +131,24 @@ export class Groups {
     return queues.filter(({ id }) => ids.has(id))
   }
 
-  async #unlock(group: string, topic: string, queues: readonly Queue[], client: string): Promise<void> {
+  async unlock(group: string, topic: string, queues: readonly Queue[], client: string): Promise<void> {
     await this.#cluster.ask(queues[0]!.broker, request.unlock, {}, `group '${group}'`, lockBody(group, topic, queues, client))
   }
 
-  unlock(group: string, topic: string, queues: readonly Queue[], client: string): Promise<void> {
-    return this.#unlock(group, topic, queues, client)
+  /** The clients of the group that read the topic, ours and others'. */
+  async members(group: string, { topic, brokers }: Pick<Route, 'topic' | 'brokers'>): Promise<string[]> {
+    return (await this.clients(group, brokers)).filter((client) => reads(client, topic))
   }
 
-  /** The clients of the group that read the topic, ours and others'. */
-  async members(group: string, route: Pick<Route, 'topic' | 'brokers'>): Promise<string[]> {
+  /** All of them, in the order of their names. */
+  async clients(group: string, brokers: readonly Broker[]): Promise<string[]> {
     const found = new Set<string>()
     await Promise.all(
-      route.brokers.map(async (broker) => {
+      brokers.map(async (broker) => {
         const frame = await this.#cluster.askAny(broker, request.members, { consumerGroup: group }, `group '${group}'`)
         if (frame.code !== answer.ok) return
         const { consumerIdList } = looseJson(frame.body) as { consumerIdList?: unknown[] }
-        for (const client of consumerIdList ?? []) if (typeof client === 'string' && reads(client, route.topic)) found.add(client)
+        for (const client of consumerIdList ?? []) if (typeof client === 'string') found.add(client)
       }),
     )
     return [...found].sort()

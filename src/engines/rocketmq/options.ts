@@ -22,6 +22,8 @@ export interface RocketmqOptions {
    * up to you that all members of one read the same topics, as RocketMQ wants it. Default: Coze's own, `opencoze_*`.
    */
   readonly shared?: boolean | ((topic: string) => boolean)
+  /** How long a member that is to give up a queue may finish what it has of it in hand, ms; where order is kept. Default 10 000. */
+  readonly handoverMs?: number
   /** Queues of topics made here, on each broker. Default 8. */
   readonly queues?: number
   /** False: a topic that is missing is an error. Default true. */
@@ -47,6 +49,7 @@ const checks: Readonly<Record<keyof RocketmqOptions, Check>> = {
   secretKey: secret,
   tls,
   shared: (value) => (typeof value === 'boolean' || typeof value === 'function' ? undefined : 'true, false or a function'),
+  handoverMs: whole(0, day),
   queues: whole(1, 1024),
   createTopics: oneOf(true, false),
   connectTimeoutMs: whole(50, day),

@@ -56,8 +56,6 @@ export class Presence {
     )
     const told = await Promise.allSettled(
       brokers().map(async (broker) => {
-        const before = this.#known.get(broker.name)
-        if (before && before.client !== client) await this.#leave(before)
         await (await this.#pool.to(broker.address)).ask(request.heartbeat, {}, 'a member', body)
         this.#known.set(broker.name, { broker, client })
       }),

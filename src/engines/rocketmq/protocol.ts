@@ -19,6 +19,7 @@ export const request = {
   unregister: 35,
   sendBack: 36,
   members: 38,
+  membersChanged: 40,
   lock: 41,
   unlock: 42,
   putNote: 100,

@@ -16,9 +16,9 @@ export interface Pulled {
   next: number
 }
 
-export function pullFields(topic: string, queueId: number, offset: number, waitMs: number): Fields {
+export function pullFields(topic: string, queueId: number, offset: number, waitMs: number, consumerGroup = reader): Fields {
   return {
-    consumerGroup: reader,
+    consumerGroup,
     topic,
     queueId: String(queueId),
     queueOffset: String(offset),

@@ -1,27 +1,17 @@
 import { BusError } from '../../errors.ts'
 import { isPrivate, privateTopic } from '../../topic/name.ts'
 import { within } from '../../within.ts'
-import type {
-  DeliverySink,
-  EngineSubscription,
-  Outgoing,
-  PublishOutcome,
-  Settlement,
-  SettleResult,
-  Source,
-  SubscriptionSpec,
-} from '../engine.ts'
-import type { Cluster, Route } from './cluster.ts'
+import type { DeliverySink, EngineSubscription, Settlement, SettleResult, Source, SubscriptionSpec } from '../engine.ts'
+import type { Route } from './cluster.ts'
 import type { Pool } from './connection.ts'
 import type { PopDelivery } from './delivery.ts'
 import { unavailable } from './failure.ts'
 import { Finished } from './finished.ts'
-import { clientId, type Groups } from './groups.ts'
-import type { Extra } from './message.ts'
+import { clientId, ownerId } from './groups.ts'
+import type { InHand, SubscriptionParts } from './joining.ts'
 import { Popper } from './popping.ts'
 import { Presence } from './presence.ts'
 import { Receipts } from './receipts.ts'
-import type { Topics } from './topics.ts'
 
 /** What came beyond the credit goes back after this time, for others to have it. */
 const keepUnusedMs = 1000
@@ -29,15 +19,6 @@ const keepUnusedMs = 1000
 const endMs = 3000
 /** How often it is looked whether topics have other brokers, ms. */
 const lookAroundMs = 5000
-
-export interface SubscriptionParts {
-  readonly cluster: Cluster
-  readonly topics: Topics
-  readonly groups: Groups
-  /** Sends copies; see {@link PopSubscription.settle}. */
-  readonly send: (copies: readonly Outgoing[], extras: readonly Extra[]) => Promise<PublishOutcome[]>
-  readonly onClose: () => void
-}
 
 interface Reading {
   readonly source: Source
@@ -83,7 +64,7 @@ export class PopSubscription implements EngineSubscription {
     this.#receipts = new Receipts(this.#pool)
     this.#presence = new Presence(this.#pool, {
       groups: () => new Set([...this.#readings.values()].map((reading) => reading.group)),
-      client: () => clientId(spec.member, this.#topics),
+      client: () => this.#client,
       topics: (group) => [...this.#readings.values()].filter((one) => one.group === group).map(({ topic }) => topic),
       brokers: () => [
         ...new Map([...this.#readings.values()].flatMap(({ route }) => route.brokers.map((one) => [one.name, one]))).values(),
@@ -94,8 +75,13 @@ export class PopSubscription implements EngineSubscription {
     this.#around = setInterval(() => void this.#lookAround(), lookAroundMs).unref()
   }
 
-  get #topics(): string[] {
-    return [...this.#readings.values()].map(({ topic }) => topic)
+  get #client(): string {
+    const readings = [...this.#readings.values()]
+    return clientId(
+      this.#spec.member,
+      readings.map(({ topic }) => topic),
+      [],
+    )
   }
 
   get trouble(): string | undefined {
@@ -114,7 +100,7 @@ export class PopSubscription implements EngineSubscription {
     const group = topics.groupName(this.group, source.storage)
     await groups.ensure(route.brokers, group)
     await topics.noteGroup(group, this.group)
-    await groups.admit(group, route, source.from, clientId(this.#spec.member, [route.topic]))
+    await groups.admit(group, route, source.from, ownerId(this.#spec.member))
     this.#mustBeOpen()
     const reading: Reading = { source, topic: route.topic, group, route, poppers: new Map() }
     this.#readings.set(source.storage, reading)
@@ -156,7 +142,7 @@ export class PopSubscription implements EngineSubscription {
         if (!route || this.#stopped || route === reading.route) continue
         if (route.readable.length > reading.route.readable.length) {
           await this.#parts.groups.ensure(route.brokers, reading.group)
-          await this.#parts.groups.admit(reading.group, route, 'earliest', clientId(this.#spec.member, [route.topic]))
+          await this.#parts.groups.admit(reading.group, route, 'earliest', ownerId(this.#spec.member))
           if (this.#stopped) return
         }
         reading.route = route
@@ -397,7 +383,7 @@ export class PopSubscription implements EngineSubscription {
   }
 
   /** When the oldest message in hand was published, ms; and how many are in hand. */
-  handOf(storage: string): { readonly count: number; readonly oldestAt: number | undefined } {
+  handOf(storage: string): InHand {
     let count = 0
     let oldestAt: number | undefined
     for (const delivery of this.#hand.values()) {
@@ -405,7 +391,7 @@ export class PopSubscription implements EngineSubscription {
       count++
       if (oldestAt === undefined || delivery.at < oldestAt) oldestAt = delivery.at
     }
-    return { count, oldestAt }
+    return { count, waiting: 0, beyond: count, oldestAt }
   }
 
   // ── the end ───────────────────────────────────────────────────────────────────────────────────────────────────────
