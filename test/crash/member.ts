@@ -4,13 +4,15 @@ import { Random } from '../../src/testing/random.ts'
 import { Journal } from './journal.ts'
 import { type Body, digestOfJob, digestOfMessage, type Job, job, leaseMs, options, topic } from './work.ts'
 
-const [role, url, file, name, seed, replicas] = process.argv.slice(2) as [string, string, string, string, string, string]
+const [role, url, file, name, seed, replicas, ledger] = process.argv.slice(2) as [string, string, string, string, string, string, string]
 const journal = new Journal(file, name)
 const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
 // A broker may be down when we start.
 const bus = await connect(url, {
   nats: { waitForServer: true, reconnectWaitMs: 100, reconnectJitterMs: 100, replicas: Number(replicas) },
   kafka: { waitForServer: true, sessionTimeoutMs: leaseMs },
+  rocketmq: { waitForServer: true, reconnectMaxWaitMs: 500 },
+  ...(ledger === '' ? {} : { ledger }),
 })
 journal.note({ what: 'start' })
 const dedupes = bus.status().capabilities.dedupeWindowMs > 0

@@ -32,6 +32,8 @@ export interface Broker {
   readonly url: string
   /** Copies of what is stored. */
   readonly replicas: number
+  /** It has no ledger: the processes share one in a file. */
+  readonly needsLedger?: boolean
   /** Something happens to it, in each round. */
   strike(): Promise<void>
 }
@@ -40,6 +42,8 @@ export interface Broker {
 class Arena {
   readonly dir = mkdtempSync(join(tmpdir(), 'cozebus-crash-'))
   readonly url: string
+  /** Empty: the engine's own. */
+  readonly ledger: string
   readonly #replicas: number
   readonly journal = new Journal(join(this.dir, 'journal'), 'arena')
   readonly count = { kills: 0, selfKills: 0, pauses: 0, drains: 0 }
@@ -51,13 +55,15 @@ class Arena {
   constructor(random: Random, broker: Broker | undefined) {
     this.#random = random
     this.url = broker?.url ?? `file:${this.dir}/store`
+    this.ledger = broker?.needsLedger === true ? `file:${this.dir}/ledger` : ''
     this.#replicas = broker?.replicas ?? 1
   }
 
   start(role: 'publish' | 'work'): string {
     const name = `${role === 'publish' ? 'p' : 'w'}${this.#started++}`
     const seed = String(this.#random.below(2 ** 31))
-    const child = spawn(process.execPath, [member, role, this.url, join(this.dir, 'journal'), name, seed, String(this.#replicas)], {
+    const words = [role, this.url, join(this.dir, 'journal'), name, seed, String(this.#replicas), this.ledger]
+    const child = spawn(process.execPath, [member, ...words], {
       stdio: ['ignore', 'ignore', 'inherit'],
     })
     this.#live.set(name, child)
@@ -136,7 +142,7 @@ export async function crashRounds(
       for (const name of names) arena.kill(name)
       onRound(round + 1)
     }
-    const rest = await settle(arena.url)
+    const rest = await settle(arena)
     const verdict = judge(arena.journal.read(), rest)
     broken = verdict.violations.length > 0
     return {
@@ -153,8 +159,8 @@ export async function crashRounds(
 }
 
 /** Waits until nothing is left to do, or as long as that may take. */
-async function settle(url: string): Promise<Rest> {
-  await using bus = await connect(url)
+async function settle({ url, ledger }: Arena): Promise<Rest> {
+  await using bus = await connect(url, ledger === '' ? {} : { ledger })
   let least = await bus.admin.lag(topic, group)
   let lag = least
   // Delayed messages are not in the topic yet: a while of nothing is rest.

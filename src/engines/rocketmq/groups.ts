@@ -15,11 +15,11 @@ const lockForMs = 5000
  */
 export function clientId(member: string, topics: readonly string[], lanes: readonly string[]): string {
   const list = (names: readonly string[]): string => [...new Set(names.map(shortOf))].join('.')
-  return `${ownerId(member)}@${list(topics)}@${list(lanes)}`
+  return `${encodeURIComponent(member)}@${ownerId(member)}@cozebus@${list(topics)}@${list(lanes)}`
 }
 
-/** As whom it owns queues: that stays, whatever it reads. */
-export const ownerId = (member: string): string => `${encodeURIComponent(member)}@cozebus`
+/** As whom it owns queues: that stays, whatever it reads, and is a number of 48 bits, as a broker keeps those beside a group. */
+export const ownerId = (member: string): string => createHash('sha256').update(member).digest('hex').slice(0, 12)
 
 const shortOf = (name: string): string => createHash('sha256').update(name).digest('hex').slice(0, 10)
 

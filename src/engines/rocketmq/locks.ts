@@ -1,5 +1,6 @@
 import type { Queue } from './cluster.ts'
 import type { Groups } from './groups.ts'
+import { queueKey } from './offsets.ts'
 
 /** The brokers give a lock away that nobody has said anew for a minute (RebalanceLockManager). */
 export const lockMs = 60_000
@@ -14,12 +15,18 @@ const marksAt = 2_000_000
 const numbersOfQueue = 32
 const bits = 48
 const noPlace = 2 ** 52
+/** Who the owner is. */
+const ownerAt = 3_000_000
+/** An owner that no broker has as a member for so long is gone: one that has lost its connection is back before that. */
+const goneMs = 5000
 /** So many messages past a place can be told of. */
 export const mostMarked = (numbersOfQueue - 1) * bits
 
 /** Who owns a queue of a group: a lock on its broker, and a number that grows with each owner. */
 export class Locks {
   readonly #groups: Groups
+  /** Owners that are members no more, by their queues. */
+  readonly #gone = new Map<string, { readonly owner: string; readonly since: number }>()
 
   constructor(groups: Groups) {
     this.#groups = groups
@@ -70,11 +77,29 @@ export class Locks {
   }
 
   /** More than any owner had before. A broker that was killed has forgotten the last seconds of the count: then the clock stands in. */
-  async nextEpoch(group: string, topic: string, { broker, id }: Queue): Promise<number> {
+  async nextEpoch(group: string, topic: string, { broker, id }: Queue, client: string): Promise<number> {
     const counter = { broker, id: ownersAt + id }
     const before = await this.#groups.committed(group, topic, counter)
     const epoch = Math.max((before ?? 0) + 1, Date.now())
     await this.#groups.commit(group, topic, counter, epoch)
+    await this.#groups.commit(group, topic, { broker, id: ownerAt + id }, Number.parseInt(client, 16))
     return epoch
+  }
+
+  /** The lock of an owner that died lives on for its minute: it is given back in its name. */
+  async freeDead(group: string, topic: string, queue: Queue, clients: readonly string[]): Promise<void> {
+    const place = `${topic}/${queueKey(queue)}`
+    const number = await this.#groups.committed(group, topic, { broker: queue.broker, id: ownerAt + queue.id })
+    const owner = number?.toString(16).padStart(12, '0')
+    if (owner === undefined || clients.some((client) => client.includes(`@${owner}@cozebus@`))) {
+      this.#gone.delete(place)
+      return
+    }
+    const gone = this.#gone.get(place)
+    if (gone?.owner !== owner) this.#gone.set(place, { owner, since: performance.now() })
+    else if (performance.now() - gone.since >= goneMs) {
+      this.#gone.delete(place)
+      await this.unlock(group, topic, queue, owner)
+    }
   }
 }

@@ -182,7 +182,10 @@ export class OrderedSubscription implements EngineSubscription {
     const askedAt = performance.now()
     const locked = await this.#locks.lock(group, topic, wanted, this.#owner)
     await Promise.all(locked.map((queue) => this.#begin(reading, queue, askedAt)))
-    if (locked.length < wanted.length) this.#balanceIn(againMs)
+    if (locked.length === wanted.length) return
+    const others = wanted.filter((queue) => !locked.includes(queue))
+    await Promise.all(others.map((queue) => this.#locks.freeDead(group, topic, queue, clients)))
+    this.#balanceIn(againMs)
   }
 
   #balanceIn(ms: number): void {
@@ -194,7 +197,7 @@ export class OrderedSubscription implements EngineSubscription {
     try {
       const offset = (await this.#parts.groups.committed(group, topic, queue)) ?? 0
       const settled = await this.#locks.readMark(group, topic, queue, offset)
-      const epoch = await this.#locks.nextEpoch(group, topic, queue)
+      const epoch = await this.#locks.nextEpoch(group, topic, queue, this.#owner)
       if (this.#state !== 'open') throw new BusError('closed', 'the subscription is closed')
       const part = new QueuePart({ topic, group, queue, source, epoch, offset, settled }, lockedAt, this.#laneOf)
       this.#owned.set(part.scope, part)
