@@ -140,7 +140,7 @@ export class RocketmqAdmin implements EngineAdmin {
     await Promise.all(
       route.readable.map(async (queue, i) => {
         await groups.commit(physical, route.topic, queue, places[i]!)
-        await new Locks(groups).forgetMark(physical, route.topic, queue)
+        await new Locks(groups).forget(physical, route.topic, queue)
       }),
     )
   }

@@ -1,5 +1,6 @@
-import type { Outgoing, PublishOutcome } from '../engine.ts'
-import type { Cluster } from './cluster.ts'
+import { toBusError } from '../../errors.ts'
+import type { Outgoing, PublishOutcome, Source } from '../engine.ts'
+import type { Cluster, Route } from './cluster.ts'
 import type { Groups } from './groups.ts'
 import type { Extra } from './message.ts'
 import type { Topics } from './topics.ts'
@@ -23,4 +24,35 @@ export interface InHand {
   readonly beyond: number
   /** When the oldest was published, ms. */
   readonly oldestAt: number | undefined
+}
+
+const patienceMs = 20_000
+const againMs = 200
+
+/**
+ * The topic and the group are there, and the group stands somewhere in the topic. A broker that goes meanwhile is waited for.
+ * `mustBeOpen` throws once there is nobody to join.
+ */
+export async function joined(
+  { topics, groups }: SubscriptionParts,
+  name: string,
+  source: Source,
+  owner: string,
+  mustBeOpen: () => void,
+): Promise<{ route: Route; group: string }> {
+  const group = topics.groupName(name, source.storage)
+  for (const until = performance.now() + patienceMs; ; ) {
+    try {
+      const route = await topics.ensure(source.storage)
+      await groups.ensure(route.brokers, group)
+      await topics.noteGroup(group, name)
+      await groups.admit(group, route, source.from, owner)
+      mustBeOpen()
+      return { route, group }
+    } catch (error) {
+      mustBeOpen()
+      if (toBusError(error).code !== 'engine_unavailable' || performance.now() > until) throw error
+      await new Promise((resolve) => setTimeout(resolve, againMs))
+    }
+  }
 }

@@ -6,8 +6,8 @@ import type { Queue, Route } from './cluster.ts'
 import type { Pool } from './connection.ts'
 import { unavailable } from './failure.ts'
 import { clientId, ownerId, sharesLanes } from './groups.ts'
-import type { InHand, SubscriptionParts } from './joining.ts'
-import { Locks, trustMs } from './locks.ts'
+import { type InHand, joined, type SubscriptionParts } from './joining.ts'
+import { Locks, rowOf, trustMs } from './locks.ts'
 import { queueKey } from './offsets.ts'
 import { Presence } from './presence.ts'
 import { request } from './protocol.ts'
@@ -114,15 +114,9 @@ export class OrderedSubscription implements EngineSubscription {
   async add(source: Source): Promise<void> {
     this.#mustBeOpen()
     if (this.#readings.has(source.storage)) return
-    const { topics, groups } = this.#parts
-    const route = await topics.ensure(source.storage)
-    const group = topics.groupName(this.group, source.storage)
-    await groups.ensure(route.brokers, group)
-    await topics.noteGroup(group, this.group)
-    await groups.admit(group, route, source.from, this.#owner)
-    this.#mustBeOpen()
+    const { route, group } = await joined(this.#parts, this.group, source, this.#owner, () => this.#mustBeOpen())
     this.#readings.set(source.storage, { source, topic: route.topic, group, route })
-    await this.#presence.beat()
+    await this.#presence.beat().catch(() => {}) // said again and again
     void this.#balance()
   }
 
@@ -196,10 +190,10 @@ export class OrderedSubscription implements EngineSubscription {
   async #begin({ source, topic, group }: Reading, queue: Queue, lockedAt: number): Promise<void> {
     try {
       const offset = (await this.#parts.groups.committed(group, topic, queue)) ?? 0
-      const settled = await this.#locks.readMark(group, topic, queue, offset)
+      const before = await this.#locks.readMark(group, topic, queue, offset)
       const epoch = await this.#locks.nextEpoch(group, topic, queue, this.#owner)
       if (this.#state !== 'open') throw new BusError('closed', 'the subscription is closed')
-      const part = new QueuePart({ topic, group, queue, source, epoch, offset, settled }, lockedAt, this.#laneOf)
+      const part = new QueuePart({ topic, group, queue, source, epoch, offset, before }, lockedAt, this.#laneOf)
       this.#owned.set(part.scope, part)
       this.#sink.assigned(part.scope, epoch)
       void this.#pull(part)
@@ -270,6 +264,8 @@ export class OrderedSubscription implements EngineSubscription {
         part.doubtful = false
         // One that was killed has forgotten the last seconds of it.
         part.committed = -1
+        for (const offset of part.settledOffsets()) part.newRows.add(rowOf(offset))
+        void this.#locks.markHanded(group, topic, part.place.queue, part.handed).catch(() => {})
         this.#resume(part)
         void this.#commit(part).catch(() => {})
       }
@@ -351,6 +347,7 @@ export class OrderedSubscription implements EngineSubscription {
     const now = Date.now()
     const batch = this.#collect(now)
     if (batch.length > 0) this.#sink.deliver(batch)
+    if (this.#messages > 0) this.#announce()
     for (const [part, resume] of this.#paused) if (this.#mayPull(part)) resume()
     if (batch.length >= mostAtOnce) this.#wake()
     else this.#wakeWhenDue(now)
@@ -429,32 +426,64 @@ export class OrderedSubscription implements EngineSubscription {
     return part?.place.epoch === fence ? part : undefined
   }
 
-  /** Resolves once the broker knows how far the queue is settled now. */
+  /** Resolves once the broker knows what is settled of the queue now. */
   async #commit(part: QueuePart): Promise<void> {
-    const { group, topic, queue } = part.place
-    while (part.floor > part.committed && this.#owned.get(part.scope) === part) {
+    while ((part.floor > part.committed || part.newRows.size > 0) && this.#owned.get(part.scope) === part) {
       if (part.committing) {
         await part.committing
         continue
       }
-      const { floor } = part
-      part.committing = this.#parts.groups
-        .commit(group, topic, queue, floor)
-        .then(() => {
-          part.committed = floor
-        })
-        .finally(() => {
-          part.committing = undefined
-        })
+      part.committing = this.#tell(part).finally(() => {
+        part.committing = undefined
+      })
       await part.committing
     }
   }
 
-  /** The next owner repeats nothing that is settled. */
+  async #tell(part: QueuePart): Promise<void> {
+    const { group, topic, queue } = part.place
+    const { floor } = part
+    const past = part.settledOffsets()
+    const rows = new Set(past.map(rowOf).filter((row) => part.newRows.has(row)))
+    part.newRows.clear()
+    try {
+      if (rows.size > 0) await this.#locks.markSettled(group, topic, queue, rows, past)
+      if (floor > part.committed) await this.#parts.groups.commit(group, topic, queue, floor)
+      part.committed = floor
+    } catch (error) {
+      for (const row of rows) part.newRows.add(row)
+      throw error
+    }
+  }
+
+  /** The next owner is told no more than what is so. */
   async #leave(part: QueuePart): Promise<void> {
+    part.leavingUntil ??= performance.now()
     await this.#commit(part)
     const { group, topic, queue } = part.place
-    if (part.settledPast > 0) await this.#locks.writeMark(group, topic, queue, part.floor, part.settledOffsets())
+    if (part.handed > part.place.before.handed) await this.#locks.markHanded(group, topic, queue, part.reach())
+  }
+
+  /** Tells the broker what is about to be handed out: after a crash nobody else could say what was. */
+  #announce(): void {
+    for (const part of this.#owned.values()) {
+      if (part.announcing || !part.wantsMark) continue
+      part.announcing = true
+      const { group, topic, queue } = part.place
+      const upTo = part.reach()
+      void this.#locks
+        .markHanded(group, topic, queue, upTo)
+        .then(
+          () => {
+            part.handed = Math.max(part.handed, upTo)
+          },
+          () => new Promise((resolve) => setTimeout(resolve, againMs)),
+        )
+        .then(() => {
+          part.announcing = false
+          this.#wake()
+        })
+    }
   }
 
   handOf(storage: string): InHand {

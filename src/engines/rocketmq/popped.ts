@@ -8,7 +8,7 @@ import type { PopDelivery } from './delivery.ts'
 import { unavailable } from './failure.ts'
 import { Finished } from './finished.ts'
 import { clientId, ownerId } from './groups.ts'
-import type { InHand, SubscriptionParts } from './joining.ts'
+import { type InHand, joined, type SubscriptionParts } from './joining.ts'
 import { Popper } from './popping.ts'
 import { Presence } from './presence.ts'
 import { Receipts } from './receipts.ts'
@@ -95,16 +95,10 @@ export class PopSubscription implements EngineSubscription {
   async add(source: Source): Promise<void> {
     this.#mustBeOpen()
     if (this.#readings.has(source.storage)) return
-    const { topics, groups } = this.#parts
-    const route = await topics.ensure(source.storage)
-    const group = topics.groupName(this.group, source.storage)
-    await groups.ensure(route.brokers, group)
-    await topics.noteGroup(group, this.group)
-    await groups.admit(group, route, source.from, ownerId(this.#spec.member))
-    this.#mustBeOpen()
+    const { route, group } = await joined(this.#parts, this.group, source, ownerId(this.#spec.member), () => this.#mustBeOpen())
     const reading: Reading = { source, topic: route.topic, group, route, poppers: new Map() }
     this.#readings.set(source.storage, reading)
-    await this.#presence.beat()
+    await this.#presence.beat().catch(() => {}) // said again and again
     this.#mustBeOpen()
     this.#readFrom(reading)
   }
