@@ -2,6 +2,7 @@ import type { Engine } from '../../src/engines/engine.ts'
 import { openNats } from '../../src/engines/nats/engine.ts'
 import type { NatsOptions } from '../../src/engines/nats/options.ts'
 import { type Bus, type Duration, type Subscription, topic } from '../../src/index.ts'
+import type { Ledger } from '../../src/ledger/ledger.ts'
 import { inOrder, nothingChanged, nothingLost, oneAtATime, report, type Violation } from '../../src/testing/checkers.ts'
 import { Harness } from '../../src/testing/harness.ts'
 import { override } from '../../src/testing/models/wrapping.ts'
@@ -41,12 +42,12 @@ export class Load {
   #timer: NodeJS.Timeout | undefined
   #sent = 0
 
-  /** `open`: of another engine's connections. */
-  constructor(url: () => string, given: LoadOptions = {}, open?: (url: string) => Promise<Engine>) {
+  /** `open`: of another engine's connections; `ledger`: where it has none. */
+  constructor(url: () => string, given: LoadOptions = {}, open?: (url: string) => Promise<Engine>, ledger?: Ledger) {
     this.#options = given
     const { partitioned: _, lease: __, workMs: ___, keys: ____, ...nats } = given
     const connect = open ?? ((to: string) => openNats(to, { ...options, ...nats }))
-    this.harness = new Harness({ name: 'load', open: async () => this.#watched(await connect(url())) }, 'load')
+    this.harness = new Harness({ name: 'load', open: async () => this.#watched(await connect(url())), ...(ledger && { ledger }) }, 'load')
     const name = this.harness.topic
     this.#topic = given.partitioned === true ? topic(`${name}.{n}`) : name
   }

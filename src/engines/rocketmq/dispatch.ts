@@ -31,6 +31,13 @@ export class Dispatch {
     return this.#begin(broker)
   }
 
+  /** When the broker was started, by its clock, ms; undefined where it may not be asked. */
+  async bootOf(broker: Broker): Promise<number | undefined> {
+    const frame = await this.#cluster.askAny(broker, request.runtime, {}, broker.name)
+    const found = /"bootTimestamp":"?(\d+)/.exec(frame.body.toString())?.[1]
+    return found === undefined ? undefined : Number(found)
+  }
+
   #begin(broker: Broker): Promise<void> {
     const looking: Looking = { running: this.#look(broker), next: undefined }
     this.#looking.set(broker.name, looking)

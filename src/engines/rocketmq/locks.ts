@@ -1,4 +1,4 @@
-import type { Queue } from './cluster.ts'
+import type { Cluster, Queue } from './cluster.ts'
 import type { Groups } from './groups.ts'
 import { queueKey } from './offsets.ts'
 
@@ -6,6 +6,10 @@ import { queueKey } from './offsets.ts'
 export const trustMs = 50_000
 /** An owner that no broker has as a member for so long is gone: one that has lost its connection is back before that. */
 const goneMs = 5000
+/** Between the clocks of brokers and members, ms. */
+const clocksMs = 30_000
+/** A group that nobody owned so far may be one that was forgotten whole. */
+const newbornMs = 600_000
 
 /**
  * What a broker keeps of a queue and a group beside its place, in the same table, as places in queues that are none: the
@@ -74,6 +78,15 @@ export class Locks {
       this.#gone.delete(place)
       await this.unlock(group, topic, queue, owner)
     }
+  }
+
+  /** Whether the broker was started since the owner before began: if it was killed it has forgotten the last seconds. */
+  async mayHaveForgotten(group: string, topic: string, { broker, id }: Queue, cluster: Cluster): Promise<boolean> {
+    const [boot, epoch] = await Promise.all([
+      cluster.dispatch.bootOf(broker),
+      this.#groups.committed(group, topic, { broker, id: at.epoch + id }),
+    ])
+    return boot === undefined || boot > (epoch ?? Date.now() - newbornMs) - clocksMs
   }
 
   async readMark(group: string, topic: string, { broker, id }: Queue, place: number): Promise<Mark> {

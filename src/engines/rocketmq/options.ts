@@ -32,6 +32,8 @@ export interface RocketmqOptions {
   readonly connectTimeoutMs?: number
   /** For the answer to a request, ms. Default 10 000. */
   readonly requestTimeoutMs?: number
+  /** How long it is found out whether a message that was sent and not answered is stored, ms, and sent again where it is not. Default 25 000. */
+  readonly publishTimeoutMs?: number
   /** Before the first attempt to connect again, ms; doubled each time, at random up to it. Default 200. */
   readonly reconnectWaitMs?: number
   /** The longest such wait, ms. Default 3000. */
@@ -54,6 +56,7 @@ const checks: Readonly<Record<keyof RocketmqOptions, Check>> = {
   createTopics: oneOf(true, false),
   connectTimeoutMs: whole(50, day),
   requestTimeoutMs: whole(100, day),
+  publishTimeoutMs: whole(0, day),
   reconnectWaitMs: whole(10, day),
   reconnectMaxWaitMs: whole(10, day),
   routeMs: whole(50, day),

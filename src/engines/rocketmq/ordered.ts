@@ -7,8 +7,8 @@ import type { Pool } from './connection.ts'
 import { unavailable } from './failure.ts'
 import { clientId, ownerId, sharesLanes } from './groups.ts'
 import { type InHand, joined, type SubscriptionParts } from './joining.ts'
-import { Locks, rowOf, trustMs } from './locks.ts'
-import { queueKey } from './offsets.ts'
+import { Locks, type Mark, rowOf, trustMs } from './locks.ts'
+import { findOffsets, queueKey } from './offsets.ts'
 import { Presence } from './presence.ts'
 import { request } from './protocol.ts'
 import { pulled, pullFields } from './pulling.ts'
@@ -190,7 +190,7 @@ export class OrderedSubscription implements EngineSubscription {
   async #begin({ source, topic, group }: Reading, queue: Queue, lockedAt: number): Promise<void> {
     try {
       const offset = (await this.#parts.groups.committed(group, topic, queue)) ?? 0
-      const before = await this.#locks.readMark(group, topic, queue, offset)
+      const before = await this.#before(group, topic, queue, offset)
       const epoch = await this.#locks.nextEpoch(group, topic, queue, this.#owner)
       if (this.#state !== 'open') throw new BusError('closed', 'the subscription is closed')
       const part = new QueuePart({ topic, group, queue, source, epoch, offset, before }, lockedAt, this.#laneOf)
@@ -202,6 +202,15 @@ export class OrderedSubscription implements EngineSubscription {
       if (this.#state !== 'closed') this.#balanceIn(againMs)
       this.#troubled(topic, error)
     }
+  }
+
+  async #before(group: string, topic: string, queue: Queue, place: number): Promise<Mark> {
+    const { cluster } = this.#parts
+    const mark = await this.#locks.readMark(group, topic, queue, place)
+    if (!(await this.#locks.mayHaveForgotten(group, topic, queue, cluster))) return mark
+    // All that is there may have been handed out.
+    const [end] = await findOffsets(cluster, topic, [queue], 'end')
+    return { ...mark, handed: Math.max(mark.handed, end!) }
   }
 
   /** Queues that are to go, once what is in hand of them is settled, or their time is over. */

@@ -2,10 +2,12 @@ import { randomBytes } from 'node:crypto'
 import { BusError, toBusError } from '../../errors.ts'
 import type { Outgoing, PublishOutcome } from '../engine.ts'
 import type { Cluster, Queue, Route } from './cluster.ts'
+import { Doubts } from './doubts.ts'
 import { refused } from './failure.ts'
 import type { Limits } from './limits.ts'
 import { type Extra, encodeInBatch, propertiesOf, wireBody } from './message.ts'
 import { physicalName } from './names.ts'
+import { queueKey } from './offsets.ts'
 import { answer, type Frame, request } from './protocol.ts'
 import type { Topics } from './topics.ts'
 
@@ -16,9 +18,12 @@ const mostBatchBytes = 1024 * 1024
 const roomInBatch = 22
 /** A broker that could not be reached gets no message that another can take, ms. */
 const avoidMs = 3000
+const usualPatienceMs = 25_000
 
 interface Item {
   readonly index: number
+  readonly unique: string
+  readonly delayed: boolean
   readonly body: Uint8Array
   readonly properties: string
   readonly size: number
@@ -36,6 +41,7 @@ export class Publishing {
   readonly #topics: Topics
   readonly #limits: Limits
   readonly #group: string
+  readonly #doubts: Doubts
   readonly #avoided = new Map<string, number>()
   #turn = Math.floor(Math.random() * 1024)
   #flying = 0
@@ -46,6 +52,7 @@ export class Publishing {
     this.#cluster = cluster
     this.#topics = topics
     this.#limits = limits
+    this.#doubts = new Doubts(cluster)
     this.#group = physicalName(cluster.options.name ?? 'cozebus')
   }
 
@@ -139,8 +146,16 @@ export class Publishing {
         'message_too_large',
         `topic '${name}': ${body.byteLength} bytes are more than the ${this.#limits.maxMessageBytes} the broker takes (maxMessageSize)`,
       )
-    const properties = propertiesOf(message, uniqueId(), bornMs, extra)
-    return { index, body: wireBody(body), properties, size: roomInBatch + body.byteLength + properties.length }
+    const unique = uniqueId()
+    const properties = propertiesOf(message, unique, bornMs, extra)
+    return {
+      index,
+      unique,
+      delayed: extra.deliverAt !== undefined,
+      body: wireBody(body),
+      properties,
+      size: roomInBatch + body.byteLength + properties.length,
+    }
   }
 
   #parts(bucket: Bucket): Bucket[] {
@@ -160,37 +175,100 @@ export class Publishing {
     return parts
   }
 
-  async #send({ route, queue, items }: Bucket, bornMs: number, outcomes: PublishOutcome[]): Promise<void> {
-    const { broker, id } = queue
-    const what = `topic '${route.topic}'`
+  async #send(bucket: Bucket, bornMs: number, outcomes: PublishOutcome[]): Promise<void> {
+    const { route, queue, items } = bucket
+    const from = this.#doubts.endOf(route.topic, queue)
+    const sentAt = Date.now()
+    let unanswered: BusError
     try {
-      const single = items.length === 1
-      const fields = {
-        a: this.#group,
-        b: route.topic,
-        c: 'TBW102',
-        d: '4',
-        e: String(id),
-        f: '0',
-        g: String(bornMs),
-        h: '0',
-        i: single ? items[0]!.properties : 'WAIT\x01true\x02',
-        j: '0',
-        k: 'false',
-        l: '0',
-        m: String(!single),
-        n: broker.name,
+      const frame = await this.#ask(bucket, bornMs)
+      if (frame.code === answer.ok) {
+        this.#stored(frame, bucket, outcomes)
+        return
       }
-      const body = single ? asBuffer(items[0]!.body) : Buffer.concat(items.map((item) => encodeInBatch(item.body, item.properties)))
-      const connection = await this.#cluster.connection(broker)
-      const frame = await connection.ask(single ? request.send : request.sendBatch, fields, what, body)
-      if (frame.code === answer.ok) return stored(frame, queue, items, outcomes)
-      throw this.#refusal(frame, route.topic, what)
+      fail(items, this.#refusal(frame, route.topic, `topic '${route.topic}'`), outcomes)
+      return
     } catch (thrown) {
-      const error = toBusError(thrown, 'publish_unknown')
-      if (error.code === 'engine_unavailable') this.#avoided.set(broker.name, performance.now() + avoidMs)
-      for (const { index } of items) outcomes[index] = { ok: false, error }
+      unanswered = toBusError(thrown, 'publish_unknown')
     }
+    if (unanswered.code === 'publish_unknown') await this.#clear(bucket, bornMs, outcomes, from, sentAt, unanswered)
+    else {
+      if (unanswered.code === 'engine_unavailable') this.#avoided.set(queue.broker.name, performance.now() + avoidMs)
+      fail(items, unanswered, outcomes)
+    }
+  }
+
+  /** Whether it is stored; where it is not it goes once more, and again in doubt, until its time is over. */
+  async #clear(
+    bucket: Bucket,
+    bornMs: number,
+    outcomes: PublishOutcome[],
+    from: number | undefined,
+    sentAt: number,
+    error: BusError,
+  ): Promise<void> {
+    const { route, queue, items } = bucket
+    const until = performance.now() + (this.#cluster.options.publishTimeoutMs ?? usualPatienceMs)
+    let left = items
+    try {
+      for (;;) {
+        const { delayed } = items[0]!
+        const doubt = { topic: route.topic, queue, delayed, from, sentAt, uniques: left.map(({ unique }) => unique) }
+        const found = await this.#doubts.look(doubt, until, error)
+        for (const { index, unique } of left) {
+          const offset = found.get(unique)
+          if (offset === undefined) continue
+          outcomes[index] = { ok: true, position: delayed ? undefined : positionOf(queue, offset), duplicate: false }
+        }
+        left = left.filter(({ unique }) => !found.has(unique))
+        if (left.length === 0) return
+        const again = { ...bucket, items: left }
+        try {
+          const frame = await this.#ask(again, bornMs)
+          if (frame.code === answer.ok) this.#stored(frame, again, outcomes)
+          else fail(left, this.#refusal(frame, route.topic, `topic '${route.topic}'`), outcomes)
+          return
+        } catch (thrown) {
+          // Not sent, or in doubt as before.
+          if (performance.now() >= until) throw toBusError(thrown)
+        }
+      }
+    } catch (thrown) {
+      fail(left, toBusError(thrown, 'publish_unknown'), outcomes)
+    }
+  }
+
+  /** Rejects with `publish_unknown` when it was sent and no answer came, with another code when it was not. */
+  async #ask({ route, queue, items }: Bucket, bornMs: number): Promise<Frame> {
+    const single = items.length === 1
+    const fields = {
+      a: this.#group,
+      b: route.topic,
+      c: 'TBW102',
+      d: '4',
+      e: String(queue.id),
+      f: '0',
+      g: String(bornMs),
+      h: '0',
+      i: single ? items[0]!.properties : 'WAIT\x01true\x02',
+      j: '0',
+      k: 'false',
+      l: '0',
+      m: String(!single),
+      n: queue.broker.name,
+    }
+    const body = single ? asBuffer(items[0]!.body) : Buffer.concat(items.map((item) => encodeInBatch(item.body, item.properties)))
+    const connection = await this.#cluster.connection(queue.broker)
+    return connection.ask(single ? request.send : request.sendBatch, fields, `topic '${route.topic}'`, body)
+  }
+
+  #stored({ fields }: Frame, { route, queue, items }: Bucket, outcomes: PublishOutcome[]): void {
+    const first = Number(fields['queueOffset'])
+    // One that is delayed is not in its queue yet.
+    const known = Number.isSafeInteger(first) && !items[0]!.delayed
+    if (known) this.#doubts.stored(route.topic, queue, first + items.length)
+    for (const [i, { index }] of items.entries())
+      outcomes[index] = { ok: true, position: known ? positionOf(queue, first + i) : undefined, duplicate: false }
   }
 
   #refusal(frame: Frame, topic: string, what: string): BusError {
@@ -207,13 +285,11 @@ export class Publishing {
   }
 }
 
-function stored({ fields }: Frame, { broker, id }: Queue, items: readonly Item[], outcomes: PublishOutcome[]): void {
-  const first = Number(fields['queueOffset'])
-  // One that is delayed is not in its queue yet.
-  const known = Number.isSafeInteger(first) && !(items.length === 1 && items[0]!.properties.includes('\x02TIMER_DELIVER_MS\x01'))
-  for (const [i, { index }] of items.entries())
-    outcomes[index] = { ok: true, position: known ? `${broker.name}/${id}:${first + i}` : undefined, duplicate: false }
+function fail(items: readonly Item[], error: BusError, outcomes: PublishOutcome[]): void {
+  for (const { index } of items) outcomes[index] = { ok: false, error }
 }
+
+const positionOf = (queue: Queue, offset: number): string => `${queueKey(queue)}:${offset}`
 
 const asBuffer = ({ buffer, byteOffset, byteLength }: Uint8Array): Buffer => Buffer.from(buffer, byteOffset, byteLength)
 
