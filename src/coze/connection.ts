@@ -3,7 +3,7 @@ import { BusError } from '../errors.ts'
 import type { CozeConfig } from './environment.ts'
 import { sharedTopic } from './names.ts'
 
-const brokers = { rmq: 'RocketMQ', pulsar: 'Pulsar' } as const
+const brokers = { pulsar: 'Pulsar' } as const
 
 /** What {@link connect} takes for a Coze configuration; `groups`: of topics that are not Coze's own. @throws BusError `engine_missing` */
 export function connectionOf(
@@ -16,10 +16,19 @@ export function connectionOf(
   }
   // Every topic of Coze's is written by Go too, and a key is to be in one partition whoever writes it.
   if (config.type === 'kafka') return { url: config.url, options: { kafka: { partitioner: 'fnv1a' } } }
+  if (config.type === 'rmq') {
+    const { nameServers, accessKey, secretKey, ledger } = config
+    const keys = accessKey === undefined || secretKey === undefined ? {} : { accessKey, secretKey }
+    // Go services may be in the group of any topic.
+    return {
+      url: `rocketmq://${nameServers.join(',')}`,
+      options: { rocketmq: { shared: isFlat, ...keys }, ...(ledger === undefined ? {} : { ledger }) },
+    }
+  }
   if (config.type !== 'nats')
     throw new BusError(
       'engine_missing',
-      `COZE_MQ_TYPE=${config.type}: this version has no engine for ${brokers[config.type]} yet; those for NATS, NSQ and Kafka are there (COZE_MQ_TYPE=nats, nsq, kafka)`,
+      `COZE_MQ_TYPE=${config.type}: this version has no engine for ${brokers[config.type]} yet; those for NATS, NSQ, Kafka and RocketMQ are there (COZE_MQ_TYPE=nats, nsq, kafka, rmq)`,
     )
   return { url: config.url, options: { nats: { shared: (topic) => sharedTopic(topic, groups(topic)), ...config.nats } } }
 }

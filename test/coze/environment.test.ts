@@ -108,6 +108,7 @@ describe('the other brokers', () => {
       nameServers: ['a:9876', 'b:9876'],
       accessKey: 'a',
       secretKey: 's',
+      ledger: undefined,
     })
     const serviceUrl = (server: string) => (config('pulsar', server, { PULSAR_JWT_TOKEN: 't' }) as { serviceUrl: string }).serviceUrl
     expect(serviceUrl('pulsar:6650')).toBe('pulsar://pulsar:6650')
@@ -122,7 +123,6 @@ describe('the other brokers', () => {
 
   test('have no engine yet, and whoever asks for one is told', async () => {
     for (const [type, server] of [
-      ['rmq', 'r:9876'],
       ['pulsar', 'p:6650'],
     ] as const) {
       const missing = { code: 'engine_missing', message: expect.stringContaining(`COZE_MQ_TYPE=${type}`) }

@@ -25,6 +25,8 @@ const shortOf = (name: string): string => createHash('sha256').update(name).dige
 
 const ours = /@cozebus@([0-9a-f.]*)@([0-9a-f.]*)$/
 
+export const isOurs = (client: string): boolean => ours.test(client)
+
 /** Whether a client of the group reads the topic; of one that is not ours that is not known, and it counts. */
 function reads(client: string, topic: string): boolean {
   const found = ours.exec(client)

@@ -48,6 +48,12 @@ export function groupOf(physical: string, storage: string): string | undefined {
   return whole?.endsWith(`.${main}`) ? whole.slice(0, -main.length - 1) : whole
 }
 
+/** Where classic clients put what failed, for all topics of a group. */
+export const retryTopic = (group: string): string => `${retryPrefix}${group}`
+
+/** Where a broker puts what was popped and not acknowledged in time. */
+export const popRetryTopic = (group: string, topic: string): string => `${retryPrefix}${group}_${topic}`
+
 const own =
   /^(%RETRY%|%DLQ%|rmq_sys_|RMQ_SYS_|TBW102$|SCHEDULE_TOPIC_XXXX$|SELF_TEST_TOPIC$|BenchmarkTest$|OFFSET_MOVED_EVENT$|TRANS_CHECK_MAX_TIME_TOPIC$)|_REPLY_TOPIC$/
 

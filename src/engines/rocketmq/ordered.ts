@@ -1,4 +1,5 @@
 import { BusError, toBusError } from '../../errors.ts'
+import { isPrivate } from '../../topic/name.ts'
 import { within } from '../../within.ts'
 import type { Delivery, DeliverySink, EngineSubscription, Settlement, SettleResult, Source, SubscriptionSpec } from '../engine.ts'
 import { allocate } from './allocating.ts'
@@ -8,6 +9,7 @@ import { unavailable } from './failure.ts'
 import { clientId, ownerId, sharesLanes } from './groups.ts'
 import { type InHand, joined, type SubscriptionParts } from './joining.ts'
 import { Locks, type Mark, rowOf, trustMs } from './locks.ts'
+import { popRetryTopic, retryPrefix, retryTopic } from './names.ts'
 import { findOffsets, queueKey } from './offsets.ts'
 import { Presence } from './presence.ts'
 import { request } from './protocol.ts'
@@ -95,7 +97,7 @@ export class OrderedSubscription implements EngineSubscription {
   }
 
   get #client(): string {
-    const readings = [...this.#readings.values()]
+    const readings = [...this.#readings.values()].filter(({ topic }) => !topic.startsWith(retryPrefix))
     return clientId(
       this.#spec.member,
       readings.map(({ topic }) => topic),
@@ -133,11 +135,27 @@ export class OrderedSubscription implements EngineSubscription {
     try {
       while (this.#wanted && this.#state === 'open') {
         this.#wanted = false
+        await this.#findRetries().catch(() => {})
         for (const reading of [...this.#readings.values()])
           await this.#share(reading).catch((error) => this.#troubled(reading.topic, error))
       }
     } finally {
       this.#balancing = false
+    }
+  }
+
+  /** What came through POP or to classic clients of the group before, and failed or was not acknowledged, is in topics of its own. */
+  async #findRetries(): Promise<void> {
+    const { cluster, topics } = this.#parts
+    for (const { source, topic, group } of [...this.#readings.values()]) {
+      if (topic.startsWith(retryPrefix)) continue
+      const found = [popRetryTopic(group, topic)]
+      if (topics.isShared(source.storage) && !isPrivate(source.storage)) found.push(retryTopic(group))
+      for (const retries of found) {
+        if (this.#readings.has(retries)) continue
+        const route = await cluster.route(retries)
+        if (route && this.#state === 'open') this.#readings.set(retries, { source, topic: retries, group, route })
+      }
     }
   }
 

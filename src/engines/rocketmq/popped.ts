@@ -2,13 +2,15 @@ import { BusError } from '../../errors.ts'
 import { isPrivate, privateTopic } from '../../topic/name.ts'
 import { within } from '../../within.ts'
 import type { DeliverySink, EngineSubscription, Settlement, SettleResult, Source, SubscriptionSpec } from '../engine.ts'
+import { allocate } from './allocating.ts'
 import type { Route } from './cluster.ts'
 import type { Pool } from './connection.ts'
 import type { PopDelivery } from './delivery.ts'
 import { unavailable } from './failure.ts'
 import { Finished } from './finished.ts'
-import { clientId, ownerId } from './groups.ts'
+import { clientId, isOurs, ownerId } from './groups.ts'
 import { type InHand, joined, type SubscriptionParts } from './joining.ts'
+import { retryPrefix, retryTopic } from './names.ts'
 import { Popper } from './popping.ts'
 import { Presence } from './presence.ts'
 import { Receipts } from './receipts.ts'
@@ -27,6 +29,8 @@ interface Reading {
   readonly group: string
   readonly poppers: Map<string, Popper>
   route: Route
+  /** Which of the readable queues are ours, by broker; undefined: nobody shares them by queues. */
+  mine: ReadonlyMap<string, readonly number[]> | undefined
 }
 
 /** A member of a group that takes messages one by one: what was popped goes to the core as far as there is credit. */
@@ -70,17 +74,20 @@ export class PopSubscription implements EngineSubscription {
         ...new Map([...this.#readings.values()].flatMap(({ route }) => route.brokers.map((one) => [one.name, one]))).values(),
       ],
     })
+    this.#pool.onMembers = () => {
+      for (const reading of this.#readings.values()) void this.#share(reading).catch(() => {})
+    }
     this.#pool.onLoss = () => void this.#presence.beat().catch(() => {})
     this.#timer = setInterval(this.#look, Math.max(20, Math.min(250, spec.leaseMs / 6))).unref()
     this.#around = setInterval(() => void this.#lookAround(), lookAroundMs).unref()
   }
 
   get #client(): string {
-    const readings = [...this.#readings.values()]
+    const readings = [...this.#readings.values()].filter(({ topic }) => !topic.startsWith(retryPrefix))
     return clientId(
       this.#spec.member,
       readings.map(({ topic }) => topic),
-      [],
+      readings.map(({ source }) => source.lanes),
     )
   }
 
@@ -95,12 +102,41 @@ export class PopSubscription implements EngineSubscription {
   async add(source: Source): Promise<void> {
     this.#mustBeOpen()
     if (this.#readings.has(source.storage)) return
+    const { topics } = this.#parts
     const { route, group } = await joined(this.#parts, this.group, source, ownerId(this.#spec.member), () => this.#mustBeOpen())
-    const reading: Reading = { source, topic: route.topic, group, route, poppers: new Map() }
+    const reading: Reading = { source, topic: route.topic, group, route, poppers: new Map(), mine: undefined }
     this.#readings.set(source.storage, reading)
     await this.#presence.beat().catch(() => {}) // said again and again
     this.#mustBeOpen()
+    await this.#share(reading).catch(() => {}) // looked at again and again
+    this.#mustBeOpen()
     this.#readFrom(reading)
+    if (topics.isShared(source.storage) && !isPrivate(source.storage)) await this.#readRetries(source, group).catch(() => {})
+  }
+
+  /** What classic clients of the group failed in comes back through a topic of the group. */
+  async #readRetries(source: Source, group: string): Promise<void> {
+    const topic = retryTopic(group)
+    const route = await this.#parts.cluster.route(topic)
+    if (!route || this.#stopped || this.#readings.has(topic)) return
+    const reading: Reading = { source, topic, group, route, poppers: new Map(), mine: undefined }
+    this.#readings.set(topic, reading)
+    await this.#share(reading)
+    this.#readFrom(reading)
+  }
+
+  /** Classic clients divide the queues among all members: where there are some, ours keep to their share. */
+  async #share(reading: Reading): Promise<void> {
+    const { route, group } = reading
+    const me = this.#client
+    const clients = await this.#parts.groups.clients(group, route.brokers)
+    if (clients.every(isOurs)) reading.mine = undefined
+    else {
+      const members = (clients.includes(me) ? clients : [...clients, me]).sort()
+      const mine = allocate(route.readable.length, members, me).map((i) => route.readable[i]!)
+      reading.mine = new Map([...Map.groupBy(mine, ({ broker }) => broker.name)].map(([name, own]) => [name, own.map(({ id }) => id)]))
+    }
+    for (const popper of reading.poppers.values()) popper.wake()
   }
 
   #mustBeOpen(): void {
@@ -118,6 +154,7 @@ export class PopSubscription implements EngineSubscription {
           pool: this.#pool,
           group: reading.group,
           leaseMs: this.#spec.leaseMs,
+          queues: () => (reading.mine === undefined ? undefined : (reading.mine.get(broker.name) ?? [])),
           wanted: () => this.#wanted(),
           take: (deliveries) => this.#arrived(deliveries),
           trouble: (error) => this.#troubled(place, error),
@@ -132,6 +169,7 @@ export class PopSubscription implements EngineSubscription {
     this.#looking = true
     try {
       for (const reading of this.#readings.values()) {
+        await this.#share(reading)
         const route = await this.#parts.cluster.route(reading.topic)
         if (!route || this.#stopped || route === reading.route) continue
         if (route.readable.length > reading.route.readable.length) {

@@ -12,6 +12,7 @@ import { answer, type Fields, type Frame, request } from './protocol.ts'
 const mostAtOnce = 32
 /** How long a broker may wait for something to come, ms. What comes again because its time was over wakes nobody. */
 const pollMs = 1000
+const sharedPollMs = 400
 const answerMs = 10_000
 const againMs = 200
 const mostAgainMs = 3000
@@ -20,6 +21,8 @@ export interface Popping {
   readonly pool: Pool
   readonly group: string
   readonly leaseMs: number
+  /** Those of the queues that are this member's, where it shares them with classic clients; undefined: all, as it comes. */
+  queues(): readonly number[] | undefined
   /** How many more there is room for, at this moment. */
   wanted(): number
   take(deliveries: readonly PopDelivery[]): void
@@ -37,6 +40,7 @@ export class Popper {
   #stopped = false
   #wake: (() => void) | undefined
   #waitMs = againMs
+  #turn = 0
 
   constructor(broker: Broker, source: Source, topic: string, popping: Popping) {
     this.broker = broker
@@ -60,7 +64,8 @@ export class Popper {
   async #run(): Promise<void> {
     while (!this.#stopped) {
       const wanted = Math.min(mostAtOnce, this.#popping.wanted())
-      if (wanted <= 0) {
+      const queues = this.#popping.queues()
+      if (wanted <= 0 || queues?.length === 0) {
         await new Promise<void>((resolve) => {
           this.#wake = resolve
         })
@@ -68,7 +73,7 @@ export class Popper {
         continue
       }
       try {
-        await this.#pop(wanted)
+        await this.#pop(wanted, queues)
         this.#waitMs = againMs
       } catch (error) {
         this.#popping.trouble(toBusError(error, 'engine_unavailable'))
@@ -91,15 +96,16 @@ export class Popper {
     this.#wake = undefined
   }
 
-  async #pop(wanted: number): Promise<void> {
+  async #pop(wanted: number, queues: readonly number[] | undefined): Promise<void> {
     const { pool, group, leaseMs } = this.#popping
     const fields: Fields = {
       consumerGroup: group,
       topic: this.#topic,
-      queueId: '-1',
+      queueId: queues === undefined ? '-1' : String(queues[this.#turn++ % queues.length]),
       maxMsgNums: String(wanted),
       invisibleTime: String(Math.ceil(leaseMs)),
-      pollTime: String(pollMs),
+      // In turn: none of them may hold up the others for long.
+      pollTime: String(queues === undefined || queues.length === 1 ? pollMs : Math.ceil(sharedPollMs / queues.length)),
       bornTime: String(Date.now()),
       initMode: '0',
       expType: 'TAG',

@@ -1,4 +1,5 @@
 import { BusError } from '../../errors.ts'
+import { mainOf } from '../../topic/name.ts'
 import type { StorageName } from '../engine.ts'
 import type { Cluster, Route } from './cluster.ts'
 import { refused } from './failure.ts'
@@ -88,10 +89,16 @@ export class Topics {
     return found
   }
 
+  /** Whether other programs are in the groups of a topic. */
+  isShared(storage: StorageName): boolean {
+    const { shared = isCoze } = this.#cluster.options
+    const main = mainOf(storage) ?? storage
+    return typeof shared === 'function' ? shared(main) : shared
+  }
+
   /** How the group of a topic is called on the brokers. */
   groupName(group: string, storage: StorageName): string {
-    const { shared = isCoze } = this.#cluster.options
-    return groupName(group, storage, (topic) => (typeof shared === 'function' ? shared(topic) : shared))
+    return groupName(group, storage, (topic) => this.isShared(topic))
   }
 
   /** And back; what nobody wrote down stays as it is. */
