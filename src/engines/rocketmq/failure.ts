@@ -26,8 +26,9 @@ export function refused({ code, remark }: Pick<Frame, 'code' | 'remark'>, what: 
     case answer.flushReplicaTimeout:
     case answer.noReplica:
       return say('publish_unknown', 'it may be stored')
+    // Before it looked at it: nothing is stored.
     case answer.busy:
-      return say('publish_rejected', 'the broker is busy')
+      return say('engine_unavailable', 'the broker is busy')
     default:
       return /no permission|denied|AclException/i.test(text)
         ? say('forbidden', 'this user may not do that')

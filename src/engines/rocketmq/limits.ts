@@ -1,3 +1,4 @@
+import { BusError } from '../../errors.ts'
 import type { Cluster } from './cluster.ts'
 import { request } from './protocol.ts'
 
@@ -16,7 +17,9 @@ const usual: Limits = { maxMessageBytes: 4 * 1024 * 1024, maxDelayMs: 3 * 86_400
 /** The least of all brokers, by their own settings; a user that may not ask is told the usual ones. */
 export async function limitsOf(cluster: Cluster): Promise<Limits> {
   const all = await Promise.all(
-    (await cluster.masters()).map((broker) => cluster.ask(broker, request.brokerConfig, {}, 'the broker').catch(onlyRefusal)),
+    (await cluster.masters()).map((broker) =>
+      cluster.ask(broker, request.brokerConfig, {}, 'the broker').catch((error) => orUsual(error, cluster)),
+    ),
   )
   return all
     .map((frame) => (frame === undefined ? usual : read(frame.body.toString())))
@@ -28,9 +31,10 @@ export async function limitsOf(cluster: Cluster): Promise<Limits> {
     }))
 }
 
-function onlyRefusal(error: { code?: string }): undefined {
-  if (error.code === 'forbidden') return undefined
-  throw error
+function orUsual(error: BusError, { options }: Cluster): undefined {
+  if (error.code !== 'forbidden') throw error
+  if (options.accessKey !== undefined) return undefined
+  throw new BusError('unauthorized', `the brokers want keys: rocketmq: { accessKey, secretKey } (${error.message})`, { cause: error })
 }
 
 function read(text: string): Limits {
