@@ -122,9 +122,7 @@ describe('the other brokers', () => {
   })
 
   test('have no engine yet, and whoever asks for one is told', async () => {
-    for (const [type, server] of [
-      ['pulsar', 'p:6650'],
-    ] as const) {
+    for (const [type, server] of [['pulsar', 'p:6650']] as const) {
       const missing = { code: 'engine_missing', message: expect.stringContaining(`COZE_MQ_TYPE=${type}`) }
       await expect(createProducer(config(type, server), 'opencoze_knowledge')).rejects.toMatchObject(missing)
       await expect(registerConsumer(config(type, server), 'opencoze_knowledge', 'cg_knowledge', () => {})).rejects.toMatchObject(missing)

@@ -61,7 +61,7 @@ async function oneBroker(): Promise<Broker & AsyncDisposable> {
 }
 
 async function oneRocketmq(): Promise<Broker & AsyncDisposable> {
-  const rocketmq = await startRocketmq()
+  const rocketmq = await startRocketmq({ extra: { flushConsumerOffsetInterval: '100' } })
   return {
     url: rocketmq.url,
     replicas: 1,
