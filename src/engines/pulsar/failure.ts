@@ -1,0 +1,55 @@
+import { BusError, type BusErrorCode } from '../../errors.ts'
+
+/** https://github.com/apache/pulsar/blob/v4.2.4/pulsar-common/src/main/proto/PulsarApi.proto, ServerError. */
+export const serverError = {
+  metadata: 1,
+  persistence: 2,
+  authentication: 3,
+  authorization: 4,
+  consumerBusy: 5,
+  serviceNotReady: 6,
+  quota: 7,
+  quotaException: 8,
+  checksum: 9,
+  topicNotFound: 11,
+  subscriptionNotFound: 12,
+  tooManyRequests: 14,
+  topicTerminated: 15,
+  producerBusy: 16,
+  invalidTopicName: 17,
+  incompatibleSchema: 18,
+  consumerAssign: 19,
+  notAllowed: 22,
+  producerFenced: 25,
+} as const
+
+const meanings: Readonly<Record<number, readonly [BusErrorCode, string]>> = {
+  [serverError.authentication]: ['unauthorized', 'the broker refuses the credentials (pulsar.token)'],
+  [serverError.authorization]: ['forbidden', 'this role may not do that'],
+  [serverError.consumerBusy]: [
+    'conflict',
+    "the subscription is held by consumers that do not share it, as Coze's Go services do (Exclusive): stop them first, or use another group name",
+  ],
+  [serverError.topicNotFound]: ['not_found', 'there is no such topic, and it may not be made'],
+  [serverError.subscriptionNotFound]: ['not_found', 'there is no such subscription'],
+  [serverError.topicTerminated]: ['forbidden', 'the topic was terminated and takes nothing more'],
+  [serverError.invalidTopicName]: ['invalid_topic', 'the broker refuses the name'],
+  [serverError.incompatibleSchema]: ['forbidden', 'the topic has a schema, and takes no plain bytes'],
+  [serverError.quota]: ['store_full', 'its backlog quota is used up'],
+  [serverError.quotaException]: ['store_full', 'its backlog quota is used up'],
+}
+
+/** What a broker answered that is no success, in the words of the bus. `what`: what was asked of it. */
+export function refused(code: number, message: string, what: string): BusError {
+  const text = message
+    .split('\n', 1)[0]!
+    .replace(/^org\.apache\.pulsar\.[\w.$]+: /, '')
+    .slice(0, 300)
+  const say = (kind: BusErrorCode, why: string): BusError => new BusError(kind, `${what}: ${why} (Pulsar, error ${code}: ${text})`)
+  // Two members ask for the same group in two ways: the broker has no number of its own for it.
+  if (/subscription is of different type/i.test(text)) return say('conflict', meanings[serverError.consumerBusy]![1])
+  if (code === serverError.notAllowed && /not allowed|auto.?creat|not exist/i.test(text) && /topic/i.test(text))
+    return say('not_found', 'there is no such topic, and it may not be made')
+  const [kind, why] = meanings[code] ?? ['engine_unavailable', 'the broker refused it']
+  return say(kind, why)
+}

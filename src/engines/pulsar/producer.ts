@@ -1,0 +1,171 @@
+import { BusError, toBusError } from '../../errors.ts'
+import type { PublishOutcome } from '../engine.ts'
+import type { Cluster } from './cluster.ts'
+import type { Connection, ProducerEvents } from './connection.ts'
+import { type MessageId, messageIdOf } from './protocol.ts'
+
+/** Sent and not answered by then: it may be stored, ms. */
+const answerMs = 30_000
+const firstWaitMs = 50
+const lastWaitMs = 2000
+/** What the socket has not taken holds back the rest. */
+const mostUnsent = 4 * 1024 * 1024
+
+export interface Item {
+  /** The metadata but for the producer's name and the sequence. */
+  readonly metadata: object
+  readonly payload: Uint8Array
+  readonly done: (outcome: PublishOutcome, messageId?: MessageId) => void
+}
+interface Sent extends Item {
+  readonly sequence: number
+  readonly deadline: number
+}
+
+let made = 0
+
+/**
+ * What goes to one topic or partition: in the order of handing in, and all of it again, in that order, after the connection was
+ * lost. The broker may have stored what it did not answer: then it is there twice, under the same id.
+ */
+export class Producer implements ProducerEvents {
+  readonly #cluster: Cluster
+  readonly #topic: string
+  readonly #id = ++made
+  #queue: Item[] = []
+  /** On its way, in order. */
+  #sent: Sent[] = []
+  #sequence = 0
+  #connection: Connection | undefined
+  #name = ''
+  #opening = false
+  #waitMs = firstWaitMs
+  #timer: NodeJS.Timeout | undefined
+  #closed = false
+  #epoch = 0
+
+  constructor(cluster: Cluster, topic: string) {
+    this.#cluster = cluster
+    this.#topic = topic
+  }
+
+  get idle(): boolean {
+    return this.#queue.length === 0 && this.#sent.length === 0
+  }
+
+  send(item: Item): void {
+    this.#queue.push(item)
+    this.#pump()
+  }
+
+  #pump(): void {
+    if (!this.#connection) {
+      void this.#open()
+      return
+    }
+    const now = performance.now()
+    let count = 0
+    while (count < this.#queue.length && this.#connection.unsent < mostUnsent) {
+      const sent = { ...this.#queue[count++]!, sequence: this.#sequence++, deadline: now + answerMs }
+      this.#sent.push(sent)
+      this.#write(sent)
+    }
+    if (count > 0) this.#queue = this.#queue.slice(count)
+    if (this.#sent.length > 0 || this.#queue.length > 0) this.#watch()
+  }
+
+  #write({ metadata, payload, sequence }: Sent): void {
+    const { codec } = this.#connection!
+    const bytes = codec.encodeMetadata({ ...metadata, producer_name: this.#name, sequence_id: sequence })
+    const fields = { producer_id: this.#id, sequence_id: sequence, num_messages: 1 }
+    this.#connection!.write(...codec.encodeSend(fields, bytes, payload))
+  }
+
+  async #open(): Promise<void> {
+    if (this.#opening || this.#closed) return
+    this.#opening = true
+    try {
+      const connection = await this.#cluster.serving(this.#topic)
+      connection.producers.set(this.#id, this)
+      const what = `topic '${this.#topic}'`
+      // The broker gives it a name of its own, which it then keeps.
+      const known =
+        this.#name === '' ? { user_provided_producer_name: false } : { producer_name: this.#name, user_provided_producer_name: false }
+      const fields = { topic: this.#cluster.fullName(this.#topic), producer_id: this.#id, epoch: this.#epoch++, ...known }
+      const answer = await connection.ask('producer', fields, what).catch((error) => {
+        connection.producers.delete(this.#id)
+        throw error
+      })
+      if (!connection.open) throw new BusError('engine_unavailable', `${what}: the connection was lost`)
+      this.#name = String(answer['producer_name'])
+      this.#connection = connection
+      this.#opening = false
+      this.#waitMs = firstWaitMs
+      for (const one of this.#sent) this.#write(one)
+      this.#pump()
+    } catch (thrown) {
+      this.#opening = false
+      const error = toBusError(thrown, 'engine_unavailable')
+      // What was never sent is told at once why; the publisher comes again with it.
+      const queued = this.#queue
+      this.#queue = []
+      for (const { done } of queued) done({ ok: false, error })
+      if (error.code !== 'engine_unavailable') this.#giveUp(error)
+      if (this.#sent.length > 0 && !this.#closed) {
+        setTimeout(() => this.#pump(), this.#waitMs * (0.5 + Math.random() / 2))
+        this.#waitMs = Math.min(lastWaitMs, this.#waitMs * 2)
+        this.#watch()
+      }
+    }
+  }
+
+  /** One timer for all that is on its way. */
+  #watch(): void {
+    this.#timer ??= setInterval(() => {
+      const now = performance.now()
+      while (this.#sent.length > 0 && this.#sent[0]!.deadline <= now) this.#unknown(this.#sent.shift()!, `no answer within ${answerMs} ms`)
+      if (this.#connection && this.#queue.length > 0) this.#pump()
+      if (!this.idle) return
+      clearInterval(this.#timer)
+      this.#timer = undefined
+    }, 20).unref()
+  }
+
+  receipt(sequence: number, messageId: unknown): void {
+    // In order; an answer to what was sent twice comes twice.
+    if (this.#sent[0]?.sequence !== sequence) return
+    const { done } = this.#sent.shift()!
+    const id = messageIdOf(messageId)
+    done({ ok: true, position: `${id.ledger}:${id.entry}:${id.partition}:-1`, duplicate: false }, id)
+    if (this.#queue.length > 0) this.#pump()
+  }
+
+  refused(sequence: number, error: BusError): void {
+    const at = this.#sent.findIndex((one) => one.sequence === sequence)
+    if (at < 0) return
+    const [one] = this.#sent.splice(at, 1)
+    one!.done({ ok: false, error: new BusError(error.code, `topic '${this.#topic}': ${error.message}`, { cause: error }) })
+  }
+
+  ended(): void {
+    this.#connection = undefined
+    if (!this.idle && !this.#closed) this.#pump()
+  }
+
+  #unknown({ done }: Sent, why: string): void {
+    done({ ok: false, error: new BusError('publish_unknown', `topic '${this.#topic}': it may be stored: ${why}`) })
+  }
+
+  #giveUp(error: BusError): void {
+    for (const one of this.#sent.splice(0)) this.#unknown(one, error.message)
+  }
+
+  /** What is not answered by now is not known. */
+  close(): void {
+    this.#closed = true
+    clearInterval(this.#timer)
+    this.#connection?.producers.delete(this.#id)
+    for (const { done } of this.#queue.splice(0)) done({ ok: false, error: new BusError('closed', 'the connection to Pulsar is closed') })
+    this.#giveUp(new BusError('closed', 'the connection to Pulsar was closed'))
+  }
+}
