@@ -1,0 +1,188 @@
+import { BusError } from '../../errors.ts'
+import type { EngineAdmin, GroupInfo, ReadFrom, Retention, StorageName, TopicInfo } from '../engine.ts'
+import type { TopicWatch } from '../topic-watch.ts'
+import type { Cluster } from './cluster.ts'
+import type { Http } from './http.ts'
+import { withoutPartition } from './names.ts'
+import type { Publishing } from './publishing.ts'
+import type { Topics } from './topics.ts'
+
+export interface AdminParts {
+  readonly cluster: Cluster
+  readonly topics: Topics
+  readonly publishing: Publishing
+  readonly watch: TopicWatch
+  readonly http: Http | undefined
+}
+
+interface SubscriptionStats {
+  readonly msgBacklog: number
+  readonly msgDelayed?: number
+  readonly unackedMessages: number
+  readonly earliestMsgPublishTimeInBacklog?: number
+  readonly consumers: readonly unknown[]
+  readonly isDurable?: boolean
+}
+interface TopicStats {
+  readonly storageSize: number
+  readonly subscriptions: Readonly<Record<string, SubscriptionStats>>
+}
+interface InternalStats {
+  readonly numberOfEntries: number
+  readonly totalSize: number
+}
+
+/** By the brokers' HTTP interface: what each partition says is added up. */
+export class PulsarAdmin implements EngineAdmin {
+  readonly #parts: AdminParts
+
+  constructor(parts: AdminParts) {
+    this.#parts = parts
+  }
+
+  get #http(): Http {
+    const { http } = this.#parts
+    if (!http)
+      throw new BusError(
+        'unsupported',
+        "Pulsar tells this over HTTP only, and nobody answers there: set pulsar.admin to its address, like 'http://host:8080'",
+      )
+    return http
+  }
+
+  async declare(storage: StorageName, retention?: Retention): Promise<void> {
+    const [first] = await this.#parts.topics.ensure(storage)
+    const { ageMs, messages, bytes } = retention ?? {}
+    if (messages !== undefined)
+      throw new BusError('unsupported', `Pulsar keeps by age and size: leave out retention.messages of '${storage}'`)
+    if (ageMs === undefined && bytes === undefined) return
+    // Of what every group has settled: what one has not is kept anyway.
+    await this.#http.ask('POST', `${this.#parts.topics.path(withoutPartition(first!))}/retention`, {
+      retentionTimeInMinutes: ageMs === undefined ? -1 : Math.ceil(ageMs / 60_000),
+      retentionSizeInMB: bytes === undefined ? -1 : Math.ceil(bytes / 1_048_576),
+    })
+  }
+
+  async topics(): Promise<TopicInfo[]> {
+    const { topics, http } = this.#parts
+    return Promise.all(
+      [...(await topics.all())].map(async ([storage, { parts }]): Promise<TopicInfo> => {
+        const all = http
+          ? await Promise.all(parts.map(async (part) => (await http.ask('GET', `${topics.path(part)}/internalStats`)) as InternalStats))
+          : []
+        const sum = (of: (one: InternalStats) => number): number => all.reduce((total, one) => total + of(one), 0)
+        return {
+          storage,
+          messages: sum(({ numberOfEntries }) => numberOfEntries),
+          bytes: sum(({ totalSize }) => totalSize),
+          firstAt: undefined,
+          lastAt: undefined,
+          scheduled: 0,
+        }
+      }),
+    )
+  }
+
+  watchTopics(listener: (storage: StorageName) => void): () => void {
+    return this.#parts.watch.watch(listener)
+  }
+
+  async #stats(storage: StorageName): Promise<Map<string, TopicStats>> {
+    const { topics } = this.#parts
+    const found = (await topics.all()).get(storage)
+    if (!found) return new Map()
+    const query = 'getPreciseBacklog=true&subscriptionBacklogSize=false&getEarliestTimeInBacklog=true'
+    return new Map(
+      await Promise.all(
+        found.parts.map(
+          async (part) => [part, (await this.#http.ask('GET', `${topics.path(part)}/stats?${query}`)) as TopicStats] as const,
+        ),
+      ),
+    )
+  }
+
+  async groups(storage: StorageName): Promise<GroupInfo[]> {
+    const found = new Map<string, GroupInfo>()
+    for (const { subscriptions } of (await this.#stats(storage)).values())
+      for (const [group, one] of Object.entries(subscriptions)) {
+        if (one.isDurable === false) continue
+        const before = found.get(group)
+        const { msgBacklog, msgDelayed = 0, unackedMessages, earliestMsgPublishTimeInBacklog: earliest = 0 } = one
+        const age = msgBacklog > 0 && earliest > 0 ? Math.max(0, Date.now() - earliest) : undefined
+        found.set(group, {
+          storage,
+          group,
+          filter: undefined,
+          lag: (before?.lag ?? 0) + msgBacklog,
+          inHand: (before?.inHand ?? 0) + Math.max(0, unackedMessages),
+          waiting: (before?.waiting ?? 0) + msgDelayed,
+          members: Math.max(before?.members ?? 0, one.consumers.length),
+          oldestMs: age === undefined ? before?.oldestMs : Math.max(age, before?.oldestMs ?? 0),
+        })
+      }
+    return [...found.values()]
+  }
+
+  /** Where the group is. @throws BusError `not_found`, `conflict` */
+  async #idle(storage: StorageName, group: string): Promise<string[]> {
+    const parts: string[] = []
+    for (const [part, { subscriptions }] of await this.#stats(storage)) {
+      const one = subscriptions[group]
+      if (!one) continue
+      if (one.consumers.length > 0) throw hasMembers(group, one.consumers.length)
+      parts.push(part)
+    }
+    if (parts.length === 0) throw new BusError('not_found', `no group '${group}' on '${storage}'`)
+    return parts
+  }
+
+  async reset(storage: StorageName, group: string, to: ReadFrom): Promise<void> {
+    const parts = await this.#idle(storage, group)
+    if (to !== 'end')
+      throw new BusError('unsupported', `Pulsar keeps what was settled only as long as its retention says: a group is moved to 'end' only`)
+    for (const part of parts) await this.#http.ask('POST', `${this.#subscription(part, group)}/skip_all`)
+  }
+
+  async deleteGroup(storage: StorageName, group: string): Promise<void> {
+    for (const part of await this.#idle(storage, group)) await this.#http.ask('DELETE', this.#subscription(part, group))
+  }
+
+  async purge(storage: StorageName, before?: string): Promise<number> {
+    const stats = await this.#stats(storage)
+    if (stats.size === 0) throw new BusError('not_found', `no topic '${storage}'`)
+    if (before !== undefined)
+      throw new BusError('unsupported', 'Pulsar deletes what all groups have settled: everything can be purged only')
+    let purged = 0
+    for (const [part, { subscriptions }] of stats) {
+      purged += Math.max(0, ...Object.values(subscriptions).map(({ msgBacklog }) => msgBacklog))
+      for (const [group, { isDurable }] of Object.entries(subscriptions))
+        if (isDurable !== false) await this.#http.ask('POST', `${this.#subscription(part, group)}/skip_all`)
+      await this.#http.ask('DELETE', `${this.#parts.topics.path(part)}/truncate`).catch(() => {})
+    }
+    return purged
+  }
+
+  async deleteTopic(storage: StorageName): Promise<void> {
+    const { topics, publishing, watch } = this.#parts
+    const stats = await this.#stats(storage)
+    if (stats.size === 0) throw new BusError('not_found', `no topic '${storage}'`)
+    for (const { subscriptions } of stats.values())
+      for (const [group, { consumers, isDurable }] of Object.entries(subscriptions))
+        if (consumers.length > 0 && isDurable !== false) throw hasMembers(group, consumers.length)
+    const [first] = stats.keys()
+    const topic = withoutPartition(first!)
+    for (const part of stats.keys()) publishing.drop(part)
+    // By force: those who have published to it lately still have a hold on it.
+    await this.#http.ask('DELETE', `${topics.path(topic)}${topic === first ? '' : '/partitions'}?force=true`)
+    topics.forget(storage)
+    watch.gone(storage)
+  }
+
+  #subscription(part: string, group: string): string {
+    return `${this.#parts.topics.path(part)}/subscription/${encodeURIComponent(group)}`
+  }
+}
+
+function hasMembers(group: string, count: number): BusError {
+  return new BusError('conflict', `group '${group}' has ${count} members; close them first`)
+}

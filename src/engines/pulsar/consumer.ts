@@ -1,0 +1,216 @@
+import { BusError, toBusError } from '../../errors.ts'
+import type { Cluster } from './cluster.ts'
+import type { Connection, ConsumerEvents } from './connection.ts'
+import type { Come } from './message.ts'
+import { decodeEntry } from './message.ts'
+import { type Fields, type Long, type MessageId, messageIdOf, ProtocolError, wireId } from './protocol.ts'
+
+const lastWaitMs = 3000
+
+export const kinds = { exclusive: 0, shared: 1, failover: 2, keyShared: 3 } as const
+
+export interface ConsumerSpec {
+  /** A topic, or one partition of it. */
+  readonly topic: string
+  readonly storage: string
+  readonly subscription: string
+  readonly kind: (typeof kinds)[keyof typeof kinds]
+  readonly name: string
+  readonly from: 'earliest' | 'latest'
+  /** False: nobody comes back to it. */
+  readonly durable: boolean
+}
+
+export interface ConsumerOwner {
+  /** An entry that came; `messages` has those of it that the group has not settled. */
+  came(consumer: Consumer, id: MessageId, count: number, messages: readonly Come[], redelivered: number): void
+  /** It stands, for the first time or again. */
+  joined(consumer: Consumer): void
+  /** What it had in hand is somebody's, ours too. */
+  left(consumer: Consumer): void
+  /** What trying again does not mend by itself. */
+  troubled(text: string | undefined): void
+}
+
+let made = 0
+
+/** One consumer of a subscription, made again wherever its topic is served. */
+export class Consumer implements ConsumerEvents {
+  readonly spec: ConsumerSpec
+  readonly #cluster: Cluster
+  readonly #owner: ConsumerOwner
+  readonly #id = ++made
+  #connection: Connection | undefined
+  /** Messages that the broker may still send. */
+  permits = 0
+  #closed = false
+  #running: Promise<void> | undefined
+  #wake: (() => void) | undefined
+
+  constructor(cluster: Cluster, spec: ConsumerSpec, owner: ConsumerOwner) {
+    this.#cluster = cluster
+    this.spec = spec
+    this.#owner = owner
+  }
+
+  get open(): boolean {
+    return this.#connection !== undefined
+  }
+
+  /** @throws BusError `conflict`, `not_found`, `unauthorized`, `engine_unavailable` */
+  async start(): Promise<void> {
+    await this.#join()
+  }
+
+  async #join(): Promise<void> {
+    const { topic, subscription, kind, name, from, durable } = this.spec
+    const connection = await this.#cluster.serving(topic)
+    if (this.#closed) throw new BusError('closed', 'the subscription is closed')
+    connection.consumers.set(this.#id, this)
+    this.permits = 0
+    try {
+      await connection.ask(
+        'subscribe',
+        {
+          topic: this.#cluster.fullName(topic),
+          subscription,
+          subType: kind,
+          consumer_id: this.#id,
+          consumer_name: name,
+          durable,
+          initialPosition: from === 'earliest' ? 1 : 0,
+          ...(kind === kinds.keyShared ? { keySharedMeta: { keySharedMode: 0 } } : {}),
+        },
+        `group '${subscription}' on topic '${topic}'`,
+      )
+    } catch (error) {
+      connection.consumers.delete(this.#id)
+      throw error
+    }
+    if (!connection.open || this.#closed) throw new BusError('engine_unavailable', `topic '${topic}': the connection was lost`)
+    this.#connection = connection
+    this.#owner.joined(this)
+  }
+
+  ended(): void {
+    if (this.#connection) {
+      this.#connection = undefined
+      this.#owner.left(this)
+    }
+    if (!this.#closed) this.#running ??= this.#again()
+  }
+
+  async #again(): Promise<void> {
+    for (
+      let waitMs = this.#cluster.options.reconnectWaitMs ?? 100;
+      !this.#closed && !this.#connection;
+      waitMs = Math.min(lastWaitMs, waitMs * 2)
+    ) {
+      await this.#pause(waitMs * (0.5 + Math.random() / 2))
+      if (this.#closed) break
+      try {
+        await this.#join()
+        this.#owner.troubled(undefined)
+      } catch (thrown) {
+        const error = toBusError(thrown, 'engine_unavailable')
+        if (error.code !== 'engine_unavailable' && error.code !== 'closed') this.#owner.troubled(error.message)
+      }
+    }
+    this.#running = undefined
+    // It may have ended again in between.
+    if (!this.#closed && !this.#connection) this.ended()
+  }
+
+  #pause(ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, ms)
+      this.#wake = () => {
+        clearTimeout(timer)
+        resolve()
+      }
+    })
+  }
+
+  message(fields: Fields, rest: Buffer): void {
+    const id = messageIdOf(fields['message_id'])
+    // Where the metadata says nothing of partitions the name does.
+    const place = id.partition >= 0 ? id : { ...id, partition: partitionOf(this.spec.topic) }
+    const codec = this.#connection?.codec
+    if (!codec) return
+    let decoded: ReturnType<typeof decodeEntry>
+    try {
+      decoded = decodeEntry(codec, rest, place, this.spec.storage)
+    } catch (error) {
+      if (!(error instanceof ProtocolError)) throw error
+      // It is what is stored that is broken, or what came of it: as the wire has checksums of its own, the first, for ever.
+      this.#owner.troubled(`topic '${this.spec.topic}': ${error.message} at ${place.ledger}:${place.entry}; it is left there`)
+      this.permits--
+      return
+    }
+    this.permits -= decoded.count
+    const open = remaining(fields['ack_set'] as readonly Long[] | undefined)
+    const messages = decoded.messages.filter((one, i): one is Come => one !== undefined && open(i))
+    this.#owner.came(
+      this,
+      place,
+      decoded.count,
+      messages,
+      Object.hasOwn(fields, 'redelivery_count') ? (fields['redelivery_count'] as number) : 0,
+    )
+  }
+
+  /** The broker may send so many more. */
+  allow(messages: number): void {
+    if (messages <= 0 || !this.#connection) return
+    this.permits += messages
+    this.#connection.tell('flow', { consumer_id: this.#id, messagePermits: messages })
+  }
+
+  /** @throws BusError `engine_unavailable` */
+  async ack(acks: readonly object[]): Promise<void> {
+    const connection = this.#connection
+    if (!connection) throw new BusError('engine_unavailable', `topic '${this.spec.topic}': its broker is away`)
+    await connection.ask('ack', { consumer_id: this.#id, ack_type: 0, message_id: acks }, `topic '${this.spec.topic}'`)
+  }
+
+  /** Says so and awaits nothing: of what needs no answer. */
+  tellAck(acks: readonly object[]): void {
+    if (acks.length > 0) this.#connection?.tell('ack', { consumer_id: this.#id, ack_type: 0, message_id: acks })
+  }
+
+  redeliver(ids: readonly MessageId[]): void {
+    if (ids.length > 0) this.#connection?.tell('redeliver', { consumer_id: this.#id, message_ids: ids.map(wireId) })
+  }
+
+  async seek(to: object): Promise<void> {
+    await this.#connection?.ask('seek', { consumer_id: this.#id, ...to }, `topic '${this.spec.topic}'`)
+  }
+
+  /** What is not settled goes to others. A broker that does not answer is not waited for. */
+  async close(): Promise<void> {
+    if (this.#closed) return
+    this.#closed = true
+    this.#wake?.()
+    const connection = this.#connection
+    this.#connection = undefined
+    if (!connection) return
+    const closing = connection.ask('closeConsumer', { producer_id: this.#id }, 'a consumer').catch(() => {})
+    let timer: NodeJS.Timeout | undefined
+    await Promise.race([closing, new Promise((resolve) => (timer = setTimeout(resolve, 2000)))])
+    clearTimeout(timer)
+    connection.consumers.delete(this.#id)
+  }
+}
+
+function partitionOf(topic: string): number {
+  return Number(/-partition-(\d+)$/.exec(topic)?.[1] ?? -1)
+}
+
+/** A bit for each message of a batch that the group has not settled; nothing: none is. */
+function remaining(words: readonly Long[] | undefined): (i: number) => boolean {
+  if (!words || words.length === 0) return () => true
+  return (i) => {
+    const word = words[i >> 6]
+    return word !== undefined && (((i & 32 ? word.high : word.low) >>> (i & 31)) & 1) === 1
+  }
+}

@@ -1,0 +1,163 @@
+import { BusError } from '../../errors.ts'
+import { within } from '../../within.ts'
+import type {
+  Capabilities,
+  DeliverySink,
+  Engine,
+  EngineHealth,
+  EngineSubscription,
+  Outgoing,
+  Page,
+  PublishOutcome,
+  StorageName,
+  SubscriptionSpec,
+} from '../engine.ts'
+import { patiently } from '../patience.ts'
+import { TopicWatch } from '../topic-watch.ts'
+import { PulsarAdmin } from './admin.ts'
+import { loadLibraries } from './client.ts'
+import { Cluster } from './cluster.ts'
+import { readyFor, readyForAll } from './compression.ts'
+import { Pool } from './connection.ts'
+import { Health } from './health.ts'
+import { Http } from './http.ts'
+import { PulsarLive } from './live.ts'
+import { checkPulsarOptions, type PulsarOptions } from './options.ts'
+import { Codec } from './protocol.ts'
+import { Publishing } from './publishing.ts'
+import { PulsarSubscription } from './subscription.ts'
+import { Topics } from './topics.ts'
+import { parsePulsarUrl, type Target } from './url.ts'
+
+const againMs = 500
+/** For publishes that are under way when the engine is closed, ms. */
+const lastMs = 5000
+/** What the metadata of a message takes beside its body, headers included. */
+const metadataRoom = 64 * 1024
+
+/**
+ * Connects to the brokers.
+ * @throws BusError `engine_unavailable`, `engine_missing`, `unauthorized`, `invalid_argument`
+ */
+export async function openPulsar(url: string, options: PulsarOptions = {}): Promise<Engine> {
+  checkPulsarOptions(options)
+  const target = parsePulsarUrl(url)
+  const codec = new Codec(await loadLibraries())
+  await readyFor(options.compression ?? 'none')
+  await readyForAll()
+  const { waitForServer } = options
+  return patiently({ broker: 'Pulsar', waitForServer, waitMs: () => againMs }, async () => {
+    const pool = new Pool(options, codec)
+    const cluster = new Cluster(target, options, pool)
+    try {
+      const { maxMessageBytes } = await cluster.any()
+      return new PulsarEngine(cluster, pool, await httpOf(target, options, cluster.namespace), maxMessageBytes - metadataRoom)
+    } catch (error) {
+      cluster.close()
+      throw error
+    }
+  })
+}
+
+/** What is guessed may not be there; what is said has to be. */
+async function httpOf({ secure, addresses }: Target, options: PulsarOptions, namespace: string): Promise<Http | undefined> {
+  const { admin } = options
+  if (admin === false) return undefined
+  const [first] = addresses
+  const host = first!.host.includes(':') ? `[${first!.host}]` : first!.host
+  const http = new Http(admin ?? (secure ? `https://${host}:8443` : `http://${host}:8080`), options)
+  try {
+    await http.ask('GET', `/admin/v2/persistent/${namespace}`)
+    return http
+  } catch (error) {
+    if (admin !== undefined) throw error
+    return undefined
+  }
+}
+
+class PulsarEngine implements Engine {
+  readonly name = 'pulsar'
+  readonly capabilities: Capabilities
+  readonly admin: PulsarAdmin
+  readonly live: PulsarLive
+  readonly #cluster: Cluster
+  readonly #topics: Topics
+  readonly #publishing: Publishing
+  readonly #health: Health
+  readonly #watch: TopicWatch
+  readonly #subscriptions = new Set<PulsarSubscription>()
+  #closing: Promise<void> | undefined
+
+  constructor(cluster: Cluster, pool: Pool, http: Http | undefined, maxMessageBytes: number) {
+    this.#cluster = cluster
+    this.#topics = new Topics(cluster, http)
+    this.#publishing = new Publishing(cluster, this.#topics, maxMessageBytes)
+    this.#health = new Health(cluster, pool)
+    this.#watch = new TopicWatch(async () => (await this.#topics.all()).keys())
+    this.live = new PulsarLive({ cluster, topics: this.#topics, watch: this.#watch })
+    this.admin = new PulsarAdmin({ cluster, topics: this.#topics, publishing: this.#publishing, watch: this.#watch, http })
+    this.capabilities = {
+      // A bookie answers once its journal is on disk, unless it was told otherwise (journalSyncData).
+      durability: 'disk',
+      ordering: 'group',
+      orderedPipelining: false,
+      dedupeWindowMs: 0,
+      delayMaxMs: 0,
+      lease: { maxMs: Number.POSITIVE_INFINITY },
+      settle: 'message',
+      // A broker that was killed counts anew.
+      redelivered: false,
+      filter: 'client',
+      history: false,
+      headers: true,
+      maxMessageBytes,
+      ledger: 'given',
+    }
+  }
+
+  publish(batch: readonly Outgoing[]): Promise<PublishOutcome[]> {
+    return this.#publishing.publish(batch)
+  }
+
+  async subscribe(spec: SubscriptionSpec, sink: DeliverySink): Promise<EngineSubscription> {
+    this.#mustBeOpen()
+    const { cluster, topics } = { cluster: this.#cluster, topics: this.#topics }
+    const subscription = new PulsarSubscription({ cluster, topics, onClose: () => this.#subscriptions.delete(subscription) }, spec, sink)
+    this.#subscriptions.add(subscription)
+    try {
+      await subscription.start()
+      return subscription
+    } catch (error) {
+      await subscription.close()
+      throw error
+    }
+  }
+
+  read(_storage: StorageName): Promise<Page> {
+    return Promise.reject(
+      new BusError('unsupported', 'Pulsar keeps what was settled only as long as its retention says: there is no history to read'),
+    )
+  }
+
+  onHealth(listener: (health: EngineHealth) => void): () => void {
+    return this.#health.listen(listener)
+  }
+
+  #mustBeOpen(): void {
+    if (this.#closing) throw new BusError('closed', 'the connection to Pulsar is closed; connect again')
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#close()
+    return this.#closing
+  }
+
+  async #close(): Promise<void> {
+    this.#watch.end()
+    await within(lastMs, this.#publishing.refuse())
+    await Promise.allSettled([...this.#subscriptions].map((subscription) => subscription.close()))
+    await this.live.close()
+    this.#publishing.close()
+    this.#cluster.close()
+  }
+}

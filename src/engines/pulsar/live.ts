@@ -1,0 +1,129 @@
+import { BusError } from '../../errors.ts'
+import { newId } from '../../message/id.ts'
+import { isPrivate } from '../../topic/name.ts'
+import { isPattern, matcher, overlaps } from '../../topic/pattern.ts'
+import type { Live, StorageName, Stored } from '../engine.ts'
+import type { TopicWatch } from '../topic-watch.ts'
+import type { Cluster } from './cluster.ts'
+import { Consumer, type ConsumerOwner, kinds } from './consumer.ts'
+import type { Come } from './message.ts'
+import { type MessageId, wireId } from './protocol.ts'
+import type { Topics } from './topics.ts'
+
+/** Sent ahead; more is asked for when half of them have come. */
+const window = 1000
+
+export interface LiveParts {
+  readonly cluster: Cluster
+  readonly topics: Topics
+  readonly watch: TopicWatch
+}
+
+/** From the end on, by a subscription of each listener's own that ends with it. */
+export class PulsarLive implements Live {
+  readonly #parts: LiveParts
+  readonly #open = new Set<Listening>()
+
+  constructor(parts: LiveParts) {
+    this.#parts = parts
+  }
+
+  async subscribe(
+    pattern: string,
+    listener: (batch: readonly Stored[]) => void,
+    group?: string,
+    storage?: StorageName,
+  ): Promise<{ close(): Promise<void> }> {
+    if (group !== undefined) throw new BusError('unsupported', 'Pulsar stores all that is published: share it by a durable group')
+    const listening = new Listening(this.#parts, pattern, listener)
+    this.#open.add(listening)
+    const close = async (): Promise<void> => {
+      this.#open.delete(listening)
+      await listening.close()
+    }
+    try {
+      await listening.start(storage)
+    } catch (error) {
+      await close()
+      throw error
+    }
+    return { close }
+  }
+
+  async close(): Promise<void> {
+    await Promise.allSettled([...this.#open].map((one) => one.close()))
+  }
+}
+
+class Listening implements ConsumerOwner {
+  readonly #parts: LiveParts
+  readonly #pattern: string
+  readonly #fits: (name: string) => boolean
+  readonly #listener: (batch: readonly Stored[]) => void
+  readonly #name = `cozebus-live-${newId()}`
+  readonly #following = new Map<StorageName, Consumer[]>()
+  #unwatch = (): void => {}
+  #closed = false
+
+  constructor(parts: LiveParts, pattern: string, listener: (batch: readonly Stored[]) => void) {
+    this.#parts = parts
+    this.#pattern = pattern
+    this.#fits = matcher(pattern)
+    this.#listener = listener
+  }
+
+  async start(storage: StorageName | undefined): Promise<void> {
+    // What is named is there from now on, so that nothing of it is missed.
+    const named = storage ?? (isPattern(this.#pattern) ? undefined : this.#pattern)
+    if (named !== undefined) await this.#follow(named, 'latest')
+    if (storage !== undefined) return
+    for (const found of (await this.#parts.topics.all()).keys()) if (overlaps(found, this.#pattern)) await this.#follow(found, 'latest')
+    if (this.#closed) return
+    this.#unwatch = this.#parts.watch.watch((found) => {
+      // One that cannot be read now is tried again when it is named again.
+      if (overlaps(found, this.#pattern)) this.#follow(found, 'earliest').catch(() => {})
+    })
+  }
+
+  async #follow(storage: StorageName, from: 'earliest' | 'latest'): Promise<void> {
+    if (this.#closed || this.#following.has(storage) || isPrivate(storage)) return
+    const consumers: Consumer[] = []
+    this.#following.set(storage, consumers)
+    const { topics, cluster } = this.#parts
+    try {
+      for (const topic of await topics.ensure(storage)) {
+        const spec = { topic, storage, subscription: this.#name, kind: kinds.exclusive, name: this.#name, from, durable: false }
+        const consumer = new Consumer(cluster, spec, this)
+        consumers.push(consumer)
+        await consumer.start()
+      }
+    } catch (error) {
+      this.#following.delete(storage)
+      await Promise.all(consumers.map((one) => one.close()))
+      throw error
+    }
+    if (this.#closed) await Promise.all(consumers.map((one) => one.close()))
+  }
+
+  joined(consumer: Consumer): void {
+    consumer.allow(window)
+  }
+
+  left(): void {}
+
+  troubled(): void {}
+
+  came(consumer: Consumer, id: MessageId, _count: number, messages: readonly Come[]): void {
+    if (this.#closed) return
+    consumer.tellAck([wireId(id)])
+    if (consumer.permits < window / 2) consumer.allow(window - Math.max(0, consumer.permits))
+    const batch = messages.map(({ stored }) => stored).filter(({ name }) => this.#fits(name))
+    if (batch.length > 0) this.#listener(batch)
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true
+    this.#unwatch()
+    await Promise.allSettled([...this.#following.values()].flatMap((consumers) => consumers.map((one) => one.close())))
+  }
+}

@@ -1,0 +1,123 @@
+import { BusError } from '../../errors.ts'
+import type { Source, StorageName } from '../engine.ts'
+import type { Cluster } from './cluster.ts'
+import type { Http } from './http.ts'
+import { isSystem, partitionName, storageName, topicName, withoutPartition } from './names.ts'
+
+/** Under which a topic keeps the name of its storage, where its own was cut. */
+const nameNote = 'cozebus-name'
+/** How long what is known of a topic's partitions holds, ms. */
+const knownMs = 30_000
+
+/** Topics by the names of their storages. */
+export class Topics {
+  readonly #cluster: Cluster
+  readonly #http: Http | undefined
+  readonly #known = new Map<StorageName, { readonly parts: readonly string[]; readonly at: number }>()
+  readonly #making = new Map<StorageName, Promise<readonly string[]>>()
+  /** The whole names of those that were cut. */
+  readonly #whole = new Map<string, StorageName>()
+
+  constructor(cluster: Cluster, http: Http | undefined) {
+    this.#cluster = cluster
+    this.#http = http
+  }
+
+  /** Where its HTTP interface has it. */
+  path(topic: string): string {
+    return `/admin/v2/persistent/${this.#cluster.namespace}/${encodeURIComponent(topic)}`
+  }
+
+  /** What is there already or was just made: the topic, or its partitions. */
+  known(storage: StorageName): readonly string[] | undefined {
+    const known = this.#known.get(storage)
+    return known && performance.now() - known.at < knownMs ? known.parts : undefined
+  }
+
+  /** Makes it where it is missing. @throws BusError `not_found`, `forbidden`, `engine_unavailable` */
+  async ensure(storage: StorageName): Promise<readonly string[]> {
+    const known = this.known(storage)
+    if (known) return known
+    const making = this.#making.get(storage) ?? this.#ensure(storage).finally(() => this.#making.delete(storage))
+    this.#making.set(storage, making)
+    return making
+  }
+
+  /** As it is by now: it may have got more partitions. */
+  async again(storage: StorageName): Promise<readonly string[]> {
+    const topic = topicName(storage)
+    const count = await this.#cluster.partitions(topic)
+    const parts = count > 0 ? Array.from({ length: count }, (_, i) => partitionName(topic, i)) : [topic]
+    this.#known.set(storage, { parts, at: performance.now() })
+    return parts
+  }
+
+  async #ensure(storage: StorageName): Promise<readonly string[]> {
+    const topic = topicName(storage)
+    const isThere = async (): Promise<boolean> =>
+      (await this.#cluster.topics()).some((name) => name === topic || withoutPartition(name) === topic)
+    if (!(await isThere()) && this.#http) await this.#make(storage, topic)
+    return this.again(storage)
+  }
+
+  async #make(storage: StorageName, topic: string): Promise<void> {
+    const { partitions = 0, historyMs = 7 * 86_400_000 } = this.#cluster.options
+    const path = this.path(topic)
+    try {
+      if (partitions > 0) await this.#http!.ask('PUT', `${path}/partitions`, partitions)
+      else await this.#http!.ask('PUT', path)
+    } catch (error) {
+      // Somebody else was faster.
+      if (error instanceof BusError && error.code === 'conflict') return
+      throw error
+    }
+    if (storageName(topic) === undefined) await this.#http!.ask('PUT', `${path}/properties`, { [nameNote]: storage }).catch(() => {})
+    // Else what has no group yet, or none any more, is thrown away with the next of the broker's files.
+    if (historyMs > 0)
+      await this.#http!.ask('POST', `${path}/retention`, { retentionTimeInMinutes: Math.ceil(historyMs / 60_000), retentionSizeInMB: -1 })
+  }
+
+  /** Every storage, with the topic behind it and its partitions. */
+  async all(): Promise<Map<StorageName, { readonly topic: string; readonly parts: readonly string[] }>> {
+    const found = new Map<string, string[]>()
+    for (const name of await this.#cluster.topics()) {
+      const topic = withoutPartition(name)
+      if (isSystem(topic)) continue
+      const parts = found.get(topic)
+      if (parts) parts.push(name)
+      else found.set(topic, [name])
+    }
+    const all = new Map<StorageName, { readonly topic: string; readonly parts: readonly string[] }>()
+    for (const [topic, parts] of found) all.set(storageName(topic) ?? (await this.#wholeOf(topic)), { topic, parts })
+    return all
+  }
+
+  async #wholeOf(topic: string): Promise<StorageName> {
+    const known = this.#whole.get(topic)
+    if (known !== undefined) return known
+    const notes = (await this.#http?.ask('GET', `${this.path(topic)}/properties`).catch(() => undefined)) as
+      | Record<string, unknown>
+      | undefined
+    const whole = notes?.[nameNote]
+    if (typeof whole !== 'string') return topic
+    this.#whole.set(topic, whole)
+    return whole
+  }
+
+  /** Where a group is to begin that is not there yet, as a time for seeking, ms; undefined: as its consumer says by itself. */
+  async beginning({ storage, from }: Source, group: string): Promise<number | undefined> {
+    if (typeof from === 'string') return undefined
+    if (!this.#http)
+      throw new BusError(
+        'unsupported',
+        `to begin a group at a time Pulsar's HTTP interface is needed: set pulsar.admin, or begin at 'earliest' or 'new'`,
+      )
+    const [first] = this.known(storage) ?? [topicName(storage)]
+    const groups = (await this.#http.ask('GET', `${this.path(first!)}/subscriptions`)) as string[]
+    return groups.includes(group) ? undefined : Math.max(1, Math.round(from.timeMs))
+  }
+
+  forget(storage: StorageName): void {
+    this.#known.delete(storage)
+  }
+}
