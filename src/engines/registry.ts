@@ -3,6 +3,7 @@ import type { Engine, Finding } from './engine.ts'
 import type { KafkaOptions } from './kafka/options.ts'
 import type { NatsOptions } from './nats/options.ts'
 import type { NsqOptions } from './nsq/options.ts'
+import type { PulsarOptions } from './pulsar/options.ts'
 import type { RocketmqOptions } from './rocketmq/options.ts'
 
 /** A broker's own options, under its name. */
@@ -10,6 +11,7 @@ export interface EngineOptions {
   readonly nats?: NatsOptions
   readonly nsq?: NsqOptions
   readonly kafka?: KafkaOptions
+  readonly pulsar?: PulsarOptions
   readonly rocketmq?: RocketmqOptions
   readonly embedded?: {
     /** How long the same id is stored once, ms. Default 10 minutes. */
@@ -27,6 +29,8 @@ const nats: Open = async (url, options) => (await import('./nats/engine.ts')).op
 const nsq: Open = async (url, options) => (await import('./nsq/engine.ts')).openNsq(url, options.nsq)
 const kafka: Open = async (url, options) => (await import('./kafka/engine.ts')).openKafka(url, options.kafka)
 
+const pulsar: Open = async (url, options) => (await import('./pulsar/engine.ts')).openPulsar(url, options.pulsar)
+
 /** A scheme of a URL to the engine that serves it; each is imported only when used. */
 const engines: Readonly<Record<string, Open>> = {
   file: async (url, options) =>
@@ -36,6 +40,7 @@ const engines: Readonly<Record<string, Open>> = {
   'nsq+lookup': nsq,
   ...Object.fromEntries(['kafka', 'kafka+ssl'].map((scheme) => [scheme, kafka])),
   rocketmq: async (url, options) => (await import('./rocketmq/engine.ts')).openRocketmq(url, options.rocketmq),
+  ...Object.fromEntries(['pulsar', 'pulsar+ssl'].map((scheme) => [scheme, pulsar])),
   memory: async (_url, options) => (await import('./embedded/engine.ts')).openEmbedded({ dir: undefined, ...options.embedded }),
 }
 
