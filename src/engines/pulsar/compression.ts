@@ -4,6 +4,8 @@ import { load } from './client.ts'
 
 /** By the number on the wire. */
 const kinds = ['none', 'lz4', 'zlib', 'zstd', 'snappy'] as const
+/** No entry of a broker becomes larger: what says so of itself is broken, or means harm. */
+const mostBytes = 256 * 1024 * 1024
 export type Compression = (typeof kinds)[number]
 
 interface Lz4 {
@@ -62,6 +64,7 @@ function pack(bytes: Uint8Array, compression: Compression): Uint8Array | undefin
 export function decompress(bytes: Buffer, kind: number, size: number): Buffer {
   if (kind === 0) return bytes
   try {
+    if (size > mostBytes) throw new Error(`${size} bytes`)
     const whole = unpack(bytes, kind, size)
     if (whole.byteLength === size) return whole
     throw new Error(`${whole.byteLength} bytes instead of ${size}`)
@@ -78,7 +81,10 @@ function unpack(bytes: Buffer, kind: number, size: number): Buffer {
     case 'lz4': {
       if (!lz4) throw new BusError('engine_missing', 'a message is compressed with LZ4: npm install lz4js')
       const to = Buffer.alloc(size)
-      return to.subarray(0, lz4.decompressBlock(bytes, to, 0, bytes.length, 0))
+      // It goes on past the end and tells how far it would have come.
+      const length = lz4.decompressBlock(bytes, to, 0, bytes.length, 0)
+      if (length !== size) throw new Error(`${length} bytes instead of ${size}`)
+      return to
     }
     case 'zlib':
       return inflateSync(bytes, { maxOutputLength: Math.max(1, size) })
