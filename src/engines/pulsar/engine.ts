@@ -102,7 +102,7 @@ class PulsarEngine implements Engine {
       ordering: 'group',
       orderedPipelining: false,
       dedupeWindowMs: 0,
-      delayMaxMs: 0,
+      delayMaxMs: 3650 * 86_400_000,
       lease: { maxMs: Number.POSITIVE_INFINITY },
       settle: 'message',
       // A broker that was killed counts anew.

@@ -1,4 +1,5 @@
 import { BusError } from '../../errors.ts'
+import { longestTimerMs } from '../../message/duration.ts'
 import { newId } from '../../message/id.ts'
 import { isPrivate } from '../../topic/name.ts'
 import { isPattern, matcher, overlaps } from '../../topic/pattern.ts'
@@ -62,6 +63,7 @@ class Listening implements ConsumerOwner {
   readonly #listener: (batch: readonly Stored[]) => void
   readonly #name = `cozebus-live-${newId()}`
   readonly #following = new Map<StorageName, Consumer[]>()
+  readonly #timers = new Set<NodeJS.Timeout>()
   #unwatch = (): void => {}
   #closed = false
 
@@ -117,13 +119,30 @@ class Listening implements ConsumerOwner {
     if (this.#closed) return
     consumer.tellAck([wireId(id)])
     if (consumer.permits < window / 2) consumer.allow(window - Math.max(0, consumer.permits))
-    const batch = messages.map(({ stored }) => stored).filter(({ name }) => this.#fits(name))
+    const now = Date.now()
+    const fitting = messages.filter(({ stored }) => this.#fits(stored.name))
+    const batch = fitting.filter(({ due }) => due <= now).map(({ stored }) => stored)
     if (batch.length > 0) this.#listener(batch)
+    // A broker knows no delay where one consumer has all.
+    for (const { stored, due } of fitting) if (due > now) this.#later(stored, due - now)
+  }
+
+  #later(stored: Stored, delayMs: number): void {
+    const timer = setTimeout(
+      () => {
+        this.#timers.delete(timer)
+        if (delayMs > longestTimerMs) this.#later(stored, delayMs - longestTimerMs)
+        else this.#listener([stored])
+      },
+      Math.min(delayMs, longestTimerMs),
+    ).unref()
+    this.#timers.add(timer)
   }
 
   async close(): Promise<void> {
     this.#closed = true
     this.#unwatch()
+    for (const timer of this.#timers) clearTimeout(timer)
     await Promise.allSettled([...this.#following.values()].flatMap((consumers) => consumers.map((one) => one.close())))
   }
 }

@@ -31,6 +31,8 @@ export function encodeMessage(message: Outgoing, compression: Compression): { re
 export interface Come {
   readonly id: MessageId
   readonly stored: Stored
+  /** Not before this time, ms since the epoch; 0: at once. */
+  readonly due: number
 }
 
 /**
@@ -75,7 +77,14 @@ function unpacked(payload: Buffer, { compression = 0, uncompressed_size: size = 
 }
 
 /** A message of anybody's: without a property of ours its id is its place. */
-function come(own: Metadata | Single, { publish_time }: Metadata, body: Buffer, id: MessageId, storage: string, note?: Headers): Come {
+function come(
+  own: Metadata | Single,
+  { publish_time, deliver_at_time = 0 }: Metadata,
+  body: Buffer,
+  id: MessageId,
+  storage: string,
+  note?: Headers,
+): Come {
   let given: string | undefined
   let name: string | undefined
   let headers: Record<string, string> | undefined = note && { ...note }
@@ -103,7 +112,7 @@ function come(own: Metadata | Single, { publish_time }: Metadata, body: Buffer, 
     at,
     position,
   }
-  return { id, stored }
+  return { id, stored, due: numberOf(deliver_at_time) }
 }
 
 export const positionOf = ({ ledger, entry, partition, batch }: MessageId): string => `${ledger}:${entry}:${partition}:${batch}`

@@ -39,6 +39,7 @@ export interface Metadata {
   readonly num_messages_in_batch?: number
   readonly encryption_keys?: readonly unknown[]
   readonly marker_type?: number
+  readonly deliver_at_time?: Long | number
   readonly num_chunks_from_msg?: number
 }
 

@@ -1,4 +1,5 @@
 import { BusError } from '../../errors.ts'
+import { longestTimerMs } from '../../message/duration.ts'
 import type { DeliverySink, EngineSubscription, Settlement, SettleResult, Source, SubscriptionSpec } from '../engine.ts'
 import { Hand } from '../hand.ts'
 import { ackOf } from './acknowledging.ts'
@@ -17,7 +18,6 @@ const mostAhead = 1000
 const lookMs = 100
 /** Topics may get more partitions. */
 const partitionsMs = 30_000
-const longestTimerMs = 2 ** 31 - 1
 
 export interface SubscriptionParts {
   readonly cluster: Cluster
@@ -159,10 +159,15 @@ export class PulsarSubscription implements EngineSubscription, ConsumerOwner {
             .map(({ batch }) => batch),
         )
       : undefined
-    for (const { id: place, stored } of messages) {
+    const clock = Date.now()
+    for (const { id: place, stored, due } of messages) {
       const batch = Math.max(0, place.batch)
       if (entry.settled[batch] || inHand?.has(batch)) continue
       const delivery = new PulsarDelivery(stored, entry, batch, redelivered > 0 || known !== undefined, this.#spec.leaseMs, now)
+      if (due > clock) {
+        this.#waiting.delay(delivery, due)
+        continue
+      }
       this.#hand.add(delivery)
       this.#buffer.push(delivery)
     }

@@ -4,6 +4,8 @@ interface Held {
   readonly delivery: PulsarDelivery
   /** `Date.now()`. */
   readonly readyAt: number
+  /** It holds nothing but itself: its turn begins with its time. */
+  readonly loose: boolean
 }
 
 /** Given back and kept here until its time: the broker would give it again at once. It holds what comes after it in its lane. */
@@ -21,9 +23,14 @@ export class Waiting {
   }
 
   add(delivery: PulsarDelivery, readyAt: number): void {
-    this.#held.push({ delivery, readyAt })
+    this.#held.push({ delivery, readyAt, loose: false })
     const lane = this.#laneOf(delivery)
     if (lane !== undefined) this.#lanes.set(lane, (this.#lanes.get(lane) ?? 0) + 1)
+  }
+
+  /** What is not due yet: brokers are early by up to a tick of theirs, and know no delay where one consumer has all. */
+  delay(delivery: PulsarDelivery, readyAt: number): void {
+    this.#held.push({ delivery, readyAt, loose: true })
   }
 
   /** Whether something of its lane has to come first. */
@@ -42,7 +49,7 @@ export class Waiting {
     const order = this.#lanes.size > 0 ? this.#held.toSorted((a, b) => before(a.delivery, b.delivery)) : this.#held
     const taken = new Set<Held>()
     for (const held of order) {
-      const lane = this.#laneOf(held.delivery)
+      const lane = held.loose ? undefined : this.#laneOf(held.delivery)
       if (lane !== undefined) {
         if (seen.has(lane)) continue
         seen.add(lane)
@@ -64,7 +71,7 @@ export class Waiting {
 
   #remove(which: (held: Held) => boolean): void {
     for (const held of this.#held) {
-      if (!which(held)) continue
+      if (!which(held) || held.loose) continue
       const lane = this.#laneOf(held.delivery)
       if (lane === undefined) continue
       const left = this.#lanes.get(lane)! - 1
