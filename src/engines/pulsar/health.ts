@@ -1,3 +1,4 @@
+import type { BusError } from '../../errors.ts'
 import type { EngineHealth } from '../engine.ts'
 import type { Cluster } from './cluster.ts'
 import type { Pool } from './connection.ts'
@@ -30,7 +31,7 @@ export class Health {
     this.#asking = true
     while (!this.#cluster.closed) {
       try {
-        await this.#cluster.partitions('cozebus-health')
+        await this.#cluster.partitions('cozebus-health').catch(answered)
         this.#tell(true, 'connected')
         break
       } catch (error) {
@@ -46,4 +47,9 @@ export class Health {
     this.#ok = ok
     for (const listener of this.#listeners) listener({ ok, detail })
   }
+}
+
+/** That there is no such topic, or that it is not ours, is an answer too. */
+function answered(error: BusError): void {
+  if (error.code !== 'not_found' && error.code !== 'forbidden') throw error
 }
