@@ -1,11 +1,8 @@
 import type { EngineOptions } from '../engines/registry.ts'
-import { BusError } from '../errors.ts'
 import type { CozeConfig } from './environment.ts'
 import { sharedTopic } from './names.ts'
 
-const brokers = { pulsar: 'Pulsar' } as const
-
-/** What {@link connect} takes for a Coze configuration; `groups`: of topics that are not Coze's own. @throws BusError `engine_missing` */
+/** What {@link connect} takes for a Coze configuration; `groups`: of topics that are not Coze's own. */
 export function connectionOf(
   config: CozeConfig,
   groups: (topic: string) => readonly string[] = () => [],
@@ -25,11 +22,10 @@ export function connectionOf(
       options: { rocketmq: { shared: isFlat, ...keys }, ...(ledger === undefined ? {} : { ledger }) },
     }
   }
-  if (config.type !== 'nats')
-    throw new BusError(
-      'engine_missing',
-      `COZE_MQ_TYPE=${config.type}: this version has no engine for ${brokers[config.type]} yet; those for NATS, NSQ, Kafka and RocketMQ are there (COZE_MQ_TYPE=nats, nsq, kafka, rmq)`,
-    )
+  if (config.type === 'pulsar') {
+    const { url, token, ledger } = config
+    return { url, options: { ...(token === undefined ? {} : { pulsar: { token } }), ...(ledger === undefined ? {} : { ledger }) } }
+  }
   return { url: config.url, options: { nats: { shared: (topic) => sharedTopic(topic, groups(topic)), ...config.nats } } }
 }
 

@@ -37,8 +37,11 @@ export interface RmqConfig {
 }
 export interface PulsarConfig {
   readonly type: 'pulsar'
-  readonly serviceUrl: string
+  /** As {@link connect} takes it. */
+  readonly url: string
   readonly token: string | undefined
+  /** Where dead letters and attempts are kept, which Pulsar cannot; members on several machines share it. */
+  readonly ledger: string | undefined
 }
 export type CozeConfig = NatsConfig | KafkaConfig | NsqConfig | RmqConfig | PulsarConfig
 
@@ -66,7 +69,7 @@ export function configFromEnv(env: CozeEnv = process.env): CozeConfig {
       }
     case 'pulsar': {
       const { scheme = 'pulsar', hosts } = addressesOf(server(get, type, 'PULSAR_SERVICE_URL'), type, ['pulsar', 'pulsar+ssl'])
-      return { type, serviceUrl: `${scheme}://${hosts.join(',')}`, token: get('PULSAR_JWT_TOKEN') }
+      return { type, url: `${scheme}://${hosts.join(',')}`, token: get('PULSAR_JWT_TOKEN'), ledger: get('COZEBUS_LEDGER') }
     }
     case undefined:
       throw new BusError('invalid_argument', 'COZE_MQ_TYPE is not set; it is one of nats, kafka, nsq, rmq, pulsar')
