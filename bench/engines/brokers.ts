@@ -4,6 +4,10 @@ import { kafkaVersion } from '../../test/rig/kafka-server.ts'
 import { startNats } from '../../test/rig/nats.ts'
 import { natsVersions } from '../../test/rig/nats-server.ts'
 import { nsqVersion, startNsqd } from '../../test/rig/nsq.ts'
+import { startPulsar } from '../../test/rig/pulsar.ts'
+import { pulsarVersion } from '../../test/rig/pulsar-server.ts'
+import { startRocketmq } from '../../test/rig/rocketmq.ts'
+import { rocketmqVersion } from '../../test/rig/rocketmq-server.ts'
 
 export interface Running extends AsyncDisposable {
   readonly url: string
@@ -49,6 +53,23 @@ export const brokers: Readonly<Record<string, Measured>> = {
     start: async () => {
       const broker = await startKafka()
       return { url: broker.url, address: broker.address, [Symbol.asyncDispose]: () => broker.stop() }
+    },
+  },
+  rocketmq: {
+    broker: `RocketMQ ${rocketmqVersion}`,
+    peer: { title: 'rocketmq-client-go 2.1.2', go: 'rocketmq' },
+    start: async () => {
+      const rocketmq = await startRocketmq()
+      return { url: rocketmq.url, address: rocketmq.nameServer.address, [Symbol.asyncDispose]: () => rocketmq.stop() }
+    },
+  },
+  pulsar: {
+    broker: `Pulsar ${pulsarVersion}`,
+    peer: { title: 'pulsar-client-go 0.16.0', go: 'pulsar' },
+    start: async () => {
+      const broker = await startPulsar()
+      const options = { pulsar: { admin: broker.admin } }
+      return { url: broker.url, address: broker.address, options, [Symbol.asyncDispose]: () => broker.stop() }
     },
   },
 }

@@ -7,8 +7,9 @@ import { conformance } from '../../src/testing/suite.ts'
 import { startKafka } from '../rig/kafka.ts'
 import { startNats } from '../rig/nats.ts'
 import { natsVersions } from '../rig/nats-server.ts'
-import { describeKafka, describeNats, describeNsq, describeRocketmq } from '../rig/needs.ts'
+import { describeKafka, describeNats, describeNsq, describePulsar, describeRocketmq } from '../rig/needs.ts'
 import { startNsqd } from '../rig/nsq.ts'
+import { startPulsar } from '../rig/pulsar.ts'
 import { startRocketmq } from '../rig/rocketmq.ts'
 
 const root = join(import.meta.dirname, '..', '..')
@@ -60,6 +61,14 @@ const exceptions: Record<string, string[]> = {
     'R6: members that share a group keep the order of a key between them, with retries, and as they come and go',
     'R6: unconfirmed messages of one key keep their order',
     "R6: order 'topic' handles one message at a time",
+    'R12: a foreign message has the parameters that its name gives, and the filter sees it',
+  ],
+  'pulsar:': [
+    'R2: the same id again is stored once, and the receipt says so',
+    'R2: engine: the same id is stored once, in one batch and from two connections, and said to be a duplicate',
+    'R3: a group that begins late gets what is stored; from: new does not',
+    'R3: a member with another filter is refused',
+    'R6: unconfirmed messages of one key keep their order',
     'R12: a foreign message has the parameters that its name gives, and the filter sees it',
   ],
   'kafka:': [
@@ -158,6 +167,19 @@ await describeRocketmq('rocketmq:', () => {
   }, 90_000)
   afterAll(() => brokers.stop())
   check('rocketmq:', () => brokers.url)
+})
+
+await describePulsar('pulsar:', () => {
+  let broker: Awaited<ReturnType<typeof startPulsar>>
+  beforeAll(async () => {
+    broker = await startPulsar()
+  }, 90_000)
+  afterAll(() => broker.stop())
+  check(
+    'pulsar:',
+    () => broker.url,
+    () => ({ pulsar: { admin: broker.admin } }),
+  )
 })
 
 function cells(row: string): string[] {
