@@ -134,8 +134,8 @@ export class Producer implements ProducerEvents {
   receipt(sequence: number, messageId: unknown): void {
     // In order; an answer to what was sent twice comes twice.
     if (this.#sent[0]?.sequence !== sequence) return
-    const { done } = this.#sent.shift()!
     const id = messageIdOf(messageId)
+    const { done } = this.#sent.shift()!
     done({ ok: true, position: `${id.ledger}:${id.entry}:${id.partition}:-1`, duplicate: false }, id)
     if (this.#queue.length > 0) this.#pump()
   }

@@ -174,6 +174,7 @@ export class FrameParser {
   #chunks: Buffer[] = []
   #size = 0
   #wanted = 4
+  #failed = false
 
   constructor(mostBytes: number, take: (frame: Buffer) => void) {
     this.#most = mostBytes
@@ -182,6 +183,18 @@ export class FrameParser {
 
   /** @throws ProtocolError */
   push(chunk: Buffer): void {
+    if (this.#failed) return
+    try {
+      this.#push(chunk)
+    } catch (error) {
+      // Where the next frame begins nobody knows, and those before it have been taken.
+      this.#failed = true
+      this.#chunks = []
+      throw error
+    }
+  }
+
+  #push(chunk: Buffer): void {
     this.#chunks.push(chunk)
     this.#size += chunk.length
     if (this.#size < this.#wanted) return
@@ -201,7 +214,9 @@ export class FrameParser {
   }
 }
 
+/** @throws ProtocolError */
 export function messageIdOf(fields: unknown): MessageId {
+  if (!fields) throw new ProtocolError('a message without its id')
   const { ledgerId, entryId, partition, batch_index } = fields as Record<string, unknown>
   return {
     ledger: numberOf(ledgerId),
