@@ -16,6 +16,11 @@ import { Waiting } from './waiting.ts'
 const keepUnusedMs = 1000
 const mostAhead = 1000
 const lookMs = 100
+/**
+ * Older than this when it comes, ms: it may have failed elsewhere, and the ledger is asked. The broker does not count what goes from
+ * a member that left to another one (4.2.4: `redelivery_count` stays 0).
+ */
+const freshMs = 250
 /** Topics may get more partitions. */
 const partitionsMs = 30_000
 
@@ -102,7 +107,14 @@ export class PulsarSubscription implements EngineSubscription, ConsumerOwner {
 
   joined(consumer: Consumer): void {
     const now = performance.now()
-    for (const entry of this.#entries.values()) if (entry.consumer === consumer && entry.adriftSince !== undefined) entry.adriftSince = now
+    let adrift = 0
+    for (const entry of this.#entries.values()) {
+      if (entry.consumer !== consumer || entry.adriftSince === undefined) continue
+      entry.adriftSince = now
+      adrift += entry.count
+    }
+    // Beside the credit: what is in hand comes again, and without a permit it could not.
+    consumer.allow(adrift)
     this.#steer()
   }
 
@@ -163,7 +175,8 @@ export class PulsarSubscription implements EngineSubscription, ConsumerOwner {
     for (const { id: place, stored, due } of messages) {
       const batch = Math.max(0, place.batch)
       if (entry.settled[batch] || inHand?.has(batch)) continue
-      const delivery = new PulsarDelivery(stored, entry, batch, redelivered > 0 || known !== undefined, this.#spec.leaseMs, now)
+      const before = redelivered > 0 || known !== undefined || Date.now() - stored.at > freshMs
+      const delivery = new PulsarDelivery(stored, entry, batch, before, this.#spec.leaseMs, now)
       if (due > clock) {
         this.#waiting.delay(delivery, due)
         continue
