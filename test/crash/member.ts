@@ -1,10 +1,20 @@
 // One process of the crash test, which may die at any line.
+import type { EngineOptions } from '../../src/engines/registry.ts'
 import { connect } from '../../src/index.ts'
 import { Random } from '../../src/testing/random.ts'
 import { Journal } from './journal.ts'
 import { type Body, digestOfJob, digestOfMessage, type Job, job, leaseMs, options, topic } from './work.ts'
 
-const [role, url, file, name, seed, replicas, ledger] = process.argv.slice(2) as [string, string, string, string, string, string, string]
+const [role, url, file, name, seed, replicas, ledger, given] = process.argv.slice(2) as [
+  string,
+  string,
+  string,
+  string,
+  string,
+  string,
+  string,
+  string,
+]
 const journal = new Journal(file, name)
 const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
 // A broker may be down when we start.
@@ -12,6 +22,7 @@ const bus = await connect(url, {
   nats: { waitForServer: true, reconnectWaitMs: 100, reconnectJitterMs: 100, replicas: Number(replicas) },
   kafka: { waitForServer: true, sessionTimeoutMs: leaseMs },
   rocketmq: { waitForServer: true, reconnectMaxWaitMs: 500 },
+  pulsar: { waitForServer: true, reconnectMaxWaitMs: 500, returnMs: leaseMs, ...(JSON.parse(given) as EngineOptions).pulsar },
   ...(ledger === '' ? {} : { ledger }),
 })
 journal.note({ what: 'start' })

@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import type { EngineOptions } from '../../src/engines/registry.ts'
 import { type Bus, connect, type DeadLetterView, type StoredView } from '../../src/index.ts'
 import { Random } from '../../src/testing/random.ts'
 import { judge, type Rest, type Verdict } from './checks.ts'
@@ -32,6 +33,8 @@ export interface Broker {
   readonly url: string
   /** Copies of what is stored. */
   readonly replicas: number
+  /** How one connects to it, beside the address. */
+  readonly options?: EngineOptions
   /** It has no ledger: the processes share one in a file. */
   readonly needsLedger?: boolean
   /** Something happens to it, in each round. */
@@ -44,6 +47,7 @@ class Arena {
   readonly url: string
   /** Empty: the engine's own. */
   readonly ledger: string
+  readonly options: EngineOptions
   readonly #replicas: number
   readonly journal = new Journal(join(this.dir, 'journal'), 'arena')
   readonly count = { kills: 0, selfKills: 0, pauses: 0, drains: 0 }
@@ -56,13 +60,14 @@ class Arena {
     this.#random = random
     this.url = broker?.url ?? `file:${this.dir}/store`
     this.ledger = broker?.needsLedger === true ? `file:${this.dir}/ledger` : ''
+    this.options = broker?.options ?? {}
     this.#replicas = broker?.replicas ?? 1
   }
 
   start(role: 'publish' | 'work'): string {
     const name = `${role === 'publish' ? 'p' : 'w'}${this.#started++}`
     const seed = String(this.#random.below(2 ** 31))
-    const words = [role, this.url, join(this.dir, 'journal'), name, seed, String(this.#replicas), this.ledger]
+    const words = [role, this.url, join(this.dir, 'journal'), name, seed, String(this.#replicas), this.ledger, JSON.stringify(this.options)]
     const child = spawn(process.execPath, [member, ...words], {
       stdio: ['ignore', 'ignore', 'inherit'],
     })
@@ -159,8 +164,8 @@ export async function crashRounds(
 }
 
 /** Waits until nothing is left to do, or as long as that may take. */
-async function settle({ url, ledger }: Arena): Promise<Rest> {
-  await using bus = await connect(url, ledger === '' ? {} : { ledger })
+async function settle({ url, ledger, options }: Arena): Promise<Rest> {
+  await using bus = await connect(url, { ...options, ...(ledger === '' ? {} : { ledger }) })
   let least = await bus.admin.lag(topic, group)
   let lag = least
   // Delayed messages are not in the topic yet: a while of nothing is rest.
