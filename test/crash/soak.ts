@@ -7,6 +7,7 @@ import { Random } from '../../src/testing/random.ts'
 import { startCluster } from '../rig/cluster.ts'
 import { startKafka } from '../rig/kafka.ts'
 import { startNats } from '../rig/nats.ts'
+import { startPulsar } from '../rig/pulsar.ts'
 import { startRocketmq } from '../rig/rocketmq.ts'
 import { type Broker, crashRounds, type Outcome } from './rounds.ts'
 
@@ -21,6 +22,7 @@ const help = `soak: publishers and workers in processes of their own, killed at 
   npm run soak -- nats --rounds 20       on a NATS server, which is killed too, in each round
   npm run soak -- kafka --rounds 20      on a Kafka broker, likewise
   npm run soak -- rocketmq --rounds 20   on a RocketMQ broker, likewise
+  npm run soak -- pulsar --rounds 20     on a Pulsar broker, likewise
   npm run soak -- cluster --rounds 20    on three of them, of which one is killed, or told to go, or has its leader step down
 `
 
@@ -30,6 +32,7 @@ const places: Record<string, { heading: string; start?: (random: Random) => Prom
   nats: { heading: 'One NATS server, killed in each round', start: oneServer },
   kafka: { heading: 'One Kafka broker, killed in each round', start: oneBroker },
   rocketmq: { heading: 'One RocketMQ broker, killed in each round', start: oneRocketmq },
+  pulsar: { heading: 'One Pulsar broker, killed in each round', start: onePulsar },
   cluster: { heading: 'Three NATS servers, one of which fails in each round', start: threeServers },
 }
 
@@ -72,6 +75,22 @@ async function oneRocketmq(): Promise<Broker & AsyncDisposable> {
       await sleep(1000)
     },
     [Symbol.asyncDispose]: () => rocketmq.stop(),
+  }
+}
+
+async function onePulsar(): Promise<Broker & AsyncDisposable> {
+  const broker = await startPulsar()
+  return {
+    url: broker.url,
+    options: { pulsar: { admin: broker.admin } },
+    replicas: 1,
+    needsLedger: true,
+    async strike() {
+      await sleep(1000) // it takes its time to come back: there is to be something else in a round
+      await broker.restart()
+      await sleep(1000)
+    },
+    [Symbol.asyncDispose]: () => broker.stop(),
   }
 }
 
