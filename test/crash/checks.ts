@@ -6,7 +6,7 @@ import { group, type Kind, kindOf, limits } from './work.ts'
 
 /** How the store stands when everything has come to rest. */
 export interface Rest {
-  readonly stored: readonly StoredView[]
+  readonly stored: readonly Pick<StoredView, 'id' | 'key'>[]
   readonly dead: readonly DeadLetterView[]
   readonly lag: number
   /** Whether an id that is sent twice is stored once. */

@@ -180,8 +180,17 @@ async function settle({ url, ledger, options }: Arena): Promise<Rest> {
   return { stored: await allStored(bus), dead: await allDead(bus), lag, dedupes: bus.status().capabilities.dedupeWindowMs > 0 }
 }
 
-async function allStored(bus: Bus): Promise<StoredView[]> {
-  const all: StoredView[] = []
+type StoredMessage = Pick<StoredView, 'id' | 'key'>
+
+async function allStored(bus: Bus): Promise<StoredMessage[]> {
+  const all: StoredMessage[] = []
+  if (!bus.status().capabilities.history) {
+    // What cannot be browsed a new group reads from the beginning.
+    const judge = await bus.subscribe(topic, { group: 'judge', order: 'none', concurrency: 1 }, ({ id, key }) => void all.push({ id, key }))
+    while ((await bus.admin.lag(topic, 'judge')) > 0) await sleep(100)
+    await judge.close()
+    return all
+  }
   for (let from = 'start'; ; ) {
     const { messages, next } = await bus.admin.browse(topic, { from, limit: 1000 })
     if (messages.length === 0) return all
