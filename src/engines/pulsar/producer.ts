@@ -144,7 +144,9 @@ export class Producer implements ProducerEvents {
     const at = this.#sent.findIndex((one) => one.sequence === sequence)
     if (at < 0) return
     const [one] = this.#sent.splice(at, 1)
-    one!.done({ ok: false, error: new BusError(error.code, `topic '${this.#topic}': ${error.message}`, { cause: error }) })
+    // Where it is no plain refusal the broker may have written it all the same.
+    const code = error.code === 'engine_unavailable' ? 'publish_unknown' : error.code
+    one!.done({ ok: false, error: new BusError(code, `topic '${this.#topic}': ${error.message}`, { cause: error }) })
   }
 
   ended(): void {
