@@ -1,3 +1,5 @@
+// Neither has types of its own, nor others.
+/// <reference path="./lz4js.d.ts" />
 import { deflateSync, inflateSync, zstdCompressSync, zstdDecompressSync } from 'node:zlib'
 import { BusError } from '../../errors.ts'
 import { load } from './client.ts'
