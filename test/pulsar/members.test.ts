@@ -109,7 +109,8 @@ await describePulsar('members of a group', async () => {
           async (i) => ((await broker.ask(`${path(`${topic}-partition-${i}`)}/stats`)) as { msgInCounter: number }).msgInCounter,
         ),
       )
-    const keys = ['a', 'document-17', 'ключ', 'zzzzzzzzzzzzzzzzzzzz', '7']
+    // Of some the hash has its highest bit set, where clients differ.
+    const keys = ['a', 'document-1', 'ключ', 'key-100', '7']
     for (const key of keys) await bus.publish(topic, 1, { key })
     const ours = await where()
     for (const key of keys) await go.sends(broker.url, topic, { key, body: '1' })
