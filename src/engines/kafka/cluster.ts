@@ -230,6 +230,19 @@ export class Cluster {
     return this.patiently('asking for topics', () => this.#refresh(names), forMs)
   }
 
+  /**
+   * After an error about these topics: who leads them now? Rejects with the error, or with one that passes
+   * where they are there all the same: each broker hears of a new topic in its own time, its leader too.
+   */
+  async lookAgain(names: readonly string[], error: unknown): Promise<never> {
+    await this.refresh(names).catch(() => {})
+    const api = apiIdOf(error)
+    if ((api === 'UNKNOWN_TOPIC_OR_PARTITION' || api === 'UNKNOWN_TOPIC_ID') && names.every((name) => this.#topics.has(name)))
+      // Without its cause: that is what does not pass.
+      throw new BusError('engine_unavailable', `a broker does not know of it yet: ${names.join(', ')}`)
+    throw error
+  }
+
   async #refresh(names: readonly string[] | undefined): Promise<string[]> {
     const connection = await this.any()
     const answer = await this.whole(connection, 'Metadata', names ? [...names] : null, false, false)

@@ -38,8 +38,8 @@ export async function findOffsets(cluster: Cluster, topics: readonly Topic[], wa
         }),
       )
     } catch (error) {
-      await cluster.refresh(known.map(({ name }) => name)).catch(() => {})
-      throw error
+      const names = known.map(({ name }) => name)
+      await cluster.lookAgain(names, error)
     }
     return found
   })
@@ -126,7 +126,9 @@ export async function admit(cluster: Cluster, group: string, who: Membership, to
   const begin = await listOffsets(cluster, topic, from === 'earliest' || stands !== undefined ? 'start' : from === 'new' ? 'end' : from)
   const places = new Map(missing.map((partition) => [partition, { offset: begin[partition]!, metadata: '' }]))
   try {
-    await cluster.patiently(`group '${group}'`, () => commitOffsets(cluster, group, who, new Map([[topic.name, places]])))
+    await cluster.patiently(`group '${group}'`, () =>
+      commitOffsets(cluster, group, who, new Map([[topic.name, places]])).catch((error: unknown) => cluster.lookAgain([topic.name], error)),
+    )
     return true
   } catch (error) {
     const api = apiIdOf((error as { cause?: unknown }).cause ?? error)

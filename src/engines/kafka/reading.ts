@@ -47,8 +47,7 @@ export async function readFrom(
         }),
       )
     } catch (error) {
-      await cluster.refresh([topic.name]).catch(() => {})
-      throw error
+      await cluster.lookAgain([topic.name], error)
     }
     return found
   })
