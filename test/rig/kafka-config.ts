@@ -23,13 +23,22 @@ export interface KafkaPorts {
   readonly controller: number
 }
 
-/** Small and quick: one node, few partitions of the broker's own topics, no wait before a group's first round. */
-export function kafkaProperties(folder: string, ports: KafkaPorts, { users, mechanisms = ['PLAIN'], tls, extra }: KafkaSettings): string {
+/**
+ * Small and quick: few partitions of the broker's own topics, no wait before a group's first round.
+ * `nodes`: all of its cluster, itself among them. With several each partition has up to three copies, two of which confirm a message.
+ */
+export function kafkaProperties(
+  folder: string,
+  ports: KafkaPorts,
+  { users, mechanisms = ['PLAIN'], tls, extra }: KafkaSettings,
+  nodes: readonly KafkaPorts[] = [ports],
+): string {
   const protocol = `${users ? 'SASL_' : ''}${tls ? 'SSL' : 'PLAINTEXT'}`
+  const copies = String(Math.min(nodes.length, 3))
+  const confirming = nodes.length > 2 ? '2' : '1'
   const lines: Record<string, string> = {
     'process.roles': 'broker,controller',
-    'node.id': '1',
-    'controller.quorum.bootstrap.servers': `127.0.0.1:${ports.controller}`,
+    'node.id': String(nodes.indexOf(ports) + 1),
     listeners: `CLIENT://127.0.0.1:${ports.client},INNER://127.0.0.1:${ports.inner},CONTROLLER://127.0.0.1:${ports.controller}`,
     'listener.security.protocol.map': `CLIENT:${protocol},INNER:PLAINTEXT,CONTROLLER:PLAINTEXT`,
     'inter.broker.listener.name': 'INNER',
@@ -37,13 +46,13 @@ export function kafkaProperties(folder: string, ports: KafkaPorts, { users, mech
     'log.dirs': join(folder, 'data'),
     'num.network.threads': '2',
     'num.io.threads': '4',
-    'offsets.topic.replication.factor': '1',
+    'offsets.topic.replication.factor': copies,
     'offsets.topic.num.partitions': '4',
-    'transaction.state.log.replication.factor': '1',
-    'transaction.state.log.min.isr': '1',
+    'transaction.state.log.replication.factor': copies,
+    'transaction.state.log.min.isr': confirming,
     'transaction.state.log.num.partitions': '4',
-    'share.coordinator.state.topic.replication.factor': '1',
-    'share.coordinator.state.topic.min.isr': '1',
+    'share.coordinator.state.topic.replication.factor': copies,
+    'share.coordinator.state.topic.min.isr': confirming,
     'share.coordinator.state.topic.num.partitions': '2',
     'group.initial.rebalance.delay.ms': '0',
     'group.min.session.timeout.ms': '1000',
@@ -51,6 +60,16 @@ export function kafkaProperties(folder: string, ports: KafkaPorts, { users, mech
     'log.cleaner.dedupe.buffer.size': '4194304',
     'log.index.size.max.bytes': '65536',
   }
+  if (nodes.length === 1) lines['controller.quorum.bootstrap.servers'] = `127.0.0.1:${ports.controller}`
+  else
+    Object.assign(lines, {
+      'controller.quorum.voters': nodes.map(({ controller }, index) => `${index + 1}@127.0.0.1:${controller}`).join(','),
+      'default.replication.factor': copies,
+      'min.insync.replicas': confirming,
+      // A node that was killed is missed sooner than the nine seconds that are Kafka's own.
+      'broker.session.timeout.ms': '4000',
+      'broker.heartbeat.interval.ms': '500',
+    })
   if (users) {
     lines['sasl.enabled.mechanisms'] = mechanisms.join(',')
     const known = Object.entries(users).map(([name, password]) => ` user_${name}="${password}"`)

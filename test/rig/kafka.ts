@@ -30,12 +30,15 @@ export const startKafka = (settings: KafkaSettings = {}): Promise<KafkaNode> =>
 export class KafkaNode implements AsyncDisposable {
   readonly #settings: KafkaSettings
   readonly #ports: KafkaPorts
+  readonly #nodes: readonly KafkaPorts[]
   readonly #folder = temporaryFolder('kafka')
   readonly #process = new ServerProcess()
 
-  constructor(settings: KafkaSettings, ports: KafkaPorts) {
+  /** `nodes`: all of its cluster, in the order of their numbers. */
+  constructor(settings: KafkaSettings, ports: KafkaPorts, nodes: readonly KafkaPorts[] = [ports]) {
     this.#settings = settings
     this.#ports = ports
+    this.#nodes = nodes
   }
 
   get port(): number {
@@ -46,6 +49,9 @@ export class KafkaNode implements AsyncDisposable {
   }
   get url(): string {
     return `${this.#settings.tls ? 'kafka+ssl' : 'kafka'}://${this.address}`
+  }
+  get runs(): boolean {
+    return this.#process.runs
   }
   get exited(): Promise<void> {
     return this.#process.exited
@@ -66,7 +72,7 @@ export class KafkaNode implements AsyncDisposable {
   async format(): Promise<void> {
     const { path } = this.#folder
     mkdirSync(join(path, 'conf'))
-    writeFileSync(join(path, 'conf', 'server.properties'), kafkaProperties(path, this.#ports, this.#settings))
+    writeFileSync(join(path, 'conf', 'server.properties'), kafkaProperties(path, this.#ports, this.#settings, this.#nodes))
     writeFileSync(join(path, 'conf', 'log4j2.properties'), kafkaLogging(join(path, 'server.log')))
     const scram = Object.entries(this.#settings.users ?? {}).flatMap(([name, password]) =>
       (this.#settings.mechanisms ?? [])
@@ -76,7 +82,7 @@ export class KafkaNode implements AsyncDisposable {
     const tool = [
       'kafka.tools.StorageTool',
       'format',
-      '--standalone',
+      ...(this.#nodes.length === 1 ? ['--standalone'] : []),
       '-t',
       'MkU3OEVBNTcwNTJENDM2Qg',
       '-c',
@@ -85,11 +91,12 @@ export class KafkaNode implements AsyncDisposable {
     await command('java', ['-Xmx128m', '-XX:TieredStopAtLevel=1', '-cp', await this.#classpath(), ...tool, ...scram])
   }
 
-  async start(): Promise<void> {
+  /** `alone`: it answers only together with others of its cluster, and is not waited for. */
+  async start({ alone = true }: { alone?: boolean } = {}): Promise<void> {
     const { path } = this.#folder
     const args = [...java, '-cp', await this.#classpath(), 'kafka.Kafka', join(path, 'conf', 'server.properties')]
     this.#process.start('java', args, join(path, 'out.log'))
-    await this.#ready()
+    if (alone) await this.answers()
   }
 
   /** Resolves when the process has ended, by force after 20 s; its data stays. */
@@ -113,20 +120,25 @@ export class KafkaNode implements AsyncDisposable {
     return this.stop()
   }
 
-  #ready(): Promise<void> {
+  /** Resolves when it knows of so many brokers. */
+  answers(brokers = 1): Promise<void> {
     return answering(
       'kafka',
       this.#process,
       () => this.logs(),
-      async () => {
-        const client = new Base({ clientId: 'rig', bootstrapBrokers: [`127.0.0.1:${this.#ports.inner}`], retries: 0, connectTimeout: 1000 })
-        try {
-          const { brokers } = await client.metadata({ topics: [] })
-          if (brokers.size === 0) throw new Error('it knows of no broker')
-        } finally {
-          await client.close().catch(() => {})
-        }
-      },
+      () => this.#ask(brokers),
+      90_000,
     )
+  }
+
+  async #ask(least: number): Promise<void> {
+    const bootstrapBrokers = [`127.0.0.1:${this.#ports.inner}`]
+    const client = new Base({ clientId: 'rig', bootstrapBrokers, retries: 0, connectTimeout: 1000 })
+    try {
+      const { brokers } = await client.metadata({ topics: [] })
+      if (brokers.size < least) throw new Error(`it knows of ${brokers.size} brokers`)
+    } finally {
+      await client.close().catch(() => {})
+    }
   }
 }
