@@ -99,6 +99,11 @@ export class KafkaNode implements AsyncDisposable {
     if (alone) await this.answers()
   }
 
+  /** Sends it and does not wait. */
+  signal(signal: NodeJS.Signals): void {
+    this.#process.signal(signal)
+  }
+
   /** Resolves when the process has ended, by force after 20 s; its data stays. */
   async kill(signal: NodeJS.Signals = 'SIGKILL'): Promise<void> {
     await this.#process.end(signal, 20_000)

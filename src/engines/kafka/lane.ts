@@ -75,6 +75,12 @@ export class Lane {
     return taken
   }
 
+  /** Those whose time is over; they are in the queue no more. */
+  overdue(now: number): Waiting[] {
+    const first = this.queue.findIndex(({ deadline }) => deadline > now)
+    return this.queue.splice(0, first < 0 ? this.queue.length : first)
+  }
+
   /** Again, a little later. */
   later(now: number): void {
     this.#waitMs = Math.min(lastWaitMs, Math.max(firstWaitMs, this.#waitMs * 2))

@@ -9,6 +9,16 @@ const answerMs = 10_000
 /** After these nobody knows how the broker counts this producer's batches. */
 const outOfStep = new Set(['OUT_OF_ORDER_SEQUENCE_NUMBER', 'UNKNOWN_PRODUCER_ID', 'INVALID_PRODUCER_EPOCH', 'INVALID_PRODUCER_ID_MAPPING'])
 
+/** A no after which it may be stored all the same: the leader had written it, and not heard of its copies in time. */
+const mayBeStored = new Set([
+  'REQUEST_TIMED_OUT',
+  'NOT_ENOUGH_REPLICAS_AFTER_APPEND',
+  'NOT_LEADER_OR_FOLLOWER',
+  'FENCED_LEADER_EPOCH',
+  'NETWORK_EXCEPTION',
+  'KAFKA_STORAGE_ERROR',
+])
+
 /**
  * An idempotent producer. The broker knows each batch by its number, so a batch that was not answered is sent again until it
  * is, and stored once. One batch of a partition is under way at a time: its order is that of handing in, whatever fails.
@@ -33,6 +43,7 @@ export class Producer {
   }
 
   send(record: Sending): Promise<Stored> {
+    if (this.#closed) return Promise.resolve({ ok: false, error: new BusError('closed', 'the engine is closed') })
     return new Promise((done) => {
       const key = `${record.topic}:${record.partition}`
       let lane = this.#lanes.get(key)
@@ -190,6 +201,7 @@ export class Producer {
   /** The broker's own no. */
   #denied(lane: Lane, id: string, text: string | undefined): void {
     const error = apiFailure(id, text, `topic '${lane.topic}'`)
+    if (mayBeStored.has(id)) lane.doubtful = true
     if (outOfStep.has(id)) {
       this.#identity = undefined
       // Numbered anew it goes again; where it went out before, it may be there.
@@ -208,8 +220,14 @@ export class Producer {
   }
 
   #again(lane: Lane): void {
-    if (lane.deadline > performance.now()) lane.later(performance.now())
-    else this.#refuse(lane, new BusError('engine_unavailable', `topic '${lane.topic}': the broker did not take it in time`))
+    const now = performance.now()
+    if (lane.deadline <= now) {
+      const error = new BusError('engine_unavailable', `topic '${lane.topic}': the broker did not take it in time`)
+      if (lane.batch.length > 0) this.#refuse(lane, error)
+      // What never came into a batch has its time too.
+      for (const { done } of lane.overdue(now)) done({ ok: false, error })
+    }
+    if (!lane.empty) lane.later(now)
   }
 
   /** Of what went out and was not answered nobody knows: the next batch is not to take its number. */
