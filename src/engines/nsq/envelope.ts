@@ -102,9 +102,13 @@ export function unwrap(bytes: Buffer): { envelope: Envelope; body: Buffer } | un
   } catch {
     return undefined
   }
+  // Anybody can write what begins like ours.
+  if (!isTexts(attributes) || (others !== undefined && !isTexts(others))) return undefined
   const { id, type, time, partitionkey } = attributes
   const at = Date.parse(time)
-  if (typeof id !== 'string' || typeof type !== 'string' || Number.isNaN(at)) return undefined
+  if (id === undefined || type === undefined || Number.isNaN(at)) return undefined
+  const moved = moveOf(attributes)
+  if (moved && !(Number.isFinite(moved.fence) && Number.isFinite(moved.holder?.untilMs ?? 0))) return undefined
   let headers = others
   for (const attribute of ['datacontenttype', 'traceparent', 'tracestate'] as const) {
     const value = attributes[attribute]
@@ -114,8 +118,13 @@ export function unwrap(bytes: Buffer): { envelope: Envelope; body: Buffer } | un
     data >= 0
       ? bytes.subarray(data + dataMark.length, -end.length)
       : Buffer.from(bytes.toString('latin1', base64 + base64Mark.length, bytes.length - base64End.length), 'base64')
-  const moved = moveOf(attributes)
   return { envelope: { id, name: type, key: partitionkey, headers, at, ...(moved && { moved }) }, body }
+}
+
+function isTexts(value: unknown): boolean {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return false
+  for (const name in value) if (typeof (value as Record<string, unknown>)[name] !== 'string') return false
+  return true
 }
 
 function moveOf({ cozebusfence, cozebusholder: member, cozebusheld }: Attributes): Move | undefined {
