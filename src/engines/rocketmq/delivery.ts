@@ -39,7 +39,8 @@ export class PopDelivery implements Delivery {
   handed = false
   /** The broker has been asked to be done with it, and has not answered yet. */
   settling: 'ack' | 'release' | undefined
-  extending = false
+  /** The broker has been asked for more time, and has not answered yet. */
+  changing: Promise<void> | undefined
   /** It is: the answer to the same again. */
   settled = false
 

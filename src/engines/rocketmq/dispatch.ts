@@ -1,8 +1,9 @@
 import type { Broker, Cluster } from './cluster.ts'
-import { request } from './protocol.ts'
+import { answer, request } from './protocol.ts'
 
 const lookMs = 2
-const mostMs = 2000
+const againMs = 50
+const mostMs = 5000
 
 interface Looking {
   readonly running: Promise<void>
@@ -50,9 +51,13 @@ export class Dispatch {
   async #look(broker: Broker): Promise<void> {
     let target: number | undefined
     for (const until = performance.now() + mostMs; performance.now() < until; ) {
-      // One that may not be asked, or is away, is taken as it is.
       const frame = await this.#cluster.askAny(broker, request.runtime, {}, broker.name).catch(() => undefined)
-      const text = frame?.body.toString() ?? ''
+      if (frame === undefined || frame.code === answer.busy) {
+        await new Promise((resolve) => setTimeout(resolve, againMs))
+        continue
+      }
+      // One that may not be asked is taken as it is.
+      const text = frame.body.toString()
       const of = (name: string): number => Number(new RegExp(`"${name}":"?(\\d+)`).exec(text)?.[1] ?? Number.NaN)
       const [end, behind] = [of('commitLogMaxOffset'), of('dispatchBehindBytes')]
       if (Number.isNaN(end) || Number.isNaN(behind)) return

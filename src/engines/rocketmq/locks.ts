@@ -53,13 +53,17 @@ export class Locks {
     await this.#groups.unlock(group, topic, [queue], owner).catch(() => {})
   }
 
+  /** Says whose the lock is: at once, so that it can be freed whenever its owner dies. */
+  async own(group: string, topic: string, { broker, id }: Queue, owner: string): Promise<void> {
+    await this.#groups.commit(group, topic, { broker, id: at.owner + id }, Number.parseInt(owner, 16))
+  }
+
   /** More than any owner had before. A broker that was killed has forgotten the last seconds of the count: then the clock stands in. */
-  async nextEpoch(group: string, topic: string, { broker, id }: Queue, owner: string): Promise<number> {
+  async nextEpoch(group: string, topic: string, { broker, id }: Queue): Promise<number> {
     const counter = { broker, id: at.epoch + id }
     const before = await this.#groups.committed(group, topic, counter)
     const epoch = Math.max((before ?? 0) + 1, Date.now())
     await this.#groups.commit(group, topic, counter, epoch)
-    await this.#groups.commit(group, topic, { broker, id: at.owner + id }, Number.parseInt(owner, 16))
     return epoch
   }
 

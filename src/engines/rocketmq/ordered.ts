@@ -26,6 +26,7 @@ const pullWaitMs = 10_000
 const answerMs = 12_000
 const againMs = 200
 const balanceMs = 3000
+const shareMs = 1000
 const renewMs = 15_000
 /** A broker that was away has forgotten who owns what: those who did say it again before anybody takes what seems free. */
 const graceMs = 5000
@@ -64,10 +65,11 @@ export class OrderedSubscription implements EngineSubscription {
   #balanceAgain: NodeJS.Timeout | undefined
   #renewAgain: NodeJS.Timeout | undefined
   readonly #timers: NodeJS.Timeout[]
-  #balancing = false
+  #balancing: Promise<void> | undefined
   #wanted = false
   #renewing = false
   #noneBefore = 0
+  #hasShare = false
   #closing: Promise<void> | undefined
 
   constructor(parts: SubscriptionParts, spec: SubscriptionSpec, sink: DeliverySink) {
@@ -111,6 +113,9 @@ export class OrderedSubscription implements EngineSubscription {
 
   async start(): Promise<void> {
     for (const source of this.#spec.sources) await this.add(source)
+    // With its share where the others have nothing of it in hand: who begins with none has to be given it later.
+    for (const until = performance.now() + shareMs; !this.#hasShare && this.#state === 'open' && performance.now() < until; )
+      await new Promise((resolve) => setTimeout(resolve, 20))
   }
 
   async add(source: Source): Promise<void> {
@@ -128,19 +133,19 @@ export class OrderedSubscription implements EngineSubscription {
 
   // ── who owns what ─────────────────────────────────────────────────────────────────────────────────────────────────
 
-  async #balance(): Promise<void> {
+  #balance(): Promise<void> {
     this.#wanted = true
-    if (this.#balancing) return
-    this.#balancing = true
-    try {
-      while (this.#wanted && this.#state === 'open') {
-        this.#wanted = false
-        await this.#findRetries().catch(() => {})
-        for (const reading of [...this.#readings.values()])
-          await this.#share(reading).catch((error) => this.#troubled(reading.topic, error))
-      }
-    } finally {
-      this.#balancing = false
+    this.#balancing ??= this.#balanceAll().finally(() => {
+      this.#balancing = undefined
+    })
+    return this.#balancing
+  }
+
+  async #balanceAll(): Promise<void> {
+    while (this.#wanted && this.#state === 'open') {
+      this.#wanted = false
+      await this.#findRetries().catch(() => {})
+      for (const reading of [...this.#readings.values()]) await this.#share(reading).catch((error) => this.#troubled(reading.topic, error))
     }
   }
 
@@ -189,12 +194,16 @@ export class OrderedSubscription implements EngineSubscription {
     this.#handOver()
     this.#wake()
     this.#troubles.delete(topic)
-    if (wanted.length === 0) return
+    if (wanted.length === 0) {
+      this.#hasShare = true
+      return
+    }
     if (performance.now() < this.#noneBefore) return this.#balanceIn(this.#noneBefore - performance.now())
     const askedAt = performance.now()
     const locked = await this.#locks.lock(group, topic, wanted, this.#owner)
     await Promise.all(locked.map((queue) => this.#begin(reading, queue, askedAt)))
-    if (locked.length === wanted.length) return
+    this.#hasShare = locked.length === wanted.length
+    if (this.#hasShare) return
     const others = wanted.filter((queue) => !locked.includes(queue))
     await Promise.all(others.map((queue) => this.#locks.freeDead(group, topic, queue, clients)))
     this.#balanceIn(againMs)
@@ -207,9 +216,10 @@ export class OrderedSubscription implements EngineSubscription {
 
   async #begin({ source, topic, group }: Reading, queue: Queue, lockedAt: number): Promise<void> {
     try {
+      await this.#locks.own(group, topic, queue, this.#owner)
       const offset = (await this.#parts.groups.committed(group, topic, queue)) ?? 0
       const before = await this.#before(group, topic, queue, offset)
-      const epoch = await this.#locks.nextEpoch(group, topic, queue, this.#owner)
+      const epoch = await this.#locks.nextEpoch(group, topic, queue)
       if (this.#state !== 'open') throw new BusError('closed', 'the subscription is closed')
       const part = new QueuePart({ topic, group, queue, source, epoch, offset, before }, lockedAt, this.#laneOf)
       this.#owned.set(part.scope, part)
@@ -488,7 +498,8 @@ export class OrderedSubscription implements EngineSubscription {
     part.leavingUntil ??= performance.now()
     await this.#commit(part)
     const { group, topic, queue } = part.place
-    if (part.handed > part.place.before.handed) await this.#locks.markHanded(group, topic, queue, part.reach())
+    if (this.#owned.get(part.scope) === part && part.handed > part.place.before.handed)
+      await this.#locks.markHanded(group, topic, queue, part.reach())
   }
 
   /** Tells the broker what is about to be handed out: after a crash nobody else could say what was. */
@@ -542,6 +553,8 @@ export class OrderedSubscription implements EngineSubscription {
 
   async #close(): Promise<void> {
     this.#state = 'stopped'
+    // What it locks in this moment has to be given back too.
+    await within(endMs, this.#balancing ?? Promise.resolve())
     const parts = [...this.#owned.values()]
     await within(endMs, Promise.allSettled(parts.map((part) => this.#leave(part))))
     this.#state = 'closed'

@@ -290,7 +290,21 @@ export class PopSubscription implements EngineSubscription {
     return results
   }
 
-  async #extend(delivery: PopDelivery, leaseMs: number): Promise<void> {
+  /**
+   * One at a time of each: a change under a receipt that another change has replaced makes a second copy of the message, and so
+   * does an acknowledgement under one. What is being settled needs no more time.
+   */
+  #extend(delivery: PopDelivery, leaseMs: number): Promise<void> {
+    if (delivery.settling) return Promise.resolve()
+    const until = performance.now() + leaseMs / 2
+    if (delivery.changing) return delivery.changing.then(() => (delivery.until < until ? this.#extend(delivery, leaseMs) : undefined))
+    delivery.changing = this.#change(delivery, leaseMs).finally(() => {
+      delivery.changing = undefined
+    })
+    return delivery.changing
+  }
+
+  async #change(delivery: PopDelivery, leaseMs: number): Promise<void> {
     const askedAt = performance.now()
     await this.#receipts.change(delivery, leaseMs)
     delivery.until = askedAt + leaseMs
@@ -302,6 +316,7 @@ export class PopSubscription implements EngineSubscription {
       [...Map.groupBy(deliveries, ({ broker }) => broker)].map(async ([broker, own]) => {
         for (const delivery of own) delivery.settling = 'ack'
         try {
+          await changed(own)
           await this.#receipts.acknowledge(broker, own)
           for (const delivery of own) {
             this.#finished.add(delivery.unique)
@@ -325,8 +340,14 @@ export class PopSubscription implements EngineSubscription {
       releases.filter(({ delivery }) => !this.#privateOf(delivery)),
     ]
     const under = alone.map(async ({ delivery, delayMs }) => {
-      await this.#receipts.change(delivery, delayMs)
-      this.#done(delivery)
+      delivery.settling = 'release'
+      try {
+        await changed([delivery])
+        await this.#receipts.change(delivery, delayMs)
+        this.#done(delivery)
+      } finally {
+        delivery.settling = undefined
+      }
     })
     if (copied.length > 0) under.push(this.#sendCopies(copied))
     await allOf(under)
@@ -382,14 +403,7 @@ export class PopSubscription implements EngineSubscription {
       if (delivery.until <= now) lost.push(delivery)
       else if (delivery.handed) continue
       else if (givesBack && delivery.arrivedAt + keepUnusedMs <= now) unused.push(delivery)
-      else if (delivery.until - now < (this.#spec.leaseMs * 2) / 3 && !delivery.extending) {
-        delivery.extending = true
-        void this.#extend(delivery, this.#spec.leaseMs)
-          .catch(() => {})
-          .finally(() => {
-            delivery.extending = false
-          })
-      }
+      else if (delivery.until - now < (this.#spec.leaseMs * 2) / 3) void this.#extend(delivery, this.#spec.leaseMs).catch(() => {})
     }
     this.#lose(lost)
     if (unused.length > 0) void this.#giveBack(unused)
@@ -453,6 +467,12 @@ export class PopSubscription implements EngineSubscription {
     this.#pool.close()
     this.#parts.onClose()
   }
+}
+
+/** Once no change of theirs is under way: each has the receipt that counts then. */
+async function changed(deliveries: readonly PopDelivery[]): Promise<void> {
+  const under = deliveries.flatMap(({ changing }) => changing ?? [])
+  if (under.length > 0) await Promise.allSettled(under)
 }
 
 /** Waits for all of them, then fails with the first that failed. */
