@@ -1,9 +1,10 @@
 import { BusError } from '../../errors.ts'
+import { addressText } from '../address.ts'
 import type { EngineHealth } from '../engine.ts'
 import { Lookup, type Producer } from './lookup.ts'
 import { Nsqd } from './nsqd.ts'
 import type { NsqOptions } from './options.ts'
-import { addressText, type NsqTarget } from './url.ts'
+import type { NsqTarget } from './url.ts'
 
 const defaultLookupMs = 5000
 

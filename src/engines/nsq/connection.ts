@@ -3,11 +3,12 @@ import type { Duplex } from 'node:stream'
 import { connect as connectTls, type TLSSocket } from 'node:tls'
 import { constants, createDeflateRaw, createInflateRaw, type DeflateRaw } from 'node:zlib'
 import { BusError, toBusError } from '../../errors.ts'
+import { type Address, addressText } from '../address.ts'
 import { readPems } from '../pem.ts'
+import { isTlsFailure, serverNameOf } from '../tls.ts'
 import { nsqdError, refusedMessage } from './failure.ts'
 import type { NsqOptions } from './options.ts'
 import { auth, FrameParser, heartbeat, identify, magic, nop, ProtocolError, type WireMessage } from './protocol.ts'
-import { type Address, addressText } from './url.ts'
 
 /** What nsqd tells of itself in answer to IDENTIFY. */
 export interface Negotiated {
@@ -227,7 +228,7 @@ export class Connection {
     const stream: TLSSocket = connectTls({
       socket: this.#socket,
       host: serverName,
-      ...(isName(serverName) ? { servername: serverName } : {}),
+      ...serverNameOf(serverName),
       ...readPems(tls, 'nsq.tls'),
     })
     this.#listen(stream)
@@ -332,9 +333,7 @@ export class Connection {
   }
 
   #unreachable(error: Error): BusError {
-    const code = (error as NodeJS.ErrnoException).code ?? ''
-    const tls = code.startsWith('ERR_TLS') || code.startsWith('ERR_SSL') || /CERT|SELF_SIGNED|UNABLE_TO/.test(code)
-    return tls
+    return isTlsFailure(error)
       ? new BusError('engine_unavailable', `nsqd ${this.address}: TLS failed: ${error.message}`, { cause: error })
       : new BusError('engine_unavailable', `nsqd ${this.address} cannot be reached: ${error.message}`, { cause: error })
   }
@@ -354,10 +353,6 @@ export class Connection {
       )
     this.#handlers.closed?.(error)
   }
-}
-
-function isName(host: string): boolean {
-  return !/^[\d.]+$|:/.test(host)
 }
 
 function wrongPort(address: string, error: ProtocolError): BusError {

@@ -3,6 +3,7 @@ import { newId } from '../../message/id.ts'
 import { isPrivate } from '../../topic/name.ts'
 import { isPattern, matcher, overlaps } from '../../topic/pattern.ts'
 import type { Live, StorageName, Stored } from '../engine.ts'
+import { Listeners } from '../listeners.ts'
 import type { Cluster } from './cluster.ts'
 import { NsqDelivery } from './delivery.ts'
 import type { Session } from './feed.ts'
@@ -25,7 +26,7 @@ export interface LiveParts {
 /** A channel of its own for each listener, gone with it. */
 export class NsqLive implements Live {
   readonly #parts: LiveParts
-  readonly #listening = new Set<Listening>()
+  readonly #listeners = new Listeners()
 
   constructor(parts: LiveParts) {
     this.#parts = parts
@@ -38,23 +39,11 @@ export class NsqLive implements Live {
     storage?: StorageName,
   ): Promise<{ close(): Promise<void> }> {
     if (group !== undefined) throw new BusError('unsupported', 'NSQ stores all that is published; subscribe with a group instead')
-    const listening = new Listening(this.#parts, pattern, listener)
-    this.#listening.add(listening)
-    const close = async (): Promise<void> => {
-      this.#listening.delete(listening)
-      await listening.close()
-    }
-    try {
-      await listening.start(storage)
-    } catch (error) {
-      await close()
-      throw error
-    }
-    return { close }
+    return this.#listeners.open(new Listening(this.#parts, pattern, listener, storage))
   }
 
-  async close(): Promise<void> {
-    await Promise.allSettled([...this.#listening].map((one) => one.close()))
+  close(): Promise<void> {
+    return this.#listeners.close()
   }
 }
 
@@ -63,6 +52,8 @@ class Listening {
   readonly #pattern: string
   readonly #fits: (name: string) => boolean
   readonly #listener: (batch: readonly Stored[]) => void
+  /** Where all that matches is stored, if that is one place. */
+  readonly #storage: StorageName | undefined
   readonly #channel = ephemeral(`live-${newId()}`)
   readonly #readers = new Map<StorageName, SourceReader>()
   /** By nsqd's clock: whoever reads a topic first gets what waits there. What came in this very millisecond came before. */
@@ -70,14 +61,16 @@ class Listening {
   #unwatch = (): void => {}
   #closed = false
 
-  constructor(parts: LiveParts, pattern: string, listener: (batch: readonly Stored[]) => void) {
+  constructor(parts: LiveParts, pattern: string, listener: (batch: readonly Stored[]) => void, storage: StorageName | undefined) {
     this.#parts = parts
     this.#pattern = pattern
     this.#fits = matcher(pattern)
     this.#listener = listener
+    this.#storage = storage
   }
 
-  async start(storage: StorageName | undefined): Promise<void> {
+  async start(): Promise<void> {
+    const storage = this.#storage
     if (storage !== undefined) return this.#read(storage)
     if (!isPattern(this.#pattern)) await this.#read(this.#pattern)
     this.#unwatch = this.#parts.watch.watch((found) => {

@@ -1,7 +1,7 @@
 import { BusError } from '../../errors.ts'
+import { type Address, addressText } from '../address.ts'
 import { askHttp, baseOf } from './http.ts'
 import type { NsqOptions } from './options.ts'
-import { type Address, addressText } from './url.ts'
 
 /** An nsqd as nsqlookupd knows it. */
 export interface Producer {

@@ -1,10 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type BusError, toBusError } from '../../errors.ts'
+import { type Address, addressText } from '../address.ts'
 import { Backoff } from './backoff.ts'
 import { Connection, type Negotiated } from './connection.ts'
 import { askHttp, baseOf } from './http.ts'
 import type { NsqOptions } from './options.ts'
-import { type Address, addressText } from './url.ts'
 
 /** They are known by default: nobody waits long for them. */
 const limitsTimeoutMs = 1000

@@ -1,9 +1,5 @@
 import { BusError } from '../../errors.ts'
-
-export interface Address {
-  readonly host: string
-  readonly port: number
-}
+import type { Address } from '../address.ts'
 
 export interface NsqTarget {
   /** What is listed: nsqd's TCP side, or nsqlookupd's HTTP side. */
@@ -41,8 +37,6 @@ export function parseNsqUrl(url: string): NsqTarget {
   const secret = at > 0 ? decode(rest.slice(0, at)) : undefined
   return { kind: lookup ? 'lookupd' : 'nsqd', addresses, secret }
 }
-
-export const addressText = ({ host, port }: Address): string => `${host.includes(':') ? `[${host}]` : host}:${port}`
 
 function decode(text: string): string {
   try {

@@ -1,12 +1,13 @@
 import { connect as connectTcp, type Socket } from 'node:net'
 import { connect as connectTls } from 'node:tls'
 import { BusError, toBusError } from '../../errors.ts'
+import { type Address, addressText } from '../address.ts'
 import { readPems } from '../pem.ts'
+import { isTlsFailure, serverNameOf } from '../tls.ts'
 import { refused } from './failure.ts'
 import type { PulsarOptions } from './options.ts'
 import { type Codec, type Fields, type Frame, FrameParser, numberOf, ProtocolError } from './protocol.ts'
 import type { Command } from './schema.ts'
-import { type Address, addressText } from './url.ts'
 
 /** Above any message size that a broker is set up for. */
 const mostFrameBytes = 128 * 1024 * 1024
@@ -27,12 +28,12 @@ export interface ProducerEvents {
   receipt(sequence: number, messageId: unknown): void
   refused(sequence: number, error: BusError): void
   /** It has to be made anew, maybe elsewhere. */
-  ended(error: BusError): void
+  ended(): void
 }
 /** A consumer on a connection. */
 export interface ConsumerEvents {
   message(fields: Fields, rest: Buffer): void
-  ended(error: BusError): void
+  ended(): void
 }
 
 export interface Door {
@@ -72,7 +73,7 @@ export class Connection {
         connection.end(
           new BusError(
             'engine_unavailable',
-            `${connection.name} did not answer as a Pulsar broker within ${connectTimeoutMs} ms; is it its port for clients (6650, with TLS 6651), and not that for HTTP?`,
+            `${connection.name} did not answer as a Pulsar broker within ${connectTimeoutMs} ms${wrongPort}`,
           ),
         ),
       connectTimeoutMs,
@@ -92,8 +93,7 @@ export class Connection {
     this.#opened.promise.catch(() => {})
     const { tls = {} } = options
     if (secure) {
-      const name = tls.serverName ?? address.host
-      this.#socket = connectTls({ ...address, ...(isName(name) ? { servername: name } : {}), ...readPems(tls, 'pulsar.tls') })
+      this.#socket = connectTls({ ...address, ...serverNameOf(tls.serverName ?? address.host), ...readPems(tls, 'pulsar.tls') })
     } else this.#socket = connectTcp({ ...address })
     this.#socket.setNoDelay(true)
     this.#socket.once(secure ? 'secureConnect' : 'connect', () => this.#greet(behind))
@@ -229,7 +229,7 @@ export class Connection {
   #moved(all: Map<number, ProducerEvents | ConsumerEvents>, id: unknown): void {
     const one = all.get(numberOf(id))
     all.delete(numberOf(id))
-    one?.ended(new BusError('engine_unavailable', `${this.name} serves this topic no more`))
+    one?.ended()
   }
 
   #answer(fields: Fields): void {
@@ -276,23 +276,17 @@ export class Connection {
     const all = [...this.producers.values(), ...this.consumers.values()]
     this.producers.clear()
     this.consumers.clear()
-    for (const one of all) one.ended(error)
+    for (const one of all) one.ended()
   }
 
   #unreachable(error: Error, secure: boolean): BusError {
-    const code = (error as NodeJS.ErrnoException).code ?? ''
-    if (/ERR_TLS|ERR_SSL|CERT|SELF_SIGNED|UNABLE_TO/.test(code))
-      return new BusError('engine_unavailable', `${this.name}: TLS failed: ${error.message}`, { cause: error })
-    const hint = secure && code === 'ECONNRESET' ? '; does it serve TLS on this port?' : ''
+    if (isTlsFailure(error)) return new BusError('engine_unavailable', `${this.name}: TLS failed: ${error.message}`, { cause: error })
+    const hint = secure && (error as NodeJS.ErrnoException).code === 'ECONNRESET' ? '; does it serve TLS on this port?' : ''
     return new BusError('engine_unavailable', `${this.name} cannot be reached: ${error.message}${hint}`, { cause: error })
   }
 }
 
 const wrongPort = '; is it its port for clients (6650, with TLS 6651), and not that for HTTP?'
-
-function isName(host: string): boolean {
-  return !/^[\d.]+$|:/.test(host)
-}
 
 /** Connections by door, made when they are asked for, and again after they have ended. */
 export class Pool {

@@ -1,11 +1,14 @@
 import { BusError, toBusError } from '../../errors.ts'
+import { within } from '../../within.ts'
 import type { Cluster } from './cluster.ts'
 import type { Connection, ConsumerEvents } from './connection.ts'
-import type { Come } from './message.ts'
-import { decodeEntry } from './message.ts'
+import { type Come, decodeEntry } from './message.ts'
+import { partitionOf } from './names.ts'
 import { type Fields, type Long, type MessageId, messageIdOf, ProtocolError, wireId } from './protocol.ts'
 
 const lastWaitMs = 3000
+/** For the answer to a goodbye. */
+const closeMs = 2000
 
 export const kinds = { exclusive: 0, shared: 1, failover: 2, keyShared: 3 } as const
 
@@ -194,16 +197,12 @@ export class Consumer implements ConsumerEvents {
     const connection = this.#connection
     this.#connection = undefined
     if (!connection) return
-    const closing = connection.ask('closeConsumer', { producer_id: this.#id }, 'a consumer').catch(() => {})
-    let timer: NodeJS.Timeout | undefined
-    await Promise.race([closing, new Promise((resolve) => (timer = setTimeout(resolve, 2000)))])
-    clearTimeout(timer)
+    await within(
+      closeMs,
+      connection.ask('closeConsumer', { producer_id: this.#id }, 'a consumer').catch(() => {}),
+    )
     connection.consumers.delete(this.#id)
   }
-}
-
-function partitionOf(topic: string): number {
-  return Number(/-partition-(\d+)$/.exec(topic)?.[1] ?? -1)
 }
 
 /** A bit for each message of a batch that the group has not settled; nothing: none is. */

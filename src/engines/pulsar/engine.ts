@@ -121,8 +121,8 @@ class PulsarEngine implements Engine {
 
   async subscribe(spec: SubscriptionSpec, sink: DeliverySink): Promise<EngineSubscription> {
     this.#mustBeOpen()
-    const { cluster, topics } = { cluster: this.#cluster, topics: this.#topics }
-    const subscription = new PulsarSubscription({ cluster, topics, onClose: () => this.#subscriptions.delete(subscription) }, spec, sink)
+    const parts = { cluster: this.#cluster, topics: this.#topics, onClose: () => this.#subscriptions.delete(subscription) }
+    const subscription = new PulsarSubscription(parts, spec, sink)
     this.#subscriptions.add(subscription)
     try {
       await subscription.start()

@@ -9,13 +9,13 @@ export class Finished {
   #before = new Set<string>()
   #turnedAt = performance.now()
 
-  add(topic: string, id: MessageId): void {
-    this.#now.add(keyOf(topic, id))
+  /** {@link keyOf} */
+  add(key: string): void {
+    this.#now.add(key)
     if (this.#now.size >= most) this.#turn()
   }
 
-  has(topic: string, id: MessageId): boolean {
-    const key = keyOf(topic, id)
+  has(key: string): boolean {
     return this.#now.has(key) || this.#before.has(key)
   }
 

@@ -4,6 +4,7 @@ import { newId } from '../../message/id.ts'
 import { isPrivate } from '../../topic/name.ts'
 import { isPattern, matcher, overlaps } from '../../topic/pattern.ts'
 import type { Live, StorageName, Stored } from '../engine.ts'
+import { Listeners } from '../listeners.ts'
 import type { TopicWatch } from '../topic-watch.ts'
 import type { Cluster } from './cluster.ts'
 import { Consumer, type ConsumerOwner, kinds } from './consumer.ts'
@@ -23,7 +24,7 @@ export interface LiveParts {
 /** From the end on, by a subscription of each listener's own that ends with it. */
 export class PulsarLive implements Live {
   readonly #parts: LiveParts
-  readonly #open = new Set<Listening>()
+  readonly #listeners = new Listeners()
 
   constructor(parts: LiveParts) {
     this.#parts = parts
@@ -36,23 +37,11 @@ export class PulsarLive implements Live {
     storage?: StorageName,
   ): Promise<{ close(): Promise<void> }> {
     if (group !== undefined) throw new BusError('unsupported', 'Pulsar stores all that is published: share it by a durable group')
-    const listening = new Listening(this.#parts, pattern, listener)
-    this.#open.add(listening)
-    const close = async (): Promise<void> => {
-      this.#open.delete(listening)
-      await listening.close()
-    }
-    try {
-      await listening.start(storage)
-    } catch (error) {
-      await close()
-      throw error
-    }
-    return { close }
+    return this.#listeners.open(new Listening(this.#parts, pattern, listener, storage))
   }
 
-  async close(): Promise<void> {
-    await Promise.allSettled([...this.#open].map((one) => one.close()))
+  close(): Promise<void> {
+    return this.#listeners.close()
   }
 }
 
@@ -61,20 +50,24 @@ class Listening implements ConsumerOwner {
   readonly #pattern: string
   readonly #fits: (name: string) => boolean
   readonly #listener: (batch: readonly Stored[]) => void
+  /** Where all that matches is stored, if that is one place. */
+  readonly #storage: StorageName | undefined
   readonly #name = `cozebus-live-${newId()}`
   readonly #following = new Map<StorageName, Consumer[]>()
   readonly #timers = new Set<NodeJS.Timeout>()
   #unwatch = (): void => {}
   #closed = false
 
-  constructor(parts: LiveParts, pattern: string, listener: (batch: readonly Stored[]) => void) {
+  constructor(parts: LiveParts, pattern: string, listener: (batch: readonly Stored[]) => void, storage: StorageName | undefined) {
     this.#parts = parts
     this.#pattern = pattern
     this.#fits = matcher(pattern)
     this.#listener = listener
+    this.#storage = storage
   }
 
-  async start(storage: StorageName | undefined): Promise<void> {
+  async start(): Promise<void> {
+    const storage = this.#storage
     // What is named is there from now on, so that nothing of it is missed.
     const named = storage ?? (isPattern(this.#pattern) ? undefined : this.#pattern)
     if (named !== undefined) await this.#follow(named, 'latest')

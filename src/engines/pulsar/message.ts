@@ -116,11 +116,3 @@ function come(
 }
 
 export const positionOf = ({ ledger, entry, partition, batch }: MessageId): string => `${ledger}:${entry}:${partition}:${batch}`
-
-/** Undefined for what is no position of this engine. */
-export function placeOf(position: string): MessageId | undefined {
-  const [ledger, entry, partition, batch] = position.split(':').map(Number)
-  return [ledger, entry, partition, batch].every(Number.isSafeInteger)
-    ? { ledger: ledger!, entry: entry!, partition: partition!, batch: batch! }
-    : undefined
-}

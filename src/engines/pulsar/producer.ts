@@ -2,7 +2,8 @@ import { BusError, toBusError } from '../../errors.ts'
 import type { PublishOutcome } from '../engine.ts'
 import type { Cluster } from './cluster.ts'
 import type { Connection, ProducerEvents } from './connection.ts'
-import { type MessageId, messageIdOf } from './protocol.ts'
+import { positionOf } from './message.ts'
+import { messageIdOf } from './protocol.ts'
 
 /** Sent and not answered by then: it may be stored, ms. */
 const answerMs = 30_000
@@ -15,7 +16,7 @@ export interface Item {
   /** The metadata but for the producer's name and the sequence. */
   readonly metadata: object
   readonly payload: Uint8Array
-  readonly done: (outcome: PublishOutcome, messageId?: MessageId) => void
+  readonly done: (outcome: PublishOutcome) => void
 }
 interface Sent extends Item {
   readonly sequence: number
@@ -136,7 +137,7 @@ export class Producer implements ProducerEvents {
     if (this.#sent[0]?.sequence !== sequence) return
     const id = messageIdOf(messageId)
     const { done } = this.#sent.shift()!
-    done({ ok: true, position: `${id.ledger}:${id.entry}:${id.partition}:-1`, duplicate: false }, id)
+    done({ ok: true, position: positionOf({ ...id, batch: -1 }), duplicate: false })
     if (this.#queue.length > 0) this.#pump()
   }
 

@@ -8,7 +8,7 @@ import { Consumer, type ConsumerOwner, kinds } from './consumer.ts'
 import { Entry, PulsarDelivery } from './delivery.ts'
 import { Finished, keyOf } from './finished.ts'
 import type { Come } from './message.ts'
-import type { MessageId } from './protocol.ts'
+import { type MessageId, wireId } from './protocol.ts'
 import type { Topics } from './topics.ts'
 import { Waiting } from './waiting.ts'
 
@@ -140,8 +140,8 @@ export class PulsarSubscription implements EngineSubscription, ConsumerOwner {
 
   came(consumer: Consumer, id: MessageId, count: number, messages: readonly Come[], redelivered: number): void {
     const key = keyOf(consumer.spec.topic, id)
-    if (this.#finished.has(consumer.spec.topic, id)) {
-      consumer.tellAck([ackOf({ ...new Entry(consumer, id, count), left: 0 } as Entry)])
+    if (this.#finished.has(key)) {
+      consumer.tellAck([wireId(id)])
       return
     }
     const known = this.#entries.get(key)
@@ -175,7 +175,7 @@ export class PulsarSubscription implements EngineSubscription, ConsumerOwner {
     for (const { id: place, stored, due } of messages) {
       const batch = Math.max(0, place.batch)
       if (entry.settled[batch] || inHand?.has(batch)) continue
-      const before = redelivered > 0 || known !== undefined || Date.now() - stored.at > freshMs
+      const before = redelivered > 0 || known !== undefined || clock - stored.at > freshMs
       const delivery = new PulsarDelivery(stored, entry, batch, before, this.#spec.leaseMs, now)
       if (due > clock) {
         this.#waiting.delay(delivery, due)
@@ -296,16 +296,15 @@ export class PulsarSubscription implements EngineSubscription, ConsumerOwner {
     // Others may have it at once; one that is to wait would come at once too.
     if (alone && (delayMs <= 0 || this.#waiting.size >= mostAhead) && this.#spec.order === 'none') {
       this.#drop(entry)
-      back.set(entry.consumer, [...(back.get(entry.consumer) ?? []), entry.id])
+      listOf(back, entry.consumer).push(entry.id)
     } else if (!this.#stopped) this.#waiting.add(again(delivery, this.#spec.leaseMs, now), Date.now() + delayMs)
     return 'confirmed'
   }
 
   #doneWith(entry: Entry): void {
     if (entry.left > 0) return
-    const { topic } = entry.consumer.spec
-    this.#entries.delete(keyOf(topic, entry.id))
-    this.#finished.add(topic, entry.id)
+    this.#drop(entry)
+    this.#finished.add(keyOf(entry.consumer.spec.topic, entry.id))
   }
 
   /** Out of our hands. */
@@ -377,22 +376,15 @@ export class PulsarSubscription implements EngineSubscription, ConsumerOwner {
     const back = new Map<Consumer, MessageId[]>()
     for (const delivery of deliveries) {
       const { entry } = delivery
-      const { handed } = delivery
       this.#forget(delivery)
-      delivery.handed = handed
       if (this.#hand.find((one) => one.entry === entry)) {
         this.#waiting.add(again(delivery, this.#spec.leaseMs, performance.now()), Date.now())
         continue
       }
       this.#drop(entry)
-      back.set(entry.consumer, [...(back.get(entry.consumer) ?? []), entry.id])
+      listOf(back, entry.consumer).push(entry.id)
     }
     for (const [consumer, ids] of back) consumer.redeliver(ids)
-  }
-
-  /** What members of this process have in hand and the broker counts so. */
-  get inHand(): number {
-    return this.#out
   }
 
   // ── the end ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -422,4 +414,10 @@ export class PulsarSubscription implements EngineSubscription, ConsumerOwner {
 
 function again(delivery: PulsarDelivery, leaseMs: number, now: number): PulsarDelivery {
   return new PulsarDelivery(delivery, delivery.entry, delivery.batch, true, leaseMs, now)
+}
+
+function listOf<K, V>(lists: Map<K, V[]>, key: K): V[] {
+  const list = lists.get(key) ?? []
+  lists.set(key, list)
+  return list
 }

@@ -54,27 +54,26 @@ export class Topics {
 
   async #ensure(storage: StorageName): Promise<readonly string[]> {
     const topic = topicName(storage)
-    const isThere = async (): Promise<boolean> =>
-      (await this.#cluster.topics()).some((name) => name === topic || withoutPartition(name) === topic)
-    if (!(await isThere()) && this.#http) await this.#make(storage, topic)
+    if (this.#http && !(await this.#cluster.topics()).some((name) => withoutPartition(name) === topic))
+      await this.#make(this.#http, storage, topic)
     return this.again(storage)
   }
 
-  async #make(storage: StorageName, topic: string): Promise<void> {
+  async #make(http: Http, storage: StorageName, topic: string): Promise<void> {
     const { partitions = 0, historyMs = 7 * 86_400_000 } = this.#cluster.options
     const path = this.path(topic)
     try {
-      if (partitions > 0) await this.#http!.ask('PUT', `${path}/partitions`, partitions)
-      else await this.#http!.ask('PUT', path)
+      if (partitions > 0) await http.ask('PUT', `${path}/partitions`, partitions)
+      else await http.ask('PUT', path)
     } catch (error) {
       // Somebody else was faster.
       if (error instanceof BusError && error.code === 'conflict') return
       throw error
     }
-    if (storageName(topic) === undefined) await this.#http!.ask('PUT', `${path}/properties`, { [nameNote]: storage }).catch(() => {})
+    if (storageName(topic) === undefined) await http.ask('PUT', `${path}/properties`, { [nameNote]: storage }).catch(() => {})
     // Else what has no group yet, or none any more, is thrown away with the next of the broker's files.
     if (historyMs > 0)
-      await this.#http!.ask('POST', `${path}/retention`, { retentionTimeInMinutes: Math.ceil(historyMs / 60_000), retentionSizeInMB: -1 })
+      await http.ask('POST', `${path}/retention`, { retentionTimeInMinutes: Math.ceil(historyMs / 60_000), retentionSizeInMB: -1 })
   }
 
   /** Every storage, with the topic behind it and its partitions. */

@@ -1,9 +1,6 @@
 import { BusError } from '../../errors.ts'
+import type { Address } from '../address.ts'
 
-export interface Address {
-  readonly host: string
-  readonly port: number
-}
 export interface Target {
   readonly secure: boolean
   readonly addresses: readonly Address[]
@@ -41,5 +38,3 @@ export function parseAddress(text: string, port: number): Address | undefined {
   const host = v6 ?? name
   return host !== undefined && number > 0 && number < 65_536 ? { host, port: number } : undefined
 }
-
-export const addressText = ({ host, port }: Address): string => `${host.includes(':') ? `[${host}]` : host}:${port}`
