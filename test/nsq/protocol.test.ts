@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { type FrameHandlers, FrameParser, mpub, ProtocolError, pub, type WireMessage } from '../../src/engines/nsq/protocol.ts'
+import { cut } from '../rig/pieces.ts'
 
 type Seen = ['response' | 'error', string] | ['message', string, number, bigint, string]
 
@@ -48,12 +49,6 @@ const anyFrame: fc.Arbitrary<{ bytes: Buffer; seen: Seen }> = fc.oneof(
       seen: ['message', id, attempts, at, Buffer.from(body).toString('hex')] as Seen,
     })),
 )
-
-/** The bytes in pieces, cut at places that the numbers choose. */
-function cut(bytes: Buffer, cuts: readonly number[]): Buffer[] {
-  const places = [...new Set(cuts.map((n) => n % (bytes.length + 1)))].sort((a, b) => a - b)
-  return [0, ...places].map((from, i) => bytes.subarray(from, places[i] ?? bytes.length))
-}
 
 describe('frames of NSQ', () => {
   test('come out as they were sent, in whatever pieces they arrive', () => {

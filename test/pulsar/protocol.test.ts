@@ -4,6 +4,7 @@ import { loadLibraries } from '../../src/engines/pulsar/client.ts'
 import { readyForAll } from '../../src/engines/pulsar/compression.ts'
 import { decodeEntry, encodeMessage } from '../../src/engines/pulsar/message.ts'
 import { Codec, FrameParser, type MessageId, ProtocolError } from '../../src/engines/pulsar/protocol.ts'
+import { cut } from '../rig/pieces.ts'
 
 let codec: Codec
 beforeAll(async () => {
@@ -39,12 +40,6 @@ function batchOf(bodies: readonly string[]): Buffer {
   const bytes = codec.encodeMetadata({ producer_name: 'go', sequence_id: 1, publish_time: 7, num_messages_in_batch: bodies.length })
   const frame = Buffer.concat(codec.encodeSend({ producer_id: 1, sequence_id: 1 }, bytes, Buffer.concat(parts)))
   return codec.decode(frame.subarray(4))!.rest
-}
-
-/** The bytes in pieces, cut at places that the numbers choose. */
-function cut(bytes: Buffer, cuts: readonly number[]): Buffer[] {
-  const places = [...new Set(cuts.map((n) => n % (bytes.length + 1)))].sort((a, b) => a - b)
-  return [0, ...places].map((from, i) => bytes.subarray(from, places[i] ?? bytes.length))
 }
 
 const anyFrame = fc.oneof(

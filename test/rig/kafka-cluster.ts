@@ -2,24 +2,17 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { Base } from '@platformatic/kafka'
 import { KafkaNode } from './kafka.ts'
 import type { KafkaPorts, KafkaSettings } from './kafka-config.ts'
-import { freePorts, retryTaken } from './ports.ts'
+import { freePorts, started } from './ports.ts'
 
 /** Brokers that are their own controllers and know each other when this resolves; topics have a copy on up to three, two of which confirm. */
 export const startKafkaCluster = (settings: KafkaSettings = {}, size = 3): Promise<KafkaCluster> =>
-  retryTaken(async () => {
+  started(async () => {
     const ports = await freePorts(3 * size)
     const places = Array.from({ length: size }, (_, i): KafkaPorts => {
       const [client, inner, controller] = ports.slice(3 * i, 3 * i + 3) as [number, number, number]
       return { client, inner, controller }
     })
-    const cluster = new KafkaCluster(places.map((place) => new KafkaNode(settings, place, places)))
-    try {
-      await cluster.start()
-    } catch (error) {
-      await cluster.stop()
-      throw error
-    }
-    return cluster
+    return new KafkaCluster(places.map((place) => new KafkaNode(settings, place, places)))
   })
 
 export class KafkaCluster implements AsyncDisposable {

@@ -34,3 +34,16 @@ export async function retryTaken<T>(start: () => Promise<T>): Promise<T> {
     }
   }
 }
+
+/** Made and started, all of it again where one of its ports was taken meanwhile. What does not start is stopped. */
+export const started = <T extends { start(): Promise<void>; stop(): Promise<void> }>(make: () => Promise<T>): Promise<T> =>
+  retryTaken(async () => {
+    const server = await make()
+    try {
+      await server.start()
+    } catch (error) {
+      await server.stop()
+      throw error
+    }
+    return server
+  })

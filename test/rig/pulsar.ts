@@ -3,7 +3,7 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { classArchive, classPath } from './maven.ts'
 import { temporaryFolder } from './orphans.ts'
-import { freePorts, retryTaken } from './ports.ts'
+import { freePorts, retryTaken, started } from './ports.ts'
 import { insideRole, type PulsarPorts, type PulsarSettings, pulsarArguments, pulsarLogging, pulsarProperties } from './pulsar-config.ts'
 import { pulsarJars, pulsarJava } from './pulsar-server.ts'
 import { answering } from './readiness.ts'
@@ -38,16 +38,7 @@ async function install(): Promise<string[]> {
 
 /** One broker that answers when this resolves: `await using broker = await startPulsar()`. */
 export const startPulsar = (settings: PulsarSettings = {}): Promise<PulsarNode> =>
-  retryTaken(async () => {
-    const node = await PulsarNode.create(settings, await pulsarProgram())
-    try {
-      await node.start()
-    } catch (error) {
-      await node.stop()
-      throw error
-    }
-    return node
-  })
+  started(async () => PulsarNode.create(settings, await pulsarProgram()))
 
 /** One broker through its lives: ports and data stay the same over `kill` and `restart`. */
 export class PulsarNode implements AsyncDisposable {

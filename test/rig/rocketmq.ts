@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { classArchive, classPath } from './maven.ts'
 import { temporaryFolder } from './orphans.ts'
-import { freePorts, retryTaken } from './ports.ts'
+import { freePorts, retryTaken, started } from './ports.ts'
 import { answering } from './readiness.ts'
 import { askRemoting } from './remoting.ts'
 import { type BrokerPorts, brokerProperties, nameServerProperties, type RocketmqSettings } from './rocketmq-config.ts'
@@ -64,16 +64,7 @@ async function install(): Promise<Programs> {
 
 /** A name server and its brokers, all of which answer when this resolves: `await using rocketmq = await startRocketmq()`. */
 export const startRocketmq = (settings: RocketmqSettings = {}): Promise<RocketmqCluster> =>
-  retryTaken(async () => {
-    const cluster = await RocketmqCluster.create(settings, await rocketmqPrograms())
-    try {
-      await cluster.start()
-    } catch (error) {
-      await cluster.stop()
-      throw error
-    }
-    return cluster
-  })
+  started(async () => RocketmqCluster.create(settings, await rocketmqPrograms()))
 
 /** One of its servers through its lives: ports and data stay the same over `kill` and `restart`. */
 export class RocketmqServer {
