@@ -132,4 +132,15 @@ await describePulsar('members of a group', async () => {
     for (const asked of [() => bus.admin.groups(topic), () => bus.admin.lag(topic, 'g')])
       await expect(asked()).rejects.toMatchObject({ code: 'unsupported', message: expect.stringContaining('pulsar.admin') })
   })
+
+  test('a topic whose maker died before it had said how long it keeps is completed by the next one; one of others is theirs', async () => {
+    const [ours, theirs] = [fresh('half'), fresh('theirs')]
+    await broker.ask(path(ours), { method: 'PUT', body: { 'cozebus-name': ours } })
+    await broker.ask(path(theirs), { method: 'PUT' })
+    const bus = await connected()
+    await Promise.all([ours, theirs].map((topic) => bus.publish(topic, 1)))
+    const retention = { retentionTimeInMinutes: 7 * 24 * 60, retentionSizeInMB: -1 }
+    await expect.poll(() => broker.ask(`${path(ours)}/retention`)).toEqual(retention)
+    expect(await broker.ask(`${path(theirs)}/retention`)).not.toEqual(retention)
+  })
 })

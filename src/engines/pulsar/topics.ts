@@ -4,7 +4,7 @@ import type { Cluster } from './cluster.ts'
 import type { Http } from './http.ts'
 import { isSystem, partitionName, storageName, topicName, withoutPartition } from './names.ts'
 
-/** Under which a topic keeps the name of its storage, where its own was cut. */
+/** Under which a topic that was made here keeps the name of its storage. */
 const nameNote = 'cozebus-name'
 /** How long what is known of a topic's partitions holds, ms. */
 const knownMs = 30_000
@@ -54,26 +54,51 @@ export class Topics {
 
   async #ensure(storage: StorageName): Promise<readonly string[]> {
     const topic = topicName(storage)
-    if (this.#http && !(await this.#cluster.topics()).some((name) => withoutPartition(name) === topic))
-      await this.#make(this.#http, storage, topic)
+    const http = this.#http
+    if (http) {
+      const isThere = (await this.#cluster.topics()).some((name) => withoutPartition(name) === topic)
+      if (!isThere) await this.#make(http, storage, topic)
+      else if (!this.#known.has(storage)) await this.#complete(http, topic)
+    }
     return this.again(storage)
   }
 
   async #make(http: Http, storage: StorageName, topic: string): Promise<void> {
-    const { partitions = 0, historyMs = 7 * 86_400_000 } = this.#cluster.options
+    const { partitions = 0 } = this.#cluster.options
     const path = this.path(topic)
+    const note = { [nameNote]: storage }
     try {
-      if (partitions > 0) await http.ask('PUT', `${path}/partitions`, partitions)
-      else await http.ask('PUT', path)
+      if (partitions === 0) await http.ask('PUT', path, note)
+      else {
+        await http.ask('PUT', `${path}/partitions`, partitions)
+        await http.ask('PUT', `${path}/properties`, note)
+      }
     } catch (error) {
+      if (!(error instanceof BusError && error.code === 'conflict')) throw error
       // Somebody else was faster.
-      if (error instanceof BusError && error.code === 'conflict') return
-      throw error
+      return this.#complete(http, topic)
     }
-    if (storageName(topic) === undefined) await http.ask('PUT', `${path}/properties`, { [nameNote]: storage }).catch(() => {})
-    // Else what has no group yet, or none any more, is thrown away with the next of the broker's files.
-    if (historyMs > 0)
-      await http.ask('POST', `${path}/retention`, { retentionTimeInMinutes: Math.ceil(historyMs / 60_000), retentionSizeInMB: -1 })
+    await this.#keep(http, topic)
+  }
+
+  /** Who made it, as its note tells, may have died before it had said how long it keeps; of topics of others that is theirs to say. */
+  async #complete(http: Http, topic: string): Promise<void> {
+    if ((await this.#noted(topic)) === undefined) return
+    try {
+      const kept = await http.ask('GET', `${this.path(topic)}/retention`)
+      if (kept === undefined || kept === null) await this.#keep(http, topic)
+    } catch (error) {
+      // Who may use it need not be one who may say such things.
+      if (!(error instanceof BusError && ['forbidden', 'unauthorized'].includes(error.code))) throw error
+    }
+  }
+
+  /** Else what has no group yet, or none any more, is thrown away with the next of the broker's files. */
+  async #keep(http: Http, topic: string): Promise<void> {
+    const { historyMs = 7 * 86_400_000 } = this.#cluster.options
+    if (historyMs === 0) return
+    const retention = { retentionTimeInMinutes: Math.ceil(historyMs / 60_000), retentionSizeInMB: -1 }
+    await http.ask('POST', `${this.path(topic)}/retention`, retention)
   }
 
   /** Every storage, with the topic behind it and its partitions. */
@@ -92,15 +117,20 @@ export class Topics {
   }
 
   async #wholeOf(topic: string): Promise<StorageName> {
-    const known = this.#whole.get(topic)
-    if (known !== undefined) return known
-    const notes = (await this.#http?.ask('GET', `${this.path(topic)}/properties`).catch(() => undefined)) as
-      | Record<string, unknown>
-      | undefined
-    const whole = notes?.[nameNote]
-    if (typeof whole !== 'string') return topic
+    const whole = this.#whole.get(topic) ?? (await this.#noted(topic))
+    if (whole === undefined) return topic
     this.#whole.set(topic, whole)
     return whole
+  }
+
+  /** What was noted when the topic was made here. */
+  async #noted(topic: string): Promise<StorageName | undefined> {
+    const notes = (await this.#http?.ask('GET', `${this.path(topic)}/properties`).catch(() => undefined)) as
+      | Record<string, unknown>
+      | null
+      | undefined
+    const whole = notes?.[nameNote]
+    return typeof whole === 'string' ? whole : undefined
   }
 
   /** Where a group is to begin that is not there yet, as a time for seeking, ms; undefined: as its consumer says by itself. */
