@@ -58,8 +58,6 @@ export class Consumer implements DeliverySink {
   #pumping = false
   /** A message is tried while the breaker is open. */
   #trying = false
-  /** A look at the ledger waits for its turn. */
-  #learning = false
   #phase: 'open' | 'draining' | 'closed' = 'open'
   #paused = false
   /** Why nothing of what is handled is acknowledged: until something is, one message at a time is tried. */
@@ -76,12 +74,12 @@ export class Consumer implements DeliverySink {
     this.#queue = new Queue(this.#pump)
     this.#credit = new Credit(policy.concurrency * parts.runner.size, policy.parked, policy.bytes)
     this.#breaker = new Breaker(policy.breaker)
-    this.#records = new Records(parts.ledger, parts.group, parts.events)
+    this.#records = new Records(parts.ledger, parts.group, parts.events, parts.engine.capabilities.redelivered)
   }
 
   async start(sources: readonly Source[]): Promise<void> {
     const { engine, group, policy, member } = this.#parts
-    for (const source of sources) await this.#remember(source)
+    for (const source of sources) this.#remember(source)
     this.#engine = await engine.subscribe(
       { group, sources, order: policy.order, orderScope: policy.orderScope, leaseMs: policy.leaseMs, member },
       this,
@@ -93,15 +91,14 @@ export class Consumer implements DeliverySink {
   }
 
   async add(source: Source): Promise<void> {
-    await this.#remember(source)
+    this.#remember(source)
     await this.#engine!.add(source)
   }
 
-  async #remember(source: Source): Promise<void> {
+  #remember(source: Source): void {
     this.#main.set(source.storage, source.lanes)
     if (source.filter !== undefined && this.#parts.engine.capabilities.filter === 'client')
       this.#filters.set(source.storage, matcher(source.filter))
-    if (!this.#parts.engine.capabilities.redelivered) await this.#records.learn(source.lanes)
   }
 
   pause(paused: boolean): void {
@@ -426,15 +423,7 @@ export class Consumer implements DeliverySink {
     for (const job of this.#hand.all()) if (gone.has(job.delivery)) this.#lose(job, reason)
   }
 
-  assigned(): void {
-    // What is delivered from now on waits for it: it may have failed at the member that had it before.
-    if (this.#learning || this.#parts.engine.capabilities.redelivered) return
-    this.#learning = true
-    this.#inTurn(async () => {
-      this.#learning = false // one that comes later is not in what is read now
-      await this.#records.learnAgain().catch((error) => this.#parts.events.warn('attempts could not be looked up', error))
-    })
-  }
+  assigned(): void {}
 
   leaving(scope: string): void {
     for (const job of this.#hand.all()) {

@@ -19,19 +19,18 @@ export class Records {
   readonly #group: string
   readonly #events: Events
   readonly #book: AttemptBook
-  /** Ids with a state, by storage, for engines that cannot tell a redelivery; empty for the others. */
-  readonly #known = new Map<string, Set<string>>()
-  /** Those that got one while the storage is learnt. */
-  readonly #written = new Map<string, Set<string>>()
+  /** Whether the engine tells a redelivery. */
+  readonly #told: boolean
   #unwritten = 0
   #closed = false
   readonly #idle: (() => void)[] = []
 
-  constructor(ledger: Ledger, group: string, events: Events) {
+  constructor(ledger: Ledger, group: string, events: Events, told: boolean) {
     this.#ledger = ledger
     this.#group = group
     this.#events = events
     this.#book = new AttemptBook(ledger, group)
+    this.#told = told
   }
 
   /** Something waits to be written. */
@@ -45,27 +44,9 @@ export class Records {
     return new Promise((resolve) => this.#idle.push(resolve))
   }
 
-  /** Learns which messages of the storage have a state: their redeliveries are not told by the engine. */
-  async learn(storage: string): Promise<void> {
-    const meanwhile = new Set<string>()
-    this.#written.set(storage, meanwhile)
-    try {
-      const found = await this.#book.known(storage)
-      // What is written while it is read may not be in it.
-      for (const id of meanwhile) found.add(id)
-      this.#known.set(storage, found)
-    } finally {
-      this.#written.delete(storage)
-    }
-  }
-
-  /** Again for all that were learnt: what came from another member may have failed there. */
-  async learnAgain(): Promise<void> {
-    for (const storage of this.#known.keys()) await this.learn(storage)
-  }
-
+  /** What may have been handled before: where the engine cannot tell, that is any. Its next start is written down. */
   mayHaveState(job: Job): boolean {
-    return job.delivery.redelivered || (this.#known.get(job.storage)?.has(job.id) ?? false)
+    return job.delivery.redelivered || !this.#told
   }
 
   /** Gives each job its state; rejects when the ledger is away. */
@@ -81,14 +62,11 @@ export class Records {
 
   /** Resolves once the job's state is written, or nobody wants it any more. */
   write(job: Job): Promise<void> {
-    this.#known.get(job.storage)?.add(job.id)
-    this.#written.get(job.storage)?.add(job.id)
     return this.#tries(job, () => this.#book.write(job.storage, job.id, job.attempts as AttemptState))
   }
 
   /** The message is done: its state goes. Not tried again, as a state nobody reads does no harm. */
   remove(job: Job): void {
-    this.#known.get(job.storage)?.delete(job.id)
     void this.#tracked(this.#book.write(job.storage, job.id, undefined).catch(() => {}))
   }
 

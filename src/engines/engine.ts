@@ -64,7 +64,7 @@ export interface Capabilities {
   readonly lease: { readonly maxMs: number }
   /** Whether single messages can be settled, or only all up to a position. */
   readonly settle: 'message' | 'position'
-  /** Whether {@link Delivery.redelivered} can be trusted after a crash. */
+  /** Whether {@link Delivery.redelivered} can be trusted after a crash. Where it cannot, each run is written to the ledger as it begins. */
   readonly redelivered: boolean
   /** Who filters by pattern inside a storage. */
   readonly filter: 'broker' | 'client'

@@ -57,17 +57,4 @@ export class AttemptBook {
       if (keys.length < 1000) return
     }
   }
-
-  /** The ids of this storage that have a state at all, for engines that cannot tell a redelivery. */
-  async known(storage: string): Promise<Set<string>> {
-    const ids = new Set<string>()
-    const prefix = attemptKey(storage, this.#group, '')
-    let after: string | undefined
-    for (;;) {
-      const page = await this.#ledger.keys('attempts', prefix, { after, limit: 1000 })
-      for (const key of page) ids.add(key.slice(prefix.length))
-      if (page.length < 1000) return ids
-      after = page.at(-1)!
-    }
-  }
 }

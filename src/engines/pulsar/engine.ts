@@ -105,7 +105,7 @@ class PulsarEngine implements Engine {
       delayMaxMs: 3650 * 86_400_000,
       lease: { maxMs: Number.POSITIVE_INFINITY },
       settle: 'message',
-      // A broker that was killed counts anew.
+      // Nor does a broker count what goes from a member that left or died to another one (4.2.4).
       redelivered: false,
       filter: 'client',
       history: false,

@@ -16,11 +16,6 @@ import { Waiting } from './waiting.ts'
 const keepUnusedMs = 1000
 const mostAhead = 1000
 const lookMs = 100
-/**
- * Older than this when it comes, ms: it may have failed elsewhere, and the ledger is asked. The broker does not count what goes from
- * a member that left to another one (4.2.4: `redelivery_count` stays 0).
- */
-const freshMs = 250
 /** Topics may get more partitions. */
 const partitionsMs = 30_000
 
@@ -175,7 +170,7 @@ export class PulsarSubscription implements EngineSubscription, ConsumerOwner {
     for (const { id: place, stored, due } of messages) {
       const batch = Math.max(0, place.batch)
       if (entry.settled[batch] || inHand?.has(batch)) continue
-      const before = redelivered > 0 || known !== undefined || clock - stored.at > freshMs
+      const before = redelivered > 0 || known !== undefined
       const delivery = new PulsarDelivery(stored, entry, batch, before, this.#spec.leaseMs, now)
       if (due > clock) {
         this.#waiting.delay(delivery, due)
