@@ -11,6 +11,8 @@ export interface Rest {
   readonly lag: number
   /** Whether an id that is sent twice is stored once. */
   readonly dedupes: boolean
+  /** From when to when the broker was being struck, where it may forget what it was told in its last moments. */
+  readonly forgot: readonly (readonly [from: number, to: number])[]
 }
 
 /** A repeat of finished work or an overlap is somebody's death or pause at most this long before: an acknowledgement on its way takes that long. */
@@ -41,6 +43,8 @@ function asHistory(lines: readonly Line[], rest: Rest): History {
   }
   return history
 }
+
+const isForgotten = (at: number, forgot: Rest['forgot']): boolean => forgot.some(([from, to]) => from <= at && at <= to)
 
 /** When processes died, were paused, or left, by name. */
 function troubles(lines: readonly Line[]): Map<string, number[]> {
@@ -81,8 +85,11 @@ function overlaps(lines: readonly Line[]): { found: Violation[]; excused: number
   return { found, excused }
 }
 
-/** Finished twice: only where who finished it first died, left or was paused before its acknowledgement was through. */
-function repeats(lines: readonly Line[], twice: ReadonlySet<string>): { found: Violation[]; excused: number } {
+/**
+ * Finished twice: only where who finished it first died, left or was paused before its acknowledgement was through, or the broker
+ * died with it.
+ */
+function repeats(lines: readonly Line[], twice: ReadonlySet<string>, forgot: Rest['forgot']): { found: Violation[]; excused: number } {
   const found: Violation[] = []
   let excused = 0
   const trouble = troubles(lines)
@@ -93,7 +100,7 @@ function repeats(lines: readonly Line[], twice: ReadonlySet<string>): { found: V
     if (!before) done.set(line.id, [line])
     else {
       const blamed = [...before, line].some(({ who, at }) => trouble.get(who)?.some((time) => Math.abs(time - at) < blameMs))
-      if (blamed) excused++
+      if (blamed || before.some(({ at }) => isForgotten(at, forgot))) excused++
       else found.push({ rule: 'R3', text: `${line.id} was finished by ${before[0]!.who} and again by ${line.who}, and nobody died` })
       before.push(line)
     }
@@ -109,6 +116,9 @@ function attempts(lines: readonly Line[], rest: Rest): Violation[] {
   for (const line of lines) {
     if (line.what === 'pause') pausedAt = line.at
     if (line.what === 'fail') seen.get(line.id)!.fails++
+    // Done with, its attempts are gone: where the broker has forgotten that it is, it begins anew.
+    const ended = line.what === 'done' || (line.what === 'fail' && seen.get(line.id)!.attempt >= limits.attempts)
+    if (ended && isForgotten(line.at, rest.forgot)) seen.get(line.id)!.attempt = 1
     if (line.what !== 'begin') continue
     const before = seen.get(line.id) ?? { attempt: 1, fence: 0, fails: 0, begins: 0 }
     // A run under an older fence is one of a paused process that does not know yet; it may also have written its count late.
@@ -210,7 +220,7 @@ export function judge(lines: readonly Line[], rest: Rest): Verdict {
   const deadIds = new Set(rest.dead.map(({ messageId }) => messageId))
   const order = inOrder(history, [group])
   const twice = overlaps(lines)
-  const again = repeats(lines, storedTwice)
+  const again = repeats(lines, storedTwice, rest.forgot)
   const count = (kind: Kind): number => rest.dead.filter(({ messageId }) => kindOf(messageId) === kind).length
   const violations = [
     ...nothingLost(history, [group], deadIds),

@@ -37,6 +37,8 @@ export interface Broker {
   readonly options?: EngineOptions
   /** It has no ledger: the processes share one in a file. */
   readonly needsLedger?: boolean
+  /** It confirms an acknowledgement before it has written it down: killed, it may give again what was just finished. */
+  readonly forgets?: boolean
   /** Something happens to it, in each round. */
   strike(): Promise<void>
 }
@@ -132,6 +134,7 @@ export async function crashRounds(
   const begun = performance.now()
   const random = new Random(seed)
   const arena = new Arena(random, broker)
+  const forgot: [number, number][] = []
   let broken = true
   try {
     for (let i = 0; i < workers; i++) arena.start('work')
@@ -142,12 +145,14 @@ export async function crashRounds(
         await sleep(random.below(500))
         await arena.strike()
       }
+      const struckAt = Date.now()
       await broker?.strike()
+      if (broker?.forgets) forgot.push([struckAt, Date.now()])
       await sleep(300)
       for (const name of names) arena.kill(name)
       onRound(round + 1)
     }
-    const rest = await settle(arena)
+    const rest = { ...(await settle(arena)), forgot }
     const verdict = judge(arena.journal.read(), rest)
     broken = verdict.violations.length > 0
     return {
@@ -164,7 +169,7 @@ export async function crashRounds(
 }
 
 /** Waits until nothing is left to do, or as long as that may take. */
-async function settle({ url, ledger, options }: Arena): Promise<Rest> {
+async function settle({ url, ledger, options }: Arena): Promise<Omit<Rest, 'forgot'>> {
   await using bus = await connect(url, { ...options, ...(ledger === '' ? {} : { ledger }) })
   let least = await bus.admin.lag(topic, group)
   let lag = least

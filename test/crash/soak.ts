@@ -67,6 +67,7 @@ async function onePulsar(): Promise<Broker & AsyncDisposable> {
     options: { pulsar: { admin: broker.admin } },
     replicas: 1,
     needsLedger: true,
+    forgets: true,
     async strike() {
       await sleep(1000) // it takes its time to come back: there is to be something else in a round
       await broker.restart()

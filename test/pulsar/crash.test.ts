@@ -45,7 +45,7 @@ await describePulsar('a broker that dies', () => {
     await load.join(2)
     await load.start()
     for (let round = 0; round < 3; round++) {
-      await load.calm(300)
+      await load.calm(600)
       await load.join()
       await load.recovered()
       await load.leave()
@@ -67,6 +67,7 @@ await describePulsar('a broker that dies', () => {
       options: { pulsar: { admin: broker.admin } },
       replicas: 1,
       needsLedger: true,
+      forgets: true,
       strike,
     })
     expect(outcome.violations).toEqual([])
