@@ -1,15 +1,86 @@
-// What test.mjs wants to know of each test, the reason of a skip included, which Vitest's own JSON leaves out.
+// What test.mjs wants to know of each test, the reason of a skip included, which Vitest's own JSON leaves out. It also ends a run
+// that would never end: a test may time out, what a file does while it is collected, or a loop that yields to nobody, may not.
 import { writeFileSync } from 'node:fs'
 
+const minute = 60_000
+/** Without a word from any test; the longest that is silent by right is a hook of two minutes. */
+const silentMost = 6 * minute
+const runMost = 45 * minute
+/** Between the last test and the end of the process. */
+const leaveMost = 2 * minute
+
 export default class Report {
-  onTestRunEnd(modules, unhandled) {
-    const files = modules.map((module) => ({
-      name: module.moduleId,
-      broken: module.errors().length > 0,
-      tests: [...module.children.allTests()].map((test) => ({ name: test.fullName, ...outcome(test) })),
-    }))
-    writeFileSync(process.env.COZEBUS_TEST_REPORT, JSON.stringify({ files, unhandled: unhandled.length }))
+  #modules = new Map()
+  #running = new Set()
+  #begun = performance.now()
+  #heard = performance.now()
+  #ended = false
+  #watch
+
+  onTestRunStart() {
+    this.#watch = setInterval(() => this.#look(), 5000).unref()
   }
+
+  onTestModuleQueued(module) {
+    this.#hear(module)
+  }
+
+  onTestModuleCollected(module) {
+    this.#hear(module)
+  }
+
+  onTestModuleEnd(module) {
+    this.#hear(module)
+  }
+
+  onTestCaseReady(test) {
+    this.#hear(test.module)
+    this.#running.add(test.id)
+  }
+
+  onTestCaseResult(test) {
+    this.#hear(test.module)
+    this.#running.delete(test.id)
+  }
+
+  onTestRunEnd(modules, unhandled) {
+    this.#heard = performance.now()
+    this.#ended = true
+    write(modules, this.#running, unhandled.length)
+  }
+
+  #hear(module) {
+    this.#heard = performance.now()
+    this.#modules.set(module.moduleId, module)
+  }
+
+  #look() {
+    const now = performance.now()
+    if (this.#ended) {
+      if (now - this.#heard > leaveMost) end(`the tests are over, and their process did not end within ${leaveMost / minute} minutes`)
+      return
+    }
+    const silent = now - this.#heard > silentMost
+    if (!silent && now - this.#begun < runMost) return
+    write([...this.#modules.values()], this.#running, 0)
+    end(silent ? `no test began or ended for ${silentMost / minute} minutes` : `the tests were not over after ${runMost / minute} minutes`)
+  }
+}
+
+/** The processes of the test files with it: test.mjs made this one the leader of a group. */
+function end(why) {
+  process.stderr.write(`\n${why}: the run is ended here\n`)
+  process.kill(process.platform === 'win32' ? process.pid : -process.pid, 'SIGKILL')
+}
+
+function write(modules, running, unhandled) {
+  const files = modules.map((module) => ({
+    name: module.moduleId,
+    state: module.state(),
+    broken: module.errors().length > 0,
+    tests: [...module.children.allTests()].map((test) => ({ name: test.fullName, ...outcome(test), running: running.has(test.id) })),
+  }))
+  writeFileSync(process.env.COZEBUS_TEST_REPORT, JSON.stringify({ files, unhandled }))
 }
 
 function outcome(test) {

@@ -1,6 +1,7 @@
 // The one test command: types, lint, tests; then what ran, what was skipped and why, what failed, and a line that counts.
 // With arguments only the tests they name run: `npm test -- test/core`, or `npm test -- --engine kafka` for all of one engine.
-import { spawnSync } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, relative, sep } from 'node:path'
@@ -44,6 +45,17 @@ function run(command, args) {
   return status === 0
 }
 
+/** In a process group of its own, so that the reporter can end a run that hangs with all its processes; Ctrl-C is passed on. */
+async function runTests() {
+  const args = ['run', '--reporter=default', `--reporter=${join(import.meta.dirname, 'report.mjs')}`, ...only]
+  const windows = process.platform === 'win32'
+  const vitest = spawn('vitest', args, { stdio: 'inherit', shell: windows, detached: !windows })
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => vitest.kill(signal))
+  const [status, signal] = await once(vitest, 'exit').catch((error) => [`it did not start: ${error.message}`])
+  if (status !== 0 && status !== 1) say(`vitest: ${signal ? `killed by ${signal}` : status}`)
+  return status === 0
+}
+
 say(`cozebus tests on Node ${process.version}, ${process.platform} ${process.arch}`)
 if (only.length === 0) {
   if (!run('tsc', ['--noEmit'])) failures.push('types (npx tsc --noEmit)')
@@ -55,7 +67,7 @@ if (positionals.length === 0 && !run('node', ['test/rig/prepare.ts', ...engines]
 const dir = mkdtempSync(join(tmpdir(), 'cozebus-test-'))
 const report = join(dir, 'report.json')
 process.env.COZEBUS_TEST_REPORT = report
-const tested = run('vitest', ['run', '--reporter=default', `--reporter=${join(import.meta.dirname, 'report.mjs')}`, ...only])
+const tested = await runTests()
 let files = []
 try {
   const written = JSON.parse(readFileSync(report, 'utf8'))
@@ -70,7 +82,8 @@ const areas = new Map()
 const reasons = new Map()
 let passed = 0
 let skipped = 0
-for (const { name: file, broken, tests } of files) {
+let unrun = 0
+for (const { name: file, state: how, broken, tests } of files) {
   const path = relative(process.cwd(), file)
   const [, folder, rest] = path.split(sep)
   const area = rest === undefined ? 'test' : folder
@@ -81,7 +94,8 @@ for (const { name: file, broken, tests } of files) {
   }
   // A file that could not be set up calls its tests skipped.
   if (broken) fail('it could not be run')
-  for (const { name, state, note } of tests) {
+  else if (how === 'queued' || how === 'pending') fail('it was not over when the run was ended')
+  for (const { name, state, note, running } of tests) {
     // The reason is given to skip(), or stands at the end of the name.
     const [, short, reason] = /^(.*?)(?: \(([^()]+)\))?$/s.exec(name)
     const why = note ?? reason
@@ -89,6 +103,8 @@ for (const { name: file, broken, tests } of files) {
       passed++
       counts.passed++
     } else if (state === 'failed') fail(name)
+    else if (running) fail(`${name} (it was running)`)
+    else if (state === 'pending') unrun++
     else if (why !== undefined) {
       skipped++
       counts.skipped++
@@ -109,6 +125,7 @@ for (const [area, counts] of [...areas].sort(([a], [b]) => (a < b ? -1 : 1)))
   )
 if (skipped > 0) say(`skipped ${skipped}, and why:`)
 for (const [reason, names] of reasons) say(`  ${reason}:\n${names.map((name) => `    ${name}`).join('\n')}`)
+if (unrun > 0) say(`${unrun} more tests had not begun when the run was ended`)
 if (failures.length > 0) say(`failed:\n${failures.map((failure) => `  ${failure}`).join('\n')}`)
 say(`${passed} passed, ${failures.length} failed`)
 process.exit(failures.length > 0 ? 1 : 0)
