@@ -33,6 +33,8 @@ export class Undecodable extends Error {
 
 /** Decodes and validates. Returns the message, or a promise where the schema asks for one. @throws Undecodable */
 export function decode(job: Job, definition: AnyDefinition | undefined): Message | Promise<Message> {
+  const unreadable = job.headers?.[wire.unreadable]
+  if (unreadable !== undefined) throw new Undecodable(`the body cannot be read: ${unreadable}`)
   let body: unknown
   const codec = definition?.codec ?? jsonCodec
   if (codec === jsonCodec && !saysJson(job.headers)) body = job.body

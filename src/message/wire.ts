@@ -10,6 +10,8 @@ export const wire = {
   publishedAt: 'cozebus-published-at',
   /** Where a body too large for the engine lies. */
   blob: 'cozebus-blob',
+  /** Why the engine could not open the body, which is as it lay there: in pieces, or encrypted. */
+  unreadable: 'cozebus-unreadable',
   /** Replays of this message so far. */
   replays: 'cozebus-replays',
 } as const

@@ -50,6 +50,22 @@ await describePulsar(`beside Go services${go.missing === undefined ? '' : ` (${g
     },
   )
 
+  test('what Go sends in chunks becomes dead letters that say so, with their bytes, and what comes after it is handled', async () => {
+    const topic = fresh('chunks')
+    const bus = await busAt(broker.url)
+    const got: unknown[] = []
+    await bus.subscribe(topic, { group: 'g', order: 'none' }, ({ body }) => void got.push(body))
+    const body = JSON.stringify('c'.repeat(2500))
+    await go.sends(broker.url, topic, { body, args: ['-chunk', '1024'] })
+    await go.sends(broker.url, topic, { body: '"whole"' })
+    await expect.poll(() => got).toEqual(['whole'])
+    const letters = bus.admin.deadLetters(topic, 'g')
+    await expect.poll(async () => (await letters.list()).length).toBe(3)
+    const found = await letters.list()
+    for (const { error } of found) expect(error).toContain('one of 3 chunks of a message: turn chunking off at its producer')
+    expect(Buffer.concat(found.map(({ bytes }) => bytes)).length).toBe(body.length)
+  })
+
   test('one Shared subscription of both: each message is handled once, and both get some', async () => {
     const topic = fresh('both')
     const bus = await busAt(broker.url)

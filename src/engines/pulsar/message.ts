@@ -53,7 +53,7 @@ export function decodeEntry(
   const plain = chunks > 1 || (metadata.encryption_keys?.length ?? 0) > 0 ? undefined : unpacked(payload, metadata)
   const count = metadata.num_messages_in_batch
   if (count === undefined || plain === undefined) {
-    const note: Headers | undefined = plain === undefined ? { 'cozebus-unreadable': unreadable(metadata, chunks) } : undefined
+    const note: Headers | undefined = plain === undefined ? { [wire.unreadable]: unreadable(metadata, chunks) } : undefined
     return { count: 1, messages: [come(metadata, metadata, plain ?? payload, id, storage, note)] }
   }
   if (count < 1) throw new ProtocolError(`a batch of ${count} messages`)

@@ -1,7 +1,7 @@
 // What a Go service with Coze Studio's event bus does on Pulsar, call for call, with the client library and version that it uses
 // (backend/infra/eventbus/impl/pulsar): a fixed producer name, the sharding key as the message's key, batches by the library's
-// settings, an exclusive subscription, and a nack after an error. `-shared` is what Coze does not do: a subscription that others
-// may be in at the same time.
+// settings, an exclusive subscription, and a nack after an error. `-shared` and `-chunk` are what Coze does not do: a
+// subscription that others may be in at the same time, and bodies in pieces.
 package main
 
 import (
@@ -33,13 +33,17 @@ func connect(url, token string) (pulsar.Client, error) {
 	return pulsar.NewClient(options)
 }
 
-func produce(client pulsar.Client, topic, key, body, compression string, count int) error {
+func produce(client pulsar.Client, topic, key, body, compression string, chunk uint, count int) error {
 	kinds := map[string]pulsar.CompressionType{"": pulsar.NoCompression, "lz4": pulsar.LZ4, "zlib": pulsar.ZLib, "zstd": pulsar.ZSTD}
 	kind, known := kinds[compression]
 	if !known {
 		return fmt.Errorf("unknown compression '%s'", compression)
 	}
-	producer, err := client.CreateProducer(pulsar.ProducerOptions{Topic: topic, Name: topic + "-group-producer", CompressionType: kind})
+	options := pulsar.ProducerOptions{Topic: topic, Name: topic + "-group-producer", CompressionType: kind}
+	if chunk > 0 {
+		options.DisableBatching, options.EnableChunking, options.ChunkMaxMessageSize = true, true, chunk
+	}
+	producer, err := client.CreateProducer(options)
 	if err != nil {
 		return err
 	}
@@ -110,6 +114,7 @@ func main() {
 	work := flag.Duration("work", 0, "")
 	token := flag.String("token", "", "")
 	compression := flag.String("compression", "", "lz4, zlib or zstd")
+	chunk := flag.Uint("chunk", 0, "send larger bodies in chunks of so many bytes")
 	shared := flag.Bool("shared", false, "")
 	earliest := flag.Bool("earliest", false, "")
 	flag.Parse()
@@ -119,7 +124,7 @@ func main() {
 		if *group != "" {
 			err = consume(client, *topic, *group, *fail, *work, *shared, *earliest)
 		} else {
-			err = produce(client, *topic, *key, *body, *compression, *count)
+			err = produce(client, *topic, *key, *body, *compression, *chunk, *count)
 		}
 	}
 	if err != nil {
