@@ -29,11 +29,16 @@ export interface PulsarPorts {
   readonly bookie: number
 }
 
+export const configFile = 'broker.conf'
+
 /** The broker itself and the rig. */
 export const insideRole = 'rig'
 
-/** Small and quick; what was acknowledged survives a kill, and what was written is read at once. */
-export function pulsarProperties(ports: PulsarPorts, settings: PulsarSettings, secret: string, token: string): string {
+/**
+ * Small and quick; what was acknowledged survives a kill, and what was written is read at once.
+ * `store`: where the brokers of a cluster keep what they share; without it the broker has its own.
+ */
+export function pulsarProperties(ports: PulsarPorts, settings: PulsarSettings, secret: string, token: string, store?: string): string {
   const { tls, tokens, autoCreate = true, partitions, extra } = settings
   const lines: Record<string, string | number | boolean> = {
     clusterName: 'standalone',
@@ -41,7 +46,8 @@ export function pulsarProperties(ports: PulsarPorts, settings: PulsarSettings, s
     webServicePort: ports.http,
     bindAddress: '127.0.0.1',
     advertisedAddress: '127.0.0.1',
-    metadataStoreUrl: '',
+    metadataStoreUrl: store ?? '',
+    configurationMetadataStoreUrl: store ?? '',
     allowAutoTopicCreation: autoCreate,
     allowAutoTopicCreationType: partitions === undefined ? 'non-partitioned' : 'partitioned',
     defaultNumPartitions: partitions ?? 1,
@@ -62,7 +68,11 @@ export function pulsarProperties(ports: PulsarPorts, settings: PulsarSettings, s
     delayedDeliveryTickTimeMillis: 200,
     activeConsumerFailoverDelayTimeMillis: 0,
     acknowledgmentAtBatchIndexLevelEnabled: true,
-    loadBalancerEnabled: false,
+    // Alone it needs none; of two each would take for its own what it is asked for.
+    loadBalancerEnabled: store !== undefined,
+    loadBalancerSheddingEnabled: false,
+    // So long a killed broker's topics are nobody's.
+    metadataStoreSessionTimeoutMillis: 4000,
     allowLoopback: true,
     listeningInterface: 'lo',
     httpServerEnabled: false,
@@ -113,18 +123,42 @@ export const pulsarLogging = `<Configuration status="ERROR"><Appenders><Console 
 <Loggers><Root level="info"><AppenderRef ref="C"/></Root></Loggers></Configuration>
 `
 
-export const pulsarArguments = (folder: string, ports: PulsarPorts): string[] => [
+const standalone = (folder: string, bookie: number): string[] => [
   'org.apache.pulsar.PulsarStandaloneStarter',
   '--config',
-  join(folder, 'standalone.conf'),
+  join(folder, configFile),
   '--no-functions-worker',
   '--no-stream-storage',
   '--bookkeeper-dir',
   join(folder, 'bookie'),
-  '--metadata-dir',
-  join(folder, 'metadata'),
   '--bookkeeper-port',
-  String(ports.bookie),
+  String(bookie),
   '--advertised-address',
   '127.0.0.1',
 ]
+
+export const pulsarArguments = (folder: string, { bookie }: PulsarPorts): string[] => [
+  ...standalone(folder, bookie),
+  '--metadata-dir',
+  join(folder, 'metadata'),
+]
+
+/** A broker over a store that others have too. */
+export const brokerArguments = (folder: string): string[] => [
+  'org.apache.pulsar.PulsarBrokerStarter',
+  '--broker-conf',
+  join(folder, configFile),
+]
+
+/** ZooKeeper and a bookie, and no broker. */
+export const storeArguments = (folder: string, zookeeper: number, bookie: number): string[] => [
+  ...standalone(folder, bookie),
+  '--no-broker',
+  '--zookeeper-dir',
+  join(folder, 'zookeeper'),
+  '--zookeeper-port',
+  String(zookeeper),
+]
+
+/** Without it there is no ZooKeeper, whatever the arguments say. */
+export const storeEnvironment = { PULSAR_STANDALONE_USE_ZOOKEEPER: '1' }

@@ -4,7 +4,16 @@ import { join } from 'node:path'
 import { classArchive, classPath } from './maven.ts'
 import { temporaryFolder } from './orphans.ts'
 import { freePorts, retryTaken, started } from './ports.ts'
-import { insideRole, type PulsarPorts, type PulsarSettings, pulsarArguments, pulsarLogging, pulsarProperties } from './pulsar-config.ts'
+import {
+  brokerArguments,
+  configFile,
+  insideRole,
+  type PulsarPorts,
+  type PulsarSettings,
+  pulsarArguments,
+  pulsarLogging,
+  pulsarProperties,
+} from './pulsar-config.ts'
 import { pulsarJars, pulsarJava } from './pulsar-server.ts'
 import { answering } from './readiness.ts'
 import { ServerProcess } from './server-process.ts'
@@ -45,24 +54,26 @@ export class PulsarNode implements AsyncDisposable {
   readonly #settings: PulsarSettings
   readonly #ports: PulsarPorts
   readonly #java: readonly string[]
+  readonly #store: string | undefined
   readonly #secret = randomBytes(32)
   readonly #folder = temporaryFolder('pulsar')
   readonly #process = new ServerProcess()
 
-  /** Not yet started. `java`: its arguments up to the main class. */
-  static async create(settings: PulsarSettings, java: readonly string[]): Promise<PulsarNode> {
+  /** Not yet started. `java`: its arguments up to the main class. `store`: of its cluster; without it the broker is alone. */
+  static async create(settings: PulsarSettings, java: readonly string[], store?: string): Promise<PulsarNode> {
     const [broker, brokerTls, http, bookie] = (await freePorts(4)) as [number, number, number, number]
-    return new PulsarNode(settings, { broker, brokerTls, http, bookie }, java)
+    return new PulsarNode(settings, { broker, brokerTls, http, bookie }, java, store)
   }
 
-  private constructor(settings: PulsarSettings, ports: PulsarPorts, java: readonly string[]) {
+  private constructor(settings: PulsarSettings, ports: PulsarPorts, java: readonly string[], store?: string) {
     this.#settings = settings
     this.#ports = ports
     this.#java = java
+    this.#store = store
     const { path } = this.#folder
     mkdirSync(join(path, 'tmp'))
-    const properties = pulsarProperties(ports, settings, this.#secret.toString('base64'), this.token(insideRole))
-    writeFileSync(join(path, 'standalone.conf'), properties, { mode: 0o600 })
+    const properties = pulsarProperties(ports, settings, this.#secret.toString('base64'), this.token(insideRole), store)
+    writeFileSync(join(path, configFile), properties, { mode: 0o600 })
     writeFileSync(join(path, 'log4j2.xml'), pulsarLogging)
   }
 
@@ -103,7 +114,8 @@ export class PulsarNode implements AsyncDisposable {
   async start(): Promise<void> {
     const { path } = this.#folder
     const own = [`-Djava.io.tmpdir=${join(path, 'tmp')}`, `-Dlog4j2.configurationFile=${join(path, 'log4j2.xml')}`]
-    this.#process.start('java', [...own, ...this.#java, ...pulsarArguments(path, this.#ports)], join(path, 'out.log'))
+    const broker = this.#store === undefined ? pulsarArguments(path, this.#ports) : brokerArguments(path)
+    this.#process.start('java', [...own, ...this.#java, ...broker], join(path, 'out.log'))
     await answering(
       'pulsar',
       this.#process,

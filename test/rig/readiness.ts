@@ -1,3 +1,5 @@
+import { once } from 'node:events'
+import { connect } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { ServerProcess } from './server-process.ts'
 
@@ -26,5 +28,15 @@ export async function answering(
     } catch (error) {
       cause = error
     }
+  }
+}
+
+/** Rejects where nobody takes connections at that port of 127.0.0.1. */
+export async function listens(port: number): Promise<void> {
+  const socket = connect(port, '127.0.0.1')
+  try {
+    await once(socket, 'connect')
+  } finally {
+    socket.destroy()
   }
 }

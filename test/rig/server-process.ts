@@ -19,10 +19,10 @@ export class ServerProcess {
     return this.#exited
   }
 
-  /** `log`: the file that what it prints is added to. */
-  start(program: string, args: readonly string[], log: string): void {
+  /** `log`: the file that what it prints is added to. `env`: beside this process's own. */
+  start(program: string, args: readonly string[], log: string, env: Readonly<Record<string, string>> = {}): void {
     const out = openSync(log, 'a')
-    const child = spawn(program, args, { detached: true, stdio: ['ignore', out, out] })
+    const child = spawn(program, args, { detached: true, stdio: ['ignore', out, out], env: { ...process.env, ...env } })
     closeSync(out)
     this.#child = child
     const unguard = child.pid === undefined ? () => {} : guardProcess(child.pid)

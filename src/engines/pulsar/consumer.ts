@@ -2,11 +2,14 @@ import { BusError, toBusError } from '../../errors.ts'
 import { within } from '../../within.ts'
 import type { Cluster } from './cluster.ts'
 import type { Connection, ConsumerEvents } from './connection.ts'
+import { NotServing } from './failure.ts'
 import { type Come, decodeEntry } from './message.ts'
 import { partitionOf } from './names.ts'
 import { type Fields, type Long, type MessageId, messageIdOf, ProtocolError, wireId } from './protocol.ts'
 
 const lastWaitMs = 3000
+/** So long a topic may be on its way from one broker to another. */
+const moveMs = 10_000
 /** For the answer to a goodbye. */
 const closeMs = 2000
 
@@ -62,7 +65,15 @@ export class Consumer implements ConsumerEvents {
 
   /** @throws BusError `conflict`, `not_found`, `unauthorized`, `engine_unavailable` */
   async start(): Promise<void> {
-    await this.#join()
+    const until = performance.now() + moveMs
+    for (;;) {
+      try {
+        return await this.#join()
+      } catch (error) {
+        if (!(error instanceof NotServing) || this.#closed || performance.now() > until) throw error
+        await this.#pause(this.#cluster.options.reconnectWaitMs ?? 100)
+      }
+    }
   }
 
   async #join(): Promise<void> {

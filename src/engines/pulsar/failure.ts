@@ -39,6 +39,9 @@ const meanings: Readonly<Record<number, readonly [BusErrorCode, string]>> = {
   [serverError.quotaException]: ['store_full', 'its backlog quota is used up'],
 }
 
+/** The topic is on its way to another broker, or not loaded yet: whoever looks for it again finds it. */
+export class NotServing extends BusError {}
+
 /** What a broker answered that is no success, in the words of the bus. `what`: what was asked of it. */
 export function refused(code: number, message: string, what: string): BusError {
   const text = message
@@ -50,6 +53,8 @@ export function refused(code: number, message: string, what: string): BusError {
   if (/subscription is of different type/i.test(text)) return say('conflict', meanings[serverError.consumerBusy]![1])
   if (code === serverError.notAllowed && /not allowed|auto.?creat|not exist/i.test(text) && /topic/i.test(text))
     return say('not_found', 'there is no such topic, and it may not be made')
+  if (code === serverError.serviceNotReady)
+    return new NotServing('engine_unavailable', `${what}: the broker does not serve it now (Pulsar, error ${code}: ${text})`)
   const [kind, why] = meanings[code] ?? ['engine_unavailable', 'the broker refused it']
   return say(kind, why)
 }

@@ -3,6 +3,7 @@ import { callHttp, type HttpAnswer, parseAnswer } from '../http.ts'
 import type { PulsarOptions } from './options.ts'
 
 const timeoutMs = 10_000
+const mostHops = 5
 
 /** The brokers' HTTP interface: https://pulsar.apache.org/admin-rest-api/ */
 export class Http {
@@ -16,12 +17,12 @@ export class Http {
 
   /** @throws BusError `engine_unavailable`, `not_found`, `conflict`, `unauthorized`, `forbidden` */
   async ask(method: 'GET' | 'PUT' | 'POST' | 'DELETE', path: string, body?: unknown): Promise<unknown> {
-    let base = this.#base
+    let url = new URL(path, this.#base)
     for (let hops = 0; ; hops++) {
-      const { status, text, location } = await this.#once(base, method, path, body)
-      // Another broker has it.
-      if (status === 307 && location !== undefined && hops < 5) {
-        base = new URL(new URL(location).origin)
+      const { status, text, location } = await this.#once(url, method, body)
+      // Another broker has it. The query goes with it: by that the one who is asked knows that it is meant.
+      if (status === 307 && location !== undefined && hops < mostHops) {
+        url = new URL(location, url)
         continue
       }
       if (status >= 200 && status < 300) return parseAnswer(text)
@@ -29,13 +30,13 @@ export class Http {
     }
   }
 
-  #once(base: URL, method: string, path: string, body: unknown): Promise<HttpAnswer> {
+  #once(url: URL, method: string, body: unknown): Promise<HttpAnswer> {
     const { token, tls } = this.#options
     const bearer = typeof token === 'function' ? token() : token
     const headers: Record<string, string> = bearer === undefined ? {} : { authorization: `Bearer ${bearer}` }
-    return callHttp(new URL(path, base).href, { method, body, headers, tls, tlsPrefix: 'pulsar.tls', timeoutMs }).catch((error: Error) => {
+    return callHttp(url.href, { method, body, headers, tls, tlsPrefix: 'pulsar.tls', timeoutMs }).catch((error: Error) => {
       if (error instanceof BusError) throw error
-      const why = `Pulsar's HTTP interface at ${base.origin} cannot be reached (pulsar.admin): ${error.message}`
+      const why = `Pulsar's HTTP interface at ${url.origin} cannot be reached (pulsar.admin): ${error.message}`
       throw new BusError('engine_unavailable', why, { cause: error })
     })
   }

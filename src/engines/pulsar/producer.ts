@@ -101,7 +101,6 @@ export class Producer implements ProducerEvents {
       this.#name = String(answer['producer_name'])
       this.#connection = connection
       this.#opening = false
-      this.#waitMs = firstWaitMs
       for (const one of this.#sent) this.#write(one)
       this.#pump()
     } catch (thrown) {
@@ -113,8 +112,7 @@ export class Producer implements ProducerEvents {
       for (const { done } of queued) done({ ok: false, error })
       if (error.code !== 'engine_unavailable') this.#giveUp(error)
       if (this.#sent.length > 0 && !this.#closed) {
-        setTimeout(() => this.#pump(), this.#waitMs * (0.5 + Math.random() / 2))
-        this.#waitMs = Math.min(lastWaitMs, this.#waitMs * 2)
+        void this.#pause().then(() => this.#pump())
         this.#watch()
       }
     }
@@ -137,6 +135,7 @@ export class Producer implements ProducerEvents {
     if (this.#sent[0]?.sequence !== sequence) return
     const id = messageIdOf(messageId)
     const { done } = this.#sent.shift()!
+    this.#waitMs = firstWaitMs
     done({ ok: true, position: positionOf({ ...id, batch: -1 }), duplicate: false })
     if (this.#queue.length > 0) this.#pump()
   }
@@ -144,10 +143,32 @@ export class Producer implements ProducerEvents {
   refused(sequence: number, error: BusError): void {
     const at = this.#sent.findIndex((one) => one.sequence === sequence)
     if (at < 0) return
+    if (error.code === 'engine_unavailable') {
+      void this.#goOn()
+      return
+    }
     const [one] = this.#sent.splice(at, 1)
-    // Where it is no plain refusal the broker may have written it all the same.
-    const code = error.code === 'engine_unavailable' ? 'publish_unknown' : error.code
-    one!.done({ ok: false, error: new BusError(code, `topic '${this.#topic}': ${error.message}`, { cause: error }) })
+    one!.done({ ok: false, error: new BusError(error.code, `topic '${this.#topic}': ${error.message}`, { cause: error }) })
+  }
+
+  /** No plain refusal: the topic is closing, or on its way to another broker. All that is not answered goes again, as after a lost connection. */
+  async #goOn(): Promise<void> {
+    const connection = this.#connection
+    if (!connection || this.#opening) return
+    this.#connection = undefined
+    this.#opening = true
+    connection.producers.delete(this.#id)
+    await connection.ask('closeProducer', { producer_id: this.#id }, `topic '${this.#topic}'`).catch(() => {})
+    await this.#pause()
+    this.#opening = false
+    if (!this.idle && !this.#closed) this.#pump()
+  }
+
+  /** Longer each time, until something is stored. */
+  #pause(): Promise<void> {
+    const waitMs = this.#waitMs * (0.5 + Math.random() / 2)
+    this.#waitMs = Math.min(lastWaitMs, this.#waitMs * 2)
+    return new Promise((resolve) => setTimeout(resolve, waitMs))
   }
 
   ended(): void {
