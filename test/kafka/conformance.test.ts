@@ -1,4 +1,4 @@
-import { afterAll, test } from 'vitest'
+import { afterAll, beforeEach, test } from 'vitest'
 import { openKafka } from '../../src/engines/kafka/engine.ts'
 import { conformance } from '../../src/testing/suite.ts'
 import { startKafka } from '../rig/kafka.ts'
@@ -16,4 +16,8 @@ await describeKafka('the Kafka engine', async () => {
   })
   for (const one of tests)
     test.skipIf(one.skip !== undefined)(one.skip === undefined ? one.name : `${one.name} (${one.skip})`, () => one.run(), 120_000)
+  // Without a broker each of them would wait its two minutes.
+  beforeEach(() => {
+    if (!broker.runs) throw new Error(`the broker has ended:\n${broker.logs().slice(-3000)}`)
+  })
 })
