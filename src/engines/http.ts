@@ -1,6 +1,8 @@
 import { type IncomingMessage, request as requestHttp } from 'node:http'
-import { request as requestHttps } from 'node:https'
+import { type RequestOptions, request as requestHttps } from 'node:https'
+import { checkServerIdentity } from 'node:tls'
 import { type Pems, readPems } from './pem.ts'
+import { serverNameOf } from './tls.ts'
 
 const mostBytes = 64 * 1024 * 1024
 
@@ -9,8 +11,8 @@ export interface HttpCall {
   /** As JSON. */
   readonly body?: unknown
   readonly headers?: Readonly<Record<string, string>>
-  /** For https: {@link readPems}. */
-  readonly tls?: Pems | undefined
+  /** For https: {@link readPems}; and whom the certificate is for, where that is not the host. */
+  readonly tls?: (Pems & { readonly serverName?: string }) | undefined
   readonly tlsPrefix: string
   readonly timeoutMs: number
 }
@@ -43,12 +45,18 @@ export function callHttp(url: string, { method, body, headers, tls, tlsPrefix, t
       agent: false as const,
       headers: { ...headers, ...(bytes && { 'content-type': 'application/json', 'content-length': bytes.length }) },
       ...(secure && tls ? readPems(tls, tlsPrefix) : {}),
+      ...(secure && tls?.serverName !== undefined ? certificateFor(tls.serverName) : {}),
     }
     const asked = secure ? requestHttps(url, options, take) : requestHttp(url, options, take)
     asked.on('timeout', () => asked.destroy(new Error(`no answer in ${timeoutMs} ms`)))
     asked.on('error', reject)
     asked.end(bytes)
   })
+}
+
+/** Node would compare with the host that it connects to. */
+function certificateFor(name: string): Pick<RequestOptions, 'servername' | 'checkServerIdentity'> {
+  return { ...serverNameOf(name), checkServerIdentity: (_host, certificate) => checkServerIdentity(name, certificate) }
 }
 
 /** Its JSON; the text itself where it is none, and undefined for nothing at all. */

@@ -1,7 +1,9 @@
 import { once } from 'node:events'
+import { createServer as createHttp } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { createServer } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { inspect } from 'node:util'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { connect } from '../../src/bus.ts'
 import { memoryLedger } from '../../src/testing/models/ledger.ts'
@@ -32,6 +34,17 @@ await describeNsq('connections to nsqd', () => {
       expect((await refusal(node.url, { tls: {} })).message).toMatch(/TLS failed/)
       expect((await refusal(node.url, { tls: { ca: certificates.ca } })).message).toMatch(/TLS failed.*127\.0\.0\.1/)
       await roundTrip(await busOn(node, { tls: { ca: certificates.ca, serverName: 'elsewhere.example' } }))
+    })
+
+    test('its HTTPS side too is asked by the name in the certificate', async () => {
+      const certificates = await makeCertificates({ names: ['elsewhere.example'], ips: ['127.0.0.9'] })
+      onTestFinished(() => certificates.remove())
+      const node = await nsqd({ tls: { certificates } })
+      const http = [`https://127.0.0.1:${node.ports.https}`]
+      for (const serverName of ['elsewhere.example', '127.0.0.9']) {
+        const bus = await busAt(node.url, { http, tls: { ca: certificates.ca, serverName } })
+        expect(await bus.admin.topics()).toEqual([])
+      }
     })
 
     test('an nsqd without it is refused, and one that wants it says so at the first use', async () => {
@@ -88,6 +101,30 @@ await describeNsq('connections to nsqd', () => {
     await expect(bus.publish('theirs', 1)).rejects.toMatchObject({ code: 'forbidden' })
     await expect(bus.subscribe('theirs', { group: 'g' }, () => {})).rejects.toMatchObject({ code: 'forbidden' })
     await bus.publish('mine.a', 2)
+  })
+
+  test('what stands before the @ of an HTTP address is sent, and shown by no error', async () => {
+    const node = await nsqd()
+    let sent: string | undefined
+    const server = createHttp((asked, answer) => {
+      sent = asked.headers.authorization
+      answer.writeHead(503).end('closed')
+    })
+    server.listen(0, '127.0.0.1')
+    await once(server, 'listening')
+    onTestFinished(() => void server.close())
+    const { port } = server.address() as AddressInfo
+    const [nobody] = await freePorts(1)
+    for (const address of [`http://ann:sesame@127.0.0.1:${port}`, `ann:sesame@127.0.0.1:${nobody}`]) {
+      const bus = await busAt(node.url, { http: [address] })
+      const error = await bus.admin.topics().catch((thrown: unknown) => thrown)
+      expect(error).toMatchObject({ code: 'engine_unavailable', message: expect.stringContaining('127.0.0.1') })
+      expect(inspect(error, { depth: null })).not.toContain('sesame')
+    }
+    expect(sent).toBe(`Basic ${btoa('ann:sesame')}`)
+    const misspelt = await refusal(node.url, { http: ['http://ann:sesame@127.0.0.1:port'] })
+    expect(misspelt.code).toBe('invalid_argument')
+    expect(inspect(misspelt, { depth: null })).not.toContain('sesame')
   })
 
   describe('the wrong port', () => {

@@ -49,8 +49,8 @@ type Arguments = (dir: string) => string[]
 
 const start = (program: string, args: Arguments): Promise<NsqNode> =>
   retryTaken(async () => {
-    const [tcp, http] = (await freePorts(2)) as [number, number]
-    const node = new NsqNode(program, { tcp, http }, args)
+    const [tcp, http, https] = (await freePorts(3)) as [number, number, number]
+    const node = new NsqNode(program, { tcp, http, https }, args)
     await node.start()
     return node
   })
@@ -82,13 +82,13 @@ const nsqdArguments =
 
 /** One process through its lives: ports and data stay the same over `kill` and `restart`. */
 export class NsqNode implements AsyncDisposable {
-  readonly ports: { readonly tcp: number; readonly http: number }
+  readonly ports: { readonly tcp: number; readonly http: number; readonly https: number }
   readonly #program: string
   readonly #args: Arguments
   readonly #folder = temporaryFolder('nsq')
   readonly #process = new ServerProcess()
 
-  constructor(program: string, ports: { tcp: number; http: number }, args: Arguments) {
+  constructor(program: string, ports: NsqNode['ports'], args: Arguments) {
     this.#program = program
     this.ports = ports
     this.#args = args
@@ -118,7 +118,7 @@ export class NsqNode implements AsyncDisposable {
     const dir = join(this.#folder.path, 'data')
     mkdirSync(dir, { recursive: true })
     const args = [`--tcp-address=${this.tcp}`, `--http-address=${this.http}`, ...this.#args(dir)]
-    if (this.#program === 'nsqd') args.push(`--https-address=127.0.0.1:${(await freePorts(1))[0]}`)
+    if (this.#program === 'nsqd') args.push(`--https-address=127.0.0.1:${this.ports.https}`)
     this.#process.start(program, args, join(this.#folder.path, 'log'))
     try {
       await this.#ready()

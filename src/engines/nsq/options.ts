@@ -1,4 +1,5 @@
 import { type Check, checkOptions, checkTls, day, secret, text, tls, waiting, whole } from '../checks.ts'
+import { baseOf } from './http.ts'
 
 /** The secret itself, or what gives it whenever a connection is made: a renewed one is used without a restart. */
 export type NsqSecret = string | (() => string)
@@ -19,7 +20,7 @@ export interface NsqOptions {
   readonly tls?: NsqTls
   /** Compresses what goes over the wire, at this level or nsqd's own; an nsqd that does not is refused. Default false. */
   readonly deflate?: boolean | number
-  /** The HTTP addresses of the nsqds in the order of the URL, where they are not one above the TCP port: `host:4151`, `https://host:4152`. */
+  /** The HTTP addresses of the nsqds in the order of the URL, where they are not one above the TCP port: `host:4151`, `https://name:password@host:4152`. */
   readonly http?: readonly string[]
   /**
    * Topics that carry bodies alone, as programs without the bus write and read them: no id of ours, no key, no headers, no
@@ -53,7 +54,8 @@ const checks: Readonly<Record<keyof NsqOptions, Check>> = {
   secret,
   tls,
   deflate: (value) => (typeof value === 'boolean' ? undefined : whole(1, 9)(value) && 'true, false or a level from 1 to 9'),
-  http: (value) => (Array.isArray(value) && value.every((one) => text(one) === undefined) ? undefined : 'a list of addresses'),
+  http: (value) =>
+    Array.isArray(value) && value.every(isHttpAddress) ? undefined : 'a list of addresses, host:port or http(s)://host:port',
   raw: (value) => (typeof value === 'boolean' || typeof value === 'function' ? undefined : 'true, false or a function'),
   lookupIntervalMs: whole(50, day),
   connectTimeoutMs: whole(50, day),
@@ -66,6 +68,10 @@ const checks: Readonly<Record<keyof NsqOptions, Check>> = {
   name: text,
 }
 const tlsChecks: Readonly<Record<keyof NsqTls, Check>> = { ca: text, cert: text, key: text, serverName: text }
+
+function isHttpAddress(one: unknown): boolean {
+  return typeof one === 'string' && one !== '' && URL.canParse(baseOf(one))
+}
 
 /** @throws BusError `invalid_argument` that names the option, and never shows what it holds where that may be a secret */
 export function checkNsqOptions(options: NsqOptions): void {
