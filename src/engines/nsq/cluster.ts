@@ -126,7 +126,9 @@ export class Cluster {
     this.#timer.unref()
   }
 
+  /** @throws BusError `closed`: what is looked up meanwhile would be connected to, and let go by nobody */
   #add(found: readonly (Omit<Producer, 'http'> & { readonly http: string | undefined })[]): Nsqd[] {
+    if (this.#closed) throw new BusError('closed', 'the engine is closed')
     return found.map(({ address, http }) => {
       const name = addressText(address)
       let nsqd = this.#nodes.get(name)

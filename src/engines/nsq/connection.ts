@@ -34,6 +34,8 @@ export interface Dial {
   readonly options: NsqOptions
   /** How long messages are this connection's without a word of it, ms; nsqd's own choice where it is not said. */
   readonly msgTimeoutMs?: number
+  /** What the connection is for: asked, and answered, before it counts as open. */
+  readonly first?: { readonly command: Buffer; readonly what: string }
   /** Gives up the attempt. */
   readonly signal?: AbortSignal
 }
@@ -54,6 +56,8 @@ interface Waiting {
 export class Connection {
   readonly address: string
   info!: Negotiated
+  /** From {@link Dial.first} to its answer. */
+  roundTripMs = 0
   readonly #socket: Socket
   readonly #options: NsqOptions
   readonly #host: string
@@ -176,7 +180,7 @@ export class Connection {
 
   // ── the beginning ─────────────────────────────────────────────────────────────────────────────────────────────────
 
-  async #begin({ options, msgTimeoutMs }: Dial): Promise<void> {
+  async #begin({ options, msgTimeoutMs, first }: Dial): Promise<void> {
     const heartbeatMs = options.heartbeatMs ?? 10_000
     const { deflate = false, name = 'cozebus' } = options
     const wish = {
@@ -207,6 +211,11 @@ export class Connection {
       await this.#upgradeDeflate()
     }
     if (this.info.auth_required) await this.#authenticate()
+    if (first) {
+      const asked = performance.now()
+      await this.ask([first.command], first.what)
+      this.roundTripMs = performance.now() - asked
+    }
     this.#watch = setInterval(() => {
       if (performance.now() - this.#heardAt > heartbeatMs * 2.5)
         this.#fail(new BusError('engine_unavailable', `nsqd ${this.address} is silent`))

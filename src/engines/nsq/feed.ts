@@ -10,6 +10,8 @@ import { cls, rdy, sub, type WireMessage } from './protocol.ts'
 const leastTimeoutMs = 1000
 const defaultMaxTimeoutMs = 15 * 60_000
 
+const quietMs = 1000
+
 /** A message that comes so soon after nsqd was allowed it had been waiting, ms; or three times the way there and back. */
 const soonMs = 2
 /** So many in a row that each were all that nsqd was allowed are a stream too: a busy process sees none come soon. */
@@ -42,8 +44,8 @@ export class Session {
   /** As nsqd was told last. */
   #rdy = 0
 
-  constructor(nsqd: string, connection: Connection, roundTripMs: number) {
-    this.#soonMs = Math.max(soonMs, roundTripMs * 3)
+  constructor(nsqd: string, connection: Connection) {
+    this.#soonMs = Math.max(soonMs, connection.roundTripMs * 3)
     this.nsqd = nsqd
     this.connection = connection
     this.msgTimeoutMs = connection.info.msg_timeout
@@ -88,10 +90,12 @@ export class Session {
     this.connection.send(rdy(count))
   }
 
-  /** Resolves once nsqd sends nothing any more. */
+  /** Resolves once nsqd sends nothing any more, or does not answer for {@link quietMs}: what comes all the same is given back. */
   async quiet(): Promise<void> {
-    // An answer that never comes ends with the connection.
-    await this.connection.ask([cls], `nsqd ${this.nsqd}`).catch(() => {})
+    const waited = new AbortController()
+    const answered = this.connection.ask([cls], `nsqd ${this.nsqd}`)
+    await Promise.race([answered, sleep(quietMs, undefined, { signal: waited.signal })]).catch(() => {})
+    waited.abort()
   }
 }
 
@@ -153,21 +157,14 @@ export class Feed {
       address: this.nsqd.address,
       options: this.#options,
       msgTimeoutMs,
+      first: { command: sub(this.#topic, this.#channel), what: `channel '${this.#channel}' of topic '${this.#topic}'` },
       signal: this.#stop.signal,
     })
-    const asked = performance.now()
-    try {
-      await connection.ask([sub(this.#topic, this.#channel)], `channel '${this.#channel}' of topic '${this.#topic}'`)
-    } catch (error) {
-      await connection.end()
-      throw error
-    }
-    const roundTripMs = performance.now() - asked
     if (this.#stop.signal.aborted) {
       await connection.end()
       return
     }
-    const session = new Session(this.nsqd.name, connection, roundTripMs)
+    const session = new Session(this.nsqd.name, connection)
     await new Promise<void>((resolve) => {
       connection.handle({
         message: (message) => this.#handlers.message(session, message),

@@ -73,6 +73,7 @@ class Listening {
     const storage = this.#storage
     if (storage !== undefined) return this.#read(storage)
     if (!isPattern(this.#pattern)) await this.#read(this.#pattern)
+    if (this.#closed) return
     this.#unwatch = this.#parts.watch.watch((found) => {
       // What cannot be read now is read when its nsqd is back.
       if (!isPrivate(found) && overlaps(found, this.#pattern)) this.#read(found).catch(() => {})

@@ -1,4 +1,4 @@
-import { type BusError, toBusError } from '../../errors.ts'
+import { BusError, toBusError } from '../../errors.ts'
 import type { Cluster } from './cluster.ts'
 import { Feed, type FeedHandlers } from './feed.ts'
 import type { Nsqd } from './nsqd.ts'
@@ -28,12 +28,13 @@ export class SourceReader {
   /**
    * Resolves once all nsqds that are there have the channel: what is published from now on is kept for it. The others are
    * tried again and again.
-   * @throws BusError what the first nsqd answered, when none lets us in
+   * @throws BusError what the first nsqd answered, when none lets us in; `closed` when it was stopped meanwhile
    */
   async start(): Promise<void> {
     const { lookup } = this.#cluster
     if (lookup && !this.#channel.includes('#')) await lookup.register(this.#topic, this.#channel)
     const nodes = await this.#cluster.nodesOf(this.#topic)
+    if (this.#stopped) throw new BusError('closed', 'the subscription is closed')
     const feeds = nodes.map((nsqd) => this.#read(nsqd))
     // One that is away may take its time to say so.
     const there = feeds.filter(({ nsqd }) => nsqd.connection !== undefined)

@@ -91,6 +91,7 @@ export class NsqSubscription implements EngineSubscription {
     const since = source.from === 'earliest' ? 0 : source.from === 'new' ? Date.now() + 1 : source.from.timeMs
     // Whoever reads first gets all that waits. What is older than a new group wants is nobody's then.
     const skipBefore = since > 0 && (await this.#parts.exists(topic, channel)) === false ? BigInt(Math.round(since)) * 1_000_000n : 0n
+    if (this.#stopped) throw new BusError('closed', 'the subscription is closed')
     const raw = isRaw(source.storage)
     const reader = new SourceReader(cluster, topic, channel, this.#spec.leaseMs, {
       joined: (session) => {
