@@ -243,6 +243,32 @@ await describeNsq('connections to nsqd', () => {
     expect(runs).toBe(1)
   })
 
+  // What it reads again it counts from one.
+  test('an nsqd that has not written down how far it had read gives all of it again: what is done or at work here is not done twice', async () => {
+    const node = await nsqd({ memoryQueue: 0, syncEvery: 1_000_000, syncTimeoutMs: 3_600_000 })
+    const bus = await busOn(node)
+    const runs: Record<string, number> = {}
+    const gate = Promise.withResolvers<void>()
+    const handle = async ({ body }: { body: unknown }): Promise<void> => {
+      runs[body as string] = (runs[body as string] ?? 0) + 1
+      if (body === 'long') await gate.promise
+    }
+    await (await bus.subscribe('t', { group: 'g' }, handle)).close()
+    for (const body of ['a', 'b', 'long', 'c']) await bus.publish('t', body)
+    await node.restart('SIGTERM')
+    const work = await bus.subscribe('t', { group: 'g' }, handle)
+    await expect.poll(() => [work.status().handled, work.status().inHand]).toEqual([3, 1])
+    await node.kill()
+    await node.start()
+    await expect.poll(async () => (await bus.health()).ok).toBe(true)
+    await bus.publish('t', 'after')
+    await expect.poll(() => runs['after']).toBe(1)
+    await expect.poll(async () => (await bus.admin.group('t', 'g')).inHand).toBe(1)
+    gate.resolve()
+    await expect.poll(async () => bus.admin.lag('t', 'g')).toBe(0)
+    expect(runs).toEqual({ a: 1, b: 1, long: 1, c: 1, after: 1 })
+  })
+
   test('a publish that was sent and not answered is unknown, not refused, and not sent again', async () => {
     const node = await nsqd()
     const proxy = await startProxy(node.ports.tcp)

@@ -39,6 +39,8 @@ export interface NsqdSettings {
   maxReqTimeoutMs?: number
   /** Messages between two writes of the disk queue's state. */
   syncEvery?: number
+  /** And the longest time between two. */
+  syncTimeoutMs?: number
   id?: number
 }
 
@@ -67,6 +69,7 @@ const nsqdArguments =
       'max-req-timeout': settings.maxReqTimeoutMs && `${settings.maxReqTimeoutMs}ms`,
       'max-msg-size': settings.maxMsgSize,
       'sync-every': settings.syncEvery,
+      'sync-timeout': settings.syncTimeoutMs && `${settings.syncTimeoutMs}ms`,
       'node-id': settings.id,
       deflate: settings.deflate ?? true,
       'auth-http-address': settings.auth,

@@ -45,6 +45,8 @@ export class NsqSubscription implements EngineSubscription {
   readonly #storages = new Set<string>()
   readonly #moves: Moves
   readonly #hand = new Hand<NsqDelivery>()
+  /** Of what is in hand: what came through connections that have ended. */
+  readonly #orphans = new Set<NsqDelivery>()
   /** Come, and not handed on for want of credit. */
   #buffer: NsqDelivery[] = []
   /** By nsqd and id: handled, and nsqd may not know. It comes again, and is finished then. */
@@ -129,6 +131,7 @@ export class NsqSubscription implements EngineSubscription {
     this.#sessions.delete(session)
     const since = performance.now() - unsureMs
     for (const one of this.#finished) if (one.session === session && one.at >= since) this.#remember(one.key)
+    for (const delivery of this.#hand.all()) if (delivery.session === session) this.#orphans.add(delivery)
     this.#steer()
   }
 
@@ -139,15 +142,20 @@ export class NsqSubscription implements EngineSubscription {
     }
     const now = performance.now()
     session.came(now)
-    if (message.attempts > 1) {
-      if (this.#done.delete(keyOf(session, message.id))) {
-        session.connection.send(fin(message.id))
+    // Not by its attempts: an nsqd that was killed reads its queue again from where it last wrote down, and counts from one.
+    if (this.#done.size > 0 && this.#done.delete(keyOf(session, message.id))) {
+      this.#finish(session, message.id, now)
+      return
+    }
+    if (message.attempts > 1 || this.#orphans.size > 0) {
+      const known = this.#hand.find(({ wireId, session: { nsqd } }) => wireId === message.id && nsqd === session.nsqd)
+      if (known?.moving === 'away') {
+        this.#finish(session, message.id, now)
         return
       }
-      const known = this.#hand.find(({ wireId, session: { nsqd } }) => wireId === message.id && nsqd === session.nsqd)
       if (known && !known.session.open) {
         session.inFlight++
-        known.adopt(session, message.id, now)
+        this.#adopt(known, session, message.id, now)
         return
       }
       if (known) this.#lose([known], 'its lease ran out and nsqd has sent it again')
@@ -159,7 +167,7 @@ export class NsqSubscription implements EngineSubscription {
     if (met !== 'new') {
       // Where the original is still ours too it is done with: this stands in its place.
       if (met.mine.moving === 'sending') this.#finishOriginal(met.mine)
-      met.mine.adopt(session, message.id, now)
+      this.#adopt(met.mine, session, message.id, now)
       return
     }
     this.#typicalBytes = this.#typicalBytes * 0.9 + delivery.body.byteLength * 0.1
@@ -169,6 +177,11 @@ export class NsqSubscription implements EngineSubscription {
     this.#scheduled = true
     // Once for all that came in one read of the socket.
     queueMicrotask(this.#handOn)
+  }
+
+  #adopt(delivery: NsqDelivery, session: Session, wireId: string, now: number): void {
+    this.#orphans.delete(delivery)
+    delivery.adopt(session, wireId, now)
   }
 
   #handOn = (): void => {
@@ -291,9 +304,15 @@ export class NsqSubscription implements EngineSubscription {
 
   #finishOriginal(delivery: NsqDelivery): void {
     const { session, wireId } = delivery
+    const now = performance.now()
     session.inFlight--
+    this.#finish(session, wireId, now)
+    this.#originals.set(keyOf(session, wireId), { delivery, until: now + unsureMs })
+  }
+
+  #finish(session: Session, wireId: string, now: number): void {
+    this.#finished.push({ session, key: keyOf(session, wireId), at: now })
     session.connection.send(fin(wireId))
-    this.#originals.set(keyOf(session, wireId), { delivery, until: performance.now() + unsureMs })
   }
 
   /** nsqd gave the original to somebody else before it was finished: that one has the job, and the copy is one too many. */
@@ -313,6 +332,7 @@ export class NsqSubscription implements EngineSubscription {
   /** Out of our hands. */
   #forget(delivery: NsqDelivery): void {
     if (!this.#hand.delete(delivery)) return
+    this.#orphans.delete(delivery)
     if (delivery.handed) this.#out--
     if (delivery.moving !== 'away') delivery.session.inFlight--
   }
@@ -327,8 +347,11 @@ export class NsqSubscription implements EngineSubscription {
 
   /** nsqd has given it to somebody else, or has forgotten it. */
   #refused(session: Session, id: string): void {
-    const original = this.#originals.get(keyOf(session, id))
+    const key = keyOf(session, id)
+    const original = this.#originals.get(key)
     if (original) {
+      // The job is not done here: should it come back, it is work.
+      this.#finished = this.#finished.filter((one) => one.key !== key)
       this.#forsake(original.delivery)
       return
     }
