@@ -5,6 +5,7 @@ import { openNsq } from '../../src/engines/nsq/engine.ts'
 import { memoryLedger } from '../../src/testing/models/ledger.ts'
 import { describeNsq } from '../rig/needs.ts'
 import type { NsqNode } from '../rig/nsq.ts'
+import { freePorts } from '../rig/ports.ts'
 import { startProxy } from '../rig/proxy.ts'
 import { busOn, eager, nsqd } from './support.ts'
 
@@ -111,4 +112,32 @@ await describeNsq('messages that cannot stay where they are', () => {
     expect((await stats(node)).topics.find(({ topic_name }) => topic_name === 'opencoze_knowledge')!.channels[0]!.requeue_count).toBe(3)
     await expect.poll(() => left(node)).toEqual([0, 0])
   }, 60_000)
+
+  // REQ and DPUB beyond it: nsqd gives back too early, or ends the connection.
+  test('a retry and a delay that are longer than nsqd keeps one are kept, through the ledger', async () => {
+    const node = await nsqd({ maxReqTimeoutMs: 300 })
+    const bus = await busOn(node)
+    const begun = performance.now()
+    const at: Record<string, number[]> = { retried: [], delayed: [] }
+    await bus.subscribe('t', { group: 'g', retry: { initial: '1500ms', jitter: 'none' } }, ({ body }, { attempt }) => {
+      at[body as string]!.push(performance.now() - begun)
+      if (body === 'retried' && attempt === 1) throw new Error('once')
+    })
+    await bus.publish('t', 'retried')
+    await bus.publish('t', 'delayed', { delay: '1500ms' })
+    await expect.poll(() => [at['retried']!.length, at['delayed']!.length], { timeout: 20_000 }).toEqual([2, 1])
+    expect(at['retried']![1]! - at['retried']![0]!).toBeGreaterThan(1400)
+    expect(at['delayed']![0]).toBeGreaterThan(1400)
+  }, 30_000)
+
+  test('where nsqd cannot be asked what it keeps, a delay that it refuses is an error that names the option, and no loop', async () => {
+    const node = await nsqd({ maxReqTimeoutMs: 300 })
+    const [nobody] = await freePorts(1)
+    const bus = await busOn(node, { http: [`127.0.0.1:${nobody}`] })
+    const refused = expect.objectContaining({ code: 'unsupported', message: expect.stringContaining('nsq.maxDelayMs') })
+    await expect(bus.publish('t', 1, { delay: '5s' })).rejects.toEqual(refused)
+    expect(await bus.publish('t', 1)).toMatchObject({ duplicate: false })
+    const told = await busOn(node, { http: [`127.0.0.1:${nobody}`], maxDelayMs: 300 })
+    expect(await told.publish('t', 1, { delay: '5s' })).toMatchObject({ duplicate: false })
+  }, 30_000)
 })
