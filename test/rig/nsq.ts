@@ -42,6 +42,8 @@ export interface NsqdSettings {
   /** And the longest time between two. */
   syncTimeoutMs?: number
   id?: number
+  /** The host that it tells to nsqlookupd. */
+  broadcast?: string
 }
 
 export const startNsqd = (settings: NsqdSettings = {}): Promise<NsqNode> => start('nsqd', nsqdArguments(settings))
@@ -62,7 +64,7 @@ const nsqdArguments =
   (dir) => {
     const { tls } = settings
     const given: Record<string, string | number | boolean | undefined> = {
-      'broadcast-address': '127.0.0.1',
+      'broadcast-address': settings.broadcast ?? '127.0.0.1',
       'data-path': dir,
       'mem-queue-size': settings.memoryQueue,
       'max-msg-timeout': settings.maxMsgTimeoutMs && `${settings.maxMsgTimeoutMs}ms`,

@@ -7,6 +7,7 @@ import type {
   Engine,
   EngineHealth,
   EngineSubscription,
+  Finding,
   Outgoing,
   Page,
   PublishOutcome,
@@ -15,6 +16,7 @@ import type {
 import { NsqAdmin } from './admin.ts'
 import { Backoff } from './backoff.ts'
 import { Cluster } from './cluster.ts'
+import { diagnose } from './doctor.ts'
 import { envelopeRoom } from './envelope.ts'
 import { NsqLive } from './live.ts'
 import { NameRecord } from './name-record.ts'
@@ -178,6 +180,10 @@ class NsqEngine implements Engine {
     return Promise.reject(
       new BusError('unsupported', 'NSQ keeps no history: a message is gone once its groups have it; subscribe with a group of its own'),
     )
+  }
+
+  diagnose(): Promise<readonly Finding[]> {
+    return diagnose(this.#cluster, this.#names)
   }
 
   onHealth(listener: (health: EngineHealth) => void): () => void {

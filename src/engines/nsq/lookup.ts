@@ -1,4 +1,4 @@
-import { BusError } from '../../errors.ts'
+import { BusError, toBusError } from '../../errors.ts'
 import { type Address, addressText } from '../address.ts'
 import { askHttp, baseOf } from './http.ts'
 import type { NsqOptions } from './options.ts'
@@ -34,6 +34,12 @@ export class Lookup {
   /** Those that have the topic; none for one that nobody knows. */
   producersOf(topic: string): Promise<Producer[]> {
     return this.#producers(`/lookup?topic=${encodeURIComponent(topic)}`)
+  }
+
+  /** What those say that do not answer. */
+  async silent(): Promise<string[]> {
+    const results = await Promise.allSettled(this.#addresses.map((base) => askHttp(base, 'GET', '/ping', this.#options.tls)))
+    return results.flatMap((result) => (result.status === 'rejected' ? [toBusError(result.reason).message] : []))
   }
 
   async topics(): Promise<string[]> {

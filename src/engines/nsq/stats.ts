@@ -7,6 +7,8 @@ export interface ChannelStats {
   readonly in_flight_count: number
   readonly deferred_count: number
   readonly client_count: number
+  /** Not by the bus, whose pauses are in the ledger. */
+  readonly paused: boolean
 }
 
 export interface TopicStats {
@@ -17,6 +19,7 @@ export interface TopicStats {
   readonly message_count: number
   readonly message_bytes: number
   readonly channels: readonly ChannelStats[]
+  readonly paused: boolean
 }
 
 export interface NodeStats {
