@@ -16,9 +16,11 @@ export class Credit {
   #since = 0
   /** Granted and not yet delivered. */
   #granted = 0
+  readonly #bytes: number
   #owedBytes: number
 
   constructor(concurrency: number, parkedMost: number, bytes: number) {
+    this.#bytes = bytes
     this.#concurrency = concurrency
     this.#parkedMost = parkedMost
     this.#owedBytes = bytes
@@ -56,10 +58,12 @@ export class Credit {
     const messages = target - running - ready - this.#granted
     // A call into the engine for each message would cost more than the message: wait for a quarter, unless nothing is left.
     // What runs does not count as left: jobs of minutes in the other three would keep this one empty.
-    if (messages <= 0 || (messages < target / 4 && ready + this.#granted > 0)) return undefined
+    const few = messages <= 0 || (messages < target / 4 && ready + this.#granted > 0)
+    // The messages that are granted may all be waiting for bytes.
+    if (few && this.#owedBytes < this.#bytes / 4) return undefined
     const bytes = this.#owedBytes
     this.#owedBytes = 0
-    this.#granted += messages
-    return { messages, bytes }
+    this.#granted += Math.max(0, messages)
+    return { messages: Math.max(0, messages), bytes }
   }
 }

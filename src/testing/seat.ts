@@ -16,6 +16,7 @@ export type SeatOptions = Partial<SubscriptionSpec> & Partial<Pick<Source, 'filt
 /** A member of a group that a case drives by hand, without the core: it sees what the engine itself does. */
 export class Seat implements DeliverySink {
   readonly deliveries: Delivery[] = []
+  readonly warnings: string[] = []
   /** Those that the engine said are somebody else's by now. */
   readonly lostOnes = new Set<Delivery>()
   #subscription!: EngineSubscription
@@ -47,7 +48,9 @@ export class Seat implements DeliverySink {
 
   leaving(): void {}
 
-  warned(): void {}
+  warned(text: string): void {
+    this.warnings.push(text)
+  }
 
   revoked(scope: string): void {
     for (const delivery of this.deliveries) if (delivery.scope === scope) this.lostOnes.add(delivery)

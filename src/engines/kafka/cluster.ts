@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Connection, ConnectionPool } from '@platformatic/kafka'
 import { BusError } from '../../errors.ts'
 import type { Kafka } from './client.ts'
-import { answerIn, apiIdOf, isTransient, kafkaError } from './failure.ts'
+import { answerIn, apiIdOf, isTransient, isTransientId, kafkaError } from './failure.ts'
 import type { Target } from './target.ts'
 import type { Address } from './url.ts'
 
@@ -250,18 +250,25 @@ export class Cluster {
     for (const { nodeId, host, port } of answer.brokers) this.#nodes.set(nodeId, { host, port })
     this.#controller = answer.controllerId
     const found: string[] = []
+    let failed = 0
+    let known = 0
     for (const { errorCode, name, topicId, partitions, isInternal } of answer.topics) {
       if (!name) continue
       const error = this.kafka.protocolErrorsCodesById[errorCode]
       if (error === 'UNKNOWN_TOPIC_OR_PARTITION') this.#topics.delete(name)
-      else if (errorCode !== 0) this.fail(errorCode, `topic '${name}'`)
-      else {
+      else if (errorCode !== 0) {
+        if (!isTransientId(error)) this.#topics.delete(name)
+        if (failed === 0 || isTransientId(error)) failed = errorCode
+      } else {
+        known++
         const leaders: number[] = []
         for (const { partitionIndex, leaderId } of partitions) leaders[partitionIndex] = leaderId
         this.#topics.set(name, { name, id: topicId, leaders })
         if (!isInternal) found.push(name)
       }
     }
+    // All the others are known by now. One that this user may not see is no reason to go without them.
+    if (known === 0 || isTransientId(this.kafka.protocolErrorsCodesById[failed])) this.fail(failed, 'topics')
     return found
   }
 

@@ -80,6 +80,10 @@ const codes: Readonly<Record<string, BusErrorCode>> = {
   UNSUPPORTED_VERSION: 'unsupported',
 }
 
+export function isTransientId(apiId: string | undefined): boolean {
+  return apiId !== undefined && transient.has(apiId)
+}
+
 export function isTransient(thrown: unknown): boolean {
   const api = apiIdOf(thrown)
   if (api !== undefined) return transient.has(api)

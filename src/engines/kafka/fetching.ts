@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { ConnectionPool } from '@platformatic/kafka'
 import type { Cluster } from './cluster.ts'
+import { isTransient, isTransientId } from './failure.ts'
 import { recordsOf } from './records.ts'
 
 /** How long a broker may wait for something new; what comes to be wanted meanwhile waits as long at most. */
@@ -13,6 +14,8 @@ const readCommitted = 1
 /** One place that is read on. */
 export interface Wanted {
   readonly topic: string
+  /** Of that topic: another one may get its name. */
+  readonly topicId: string
   readonly partition: number
   readonly cursor: number
 }
@@ -23,6 +26,10 @@ export interface Feeding<T extends Wanted> {
   take(part: T, found: ReturnType<typeof recordsOf>): void
   /** The place is gone: where the log begins and ends now. */
   outOfRange(part: T): Promise<void>
+  /** The topic was deleted, and another has its name. The part is to be wanted no more. */
+  replaced(part: T): void
+  /** It cannot be read at the moment, and is tried again; `error`: why, where it is there. */
+  unreadable(part: T, error: unknown): void
 }
 
 /** Reads partitions on and on, one question at a time to each broker, over connections of its own. */
@@ -31,6 +38,8 @@ export class Fetcher<T extends Wanted> {
   readonly #feeding: Feeding<T>
   readonly #pool: ConnectionPool
   readonly #busy = new Set<number>()
+  /** Failed a moment ago: the others do not wait for them. */
+  readonly #resting = new Set<T>()
   #scheduled = false
   #ended = false
 
@@ -55,7 +64,11 @@ export class Fetcher<T extends Wanted> {
   }
 
   async #look(): Promise<void> {
-    const wanted = this.#feeding.wanted()
+    for (const part of this.#feeding.wanted()) {
+      const known = this.#cluster.known(part.topic)
+      if (known && known.id !== part.topicId) this.#feeding.replaced(part)
+    }
+    const wanted = this.#feeding.wanted().filter((part) => !this.#resting.has(part))
     const unknown = wanted.filter((part) => this.#leader(part) < 0)
     if (unknown.length > 0 && !this.#busy.has(-1)) void this.#ask(-1, unknown)
     const byLeader = Map.groupBy(wanted, (part) => this.#leader(part))
@@ -69,10 +82,8 @@ export class Fetcher<T extends Wanted> {
   async #ask(leader: number, parts: readonly T[]): Promise<void> {
     this.#busy.add(leader)
     try {
-      if (leader < 0) {
-        await this.#cluster.refresh([...new Set(parts.map(({ topic }) => topic))], 0)
-        if (parts.some((part) => this.#leader(part) < 0)) await sleep(retryMs)
-      } else await this.#fetch(leader, parts)
+      if (leader < 0) await this.#find(parts)
+      else await this.#fetch(leader, parts)
     } catch {
       for (const { topic } of parts) this.#cluster.forgetTopic(topic)
       await sleep(retryMs)
@@ -82,10 +93,30 @@ export class Fetcher<T extends Wanted> {
     }
   }
 
+  async #find(parts: readonly T[]): Promise<void> {
+    let thrown: unknown
+    await this.#cluster.refresh([...new Set(parts.map(({ topic }) => topic))], 0).catch((error: unknown) => {
+      thrown = error
+    })
+    for (const part of parts) {
+      if (this.#leader(part) >= 0) continue
+      this.#rest(part)
+      if (thrown === undefined || !isTransient(thrown)) this.#feeding.unreadable(part, thrown)
+    }
+  }
+
+  #rest(part: T): void {
+    this.#resting.add(part)
+    setTimeout(() => {
+      this.#resting.delete(part)
+      this.wake()
+    }, retryMs).unref()
+  }
+
   async #fetch(leader: number, parts: readonly T[]): Promise<void> {
     const connection = await this.#cluster.node(leader, this.#pool)
-    const topics = [...Map.groupBy(parts, ({ topic }) => topic)].map(([topic, own]) => ({
-      topicId: this.#cluster.known(topic)!.id,
+    const topics = [...Map.groupBy(parts, ({ topicId }) => topicId)].map(([topicId, own]) => ({
+      topicId,
       partitions: own.map(({ partition, cursor }) => ({
         partition,
         currentLeaderEpoch: -1,
@@ -99,13 +130,14 @@ export class Fetcher<T extends Wanted> {
     this.#cluster.fail(answer.errorCode, 'fetch')
     for (const { topicId, partitions } of answer.responses)
       for (const one of partitions) {
-        const part = parts.find(({ topic, partition }) => partition === one.partitionIndex && this.#cluster.known(topic)?.id === topicId)
+        const part = parts.find((asked) => asked.partition === one.partitionIndex && asked.topicId === topicId)
         if (!part) continue
         const error = this.#cluster.kafka.protocolErrorsCodesById[one.errorCode]
         if (error === 'OFFSET_OUT_OF_RANGE') await this.#feeding.outOfRange(part)
         else if (one.errorCode !== 0) {
           this.#cluster.forgetTopic(part.topic)
-          await sleep(retryMs)
+          this.#rest(part)
+          if (!isTransientId(error)) this.#feeding.unreadable(part, new this.#cluster.kafka.ProtocolError(one.errorCode, 'fetch'))
         } else this.#feeding.take(part, recordsOf(one.records, one.abortedTransactions, part.cursor))
       }
   }

@@ -79,7 +79,7 @@ export class KafkaLedger implements Ledger {
     const [start] = await listOffsets(this.#cluster, topic, 'start')
     const [end] = await listOffsets(this.#cluster, topic, 'end')
     this.#old = end!
-    this.#part = { topic: ledgerTopic, partition: 0, cursor: start! }
+    this.#part = { topic: ledgerTopic, topicId: topic.id, partition: 0, cursor: start! }
     this.#fetcher = new Fetcher(this.#cluster, {
       wanted: () => (this.#closed ? [] : [this.#part!]),
       take: (part, { records, next }) => {
@@ -90,6 +90,13 @@ export class KafkaLedger implements Ledger {
         this.#waiting = this.#waiting.filter(({ offset }) => offset > next)
         for (const { resolve } of done) resolve()
       },
+      replaced: () => {
+        // Whoever deleted it deleted what was in it.
+        this.#index.clear()
+        this.#part = { topic: ledgerTopic, topicId: this.#cluster.known(ledgerTopic)!.id, partition: 0, cursor: 0 }
+        for (const { resolve } of this.#waiting.splice(0)) resolve()
+      },
+      unreadable: () => {},
       outOfRange: async (part) => {
         part.cursor = (await listOffsets(this.#cluster, topic, 'start'))[0]!
       },

@@ -14,6 +14,8 @@ const rebalanceMs = 20_000
 const longestJoinMs = 5 * 60_000
 /** A member hears by its beat that another joins. */
 const beatMs = 1000
+/** Whoever leads the group looks so often whether a topic has more partitions. */
+const countMs = 5000
 const firstWaitMs = 50
 const lastWaitMs = 1000
 
@@ -45,6 +47,9 @@ export class Membership {
   #wake: (() => void) | undefined
   #heardAt = performance.now()
   #had = false
+  /** Partitions as they were shared, where this member did it. */
+  #counts: ReadonlyMap<string, number> | undefined
+  #countedAt = 0
   #running: Promise<void> | undefined
   readonly #first = Promise.withResolvers<void>()
 
@@ -125,6 +130,7 @@ export class Membership {
     this.#generation = joined.generationId
     const leads = joined.leader === joined.memberId
     const protocol = joined.protocolName ?? foreign
+    this.#counts = undefined
     const assignments = leads ? await this.#share(joined.members, protocol) : []
     const connection = await this.#cluster.coordinator(this.#group, this.#pool)
     const synced = await this.#cluster.ask(
@@ -182,11 +188,9 @@ export class Membership {
     })
     const names = [...new Set(members.flatMap(({ topics }) => topics))]
     await this.#cluster.refresh(names)
-    const counts = new Map<string, number>()
-    for (const name of names) {
-      const topic = this.#cluster.known(name)
-      if (topic) counts.set(name, topic.leaders.length)
-    }
+    const counts = this.#count(names)
+    this.#counts = new Map(names.map((name) => [name, counts.get(name) ?? 0]))
+    this.#countedAt = performance.now()
     const shared: Assignment = protocol === own ? assign(members, counts) : range(members, counts)
     return [...shared].map(([memberId, topics]) => ({
       memberId,
@@ -197,6 +201,15 @@ export class Membership {
     }))
   }
 
+  #count(names: Iterable<string>): Map<string, number> {
+    const counts = new Map<string, number>()
+    for (const name of names) {
+      const topic = this.#cluster.known(name)
+      if (topic) counts.set(name, topic.leaders.length)
+    }
+    return counts
+  }
+
   // ── between rounds ────────────────────────────────────────────────────────────────────────────────────────────────
 
   /** Returns when another round is needed; throws what the broker says otherwise. */
@@ -205,6 +218,7 @@ export class Membership {
     while (!this.#ended && !this.#again) {
       await this.#pause(everyMs)
       if (this.#ended || this.#again) return
+      if (performance.now() - this.#countedAt >= countMs) void this.#countAgain()
       try {
         const connection = await this.#cluster.coordinator(this.#group)
         await this.#cluster.ask(connection, 'Heartbeat', this.#group, this.#generation, this.#memberId, null)
@@ -222,6 +236,16 @@ export class Membership {
         await this.#pause(firstWaitMs)
       }
     }
+  }
+
+  /** Another round, where there is more, or less, to share. */
+  async #countAgain(): Promise<void> {
+    const before = this.#counts
+    if (!before) return
+    this.#countedAt = performance.now()
+    await this.#cluster.refresh([...before.keys()], 0).catch(() => {})
+    const now = this.#count(before.keys())
+    if (this.#counts === before && [...before].some(([name, count]) => (now.get(name) ?? 0) !== count)) this.rejoin()
   }
 
   /** What the error means for this member; returned where trying again mends nothing by itself. */

@@ -25,6 +25,7 @@ const mostAhead = 10_000
 export class Part {
   readonly scope: string
   readonly topic: string
+  readonly topicId: string
   readonly partition: number
   readonly source: Source
   readonly epoch: number
@@ -52,11 +53,18 @@ export class Part {
   #waiting = 0
 
   constructor(
-    place: { readonly topic: string; readonly partition: number; readonly source: Source; readonly epoch: number },
+    place: {
+      readonly topic: string
+      readonly topicId: string
+      readonly partition: number
+      readonly source: Source
+      readonly epoch: number
+    },
     from: { readonly offset: number; readonly metadata: string },
     laneOf: (delivery: Delivery) => string | undefined,
   ) {
     this.topic = place.topic
+    this.topicId = place.topicId
     this.partition = place.partition
     this.source = place.source
     this.epoch = place.epoch
@@ -79,12 +87,9 @@ export class Part {
     this.cursor = Math.max(this.cursor, next)
   }
 
-  /** Retention was faster than the group, or the topic is another one. */
+  /** Retention was faster than the group. */
   jump(to: number): void {
     this.cursor = to
-    this.#fresh = []
-    this.#head = 0
-    this.buffered = 0
   }
 
   // ── out ───────────────────────────────────────────────────────────────────────────────────────────────────────────

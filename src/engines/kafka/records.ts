@@ -35,7 +35,7 @@ export function encodeRecord(message: Outgoing, topic: string, partition: number
   if (message.name !== message.storage) headers.set(Buffer.from(nameHeader), Buffer.from(message.name))
   for (const name in message.headers) headers.set(Buffer.from(name), Buffer.from(message.headers[name]!))
   const { buffer, byteOffset, byteLength } = message.body
-  return { topic, partition, key, value: Buffer.from(buffer, byteOffset, byteLength), headers, timestamp: BigInt(message.at) }
+  return { topic, partition, key, value: Buffer.from(buffer, byteOffset, byteLength), headers, timestamp: BigInt(Math.floor(message.at)) }
 }
 
 export function sizeOf({ key, value, headers }: Sending): number {

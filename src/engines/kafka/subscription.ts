@@ -16,7 +16,7 @@ import { isTransient, kafkaError } from './failure.ts'
 import { Fetcher } from './fetching.ts'
 import { Groups } from './groups.ts'
 import { Membership } from './membership.ts'
-import { admit, committedOffsets, listOffsets } from './offsets.ts'
+import { admit, commitOffsets, committedOffsets, listOffsets } from './offsets.ts'
 import { offsetOf, Part } from './part.ts'
 import type { Topics } from './topics.ts'
 
@@ -41,6 +41,10 @@ export class KafkaSubscription implements EngineSubscription {
   readonly #sources = new Map<StorageName, { readonly source: Source; readonly topic: Topic }>()
   /** Where the group stands somewhere. */
   readonly #admitted = new Set<StorageName>()
+  /** Made again since it was joined: all of it is new to the group. */
+  readonly #remade = new Set<StorageName>()
+  /** Told once. */
+  readonly #unreadable = new Set<string>()
   readonly #membership: Membership
   readonly #fetcher: Fetcher<Part>
   readonly #committing: Committing
@@ -67,7 +71,11 @@ export class KafkaSubscription implements EngineSubscription {
     this.#onClose = onClose
     this.#handoverMs = cluster.target.options.handoverMs ?? 10_000
     this.#membership = new Membership(cluster, spec.group, {
-      says: () => this.#says(),
+      says: () => {
+        // What this member was given and has not begun it does not say to have: somebody else may be given it now.
+        this.#round++
+        return this.#says()
+      },
       assigned: (partitions, generation, how) => void this.#assigned(partitions, generation, how),
       lost: () => this.#revoke([...this.parts.values()]),
     })
@@ -75,10 +83,13 @@ export class KafkaSubscription implements EngineSubscription {
     this.#fetcher = new Fetcher<Part>(cluster, {
       wanted: () => this.#wanted(),
       take: (part, { records, next }) => {
+        this.#unreadable.delete(part.topic)
         part.push(records, next)
         this.#wake()
       },
       outOfRange: (part) => this.#outOfRange(part),
+      replaced: ({ topic }) => this.#beginAnew(topic, 'was deleted and made again; the group begins at its start'),
+      unreadable: ({ topic }, error) => this.#tellUnreadable(topic, error),
     })
   }
 
@@ -113,8 +124,9 @@ export class KafkaSubscription implements EngineSubscription {
   async #admitAll(): Promise<void> {
     for (const { source, topic } of this.#sources.values()) {
       if (this.#admitted.has(source.storage)) continue
+      const from = this.#remade.has(source.storage) ? 'earliest' : source.from
       await this.#cluster.patiently(`group '${this.group}'`, async () => {
-        if (!(await admit(this.#cluster, this.group, this.#membership.identity, topic, source.from)))
+        if (!(await admit(this.#cluster, this.group, this.#membership.identity, this.#cluster.known(topic.name) ?? topic, from)))
           throw new BusError('engine_unavailable', `group '${this.group}' changes at the moment`)
       })
       this.#admitted.add(source.storage)
@@ -238,31 +250,35 @@ export class KafkaSubscription implements EngineSubscription {
   }
 
   async #begin(scopes: readonly string[], generation: number, round: number): Promise<void> {
-    const bySource = new Map([...this.#sources.values()].map((one) => [one.topic.name, one]))
+    const bySource = new Map([...this.#sources.values()].map((one) => [one.topic.name, one.source]))
     for (let failed = false; ; failed = true) {
       if (failed) await new Promise((resolve) => setTimeout(resolve, 100))
       if (this.#round !== round || this.#state === 'closed') return
       try {
+        // They may have more partitions than when they were joined, or be others by the same name.
+        await this.#cluster.refresh([...bySource.keys()])
+        const topics = new Map([...bySource.keys()].flatMap((name) => [[name, this.#cluster.known(name)] as const]))
         await this.#admitAll()
         const stands = await committedOffsets(
           this.#cluster,
           this.group,
-          [...bySource.values()].map(({ topic }) => topic),
+          [...topics.values()].filter((topic) => topic !== undefined),
         )
         const starts = new Map<string, number[]>()
         for (const scope of scopes) {
           const cut = scope.lastIndexOf('/')
           const [topic, partition] = [scope.slice(0, cut), Number(scope.slice(cut + 1))]
-          const found = bySource.get(topic)
-          if (!found || this.parts.has(scope)) continue
+          const source = bySource.get(topic)
+          const now = topics.get(topic)
+          if (!source || !now || this.parts.has(scope)) continue
           let from = stands.get(topic)?.get(partition)
           if (!from) {
             // A partition that was added since: nothing of it has been read.
-            if (!starts.has(topic)) starts.set(topic, await listOffsets(this.#cluster, found.topic, 'start'))
+            if (!starts.has(topic)) starts.set(topic, await listOffsets(this.#cluster, now, 'start'))
             from = { offset: starts.get(topic)![partition] ?? 0, metadata: '' }
           }
           if (this.#round !== round || this.#isClosed()) return
-          const place = { topic, partition, source: found.source, epoch: generation }
+          const place = { topic, topicId: now.id, partition, source, epoch: generation }
           this.parts.set(scope, new Part(place, from, this.#laneOf))
           this.#sink.assigned(scope, generation)
         }
@@ -324,7 +340,52 @@ export class KafkaSubscription implements EngineSubscription {
   async #outOfRange(part: Part): Promise<void> {
     const { topic } = this.#sources.get(part.source.storage)!
     const start = (await listOffsets(this.#cluster, topic, 'start'))[part.partition] ?? 0
+    const lost = start - part.cursor
+    if (lost <= 0) {
+      this.#beginAnew(topic.name, 'ends before what the group has read: its broker lost the newest; the group begins at its start')
+      return
+    }
+    this.#sink.warned(
+      `topic '${part.source.storage}', partition ${part.partition}: ${lost} messages were deleted before the group had read them; raise the retention, or the speed of the group`,
+    )
     part.jump(start)
+  }
+
+  #tellUnreadable(topic: string, error: unknown): void {
+    if (this.#unreadable.has(topic)) return
+    this.#unreadable.add(topic)
+    const why = error === undefined ? 'it is gone' : kafkaError(error, 'reading it').message
+    this.#sink.warned(`topic '${topic}' cannot be read, and is tried again: ${why}`)
+  }
+
+  /** What is in hand is of a log that is no more, and so are the places that are committed. */
+  #beginAnew(topic: string, why: string): void {
+    const old = [...this.parts.values()].filter((part) => part.topic === topic)
+    const [first] = old
+    if (!first) return
+    const { storage } = first.source
+    this.#sink.warned(`topic '${storage}' ${why}`)
+    this.#revoke(old)
+    this.#remade.add(storage)
+    this.#admitted.delete(storage)
+    void this.#commitStart(topic, old).finally(() => this.#membership.rejoin())
+  }
+
+  /** By whoever had them: the next owner begins there. */
+  async #commitStart(topic: string, old: readonly Part[]): Promise<void> {
+    try {
+      // One that is on its way would come after it.
+      await this.#committing.commit().catch(() => {})
+      const now = await this.#cluster.topic(topic)
+      if (!now) return
+      const starts = await listOffsets(this.#cluster, now, 'start')
+      const places = new Map(
+        old.flatMap(({ partition }) => (partition in starts ? [[partition, { offset: starts[partition]!, metadata: '' }]] : [])),
+      )
+      await commitOffsets(this.#cluster, this.group, this.#membership.identity, new Map([[topic, places]]))
+    } catch {
+      // The broker forgets what was committed of a topic with it: this is for what was committed since.
+    }
   }
 
   #wake(): void {
@@ -362,9 +423,10 @@ export class KafkaSubscription implements EngineSubscription {
     for (let more = true; more && batch.length < mostAtOnce; ) {
       more = false
       for (const part of this.parts.values()) {
-        if (this.#messages < 1) return batch
+        // The last one may go beyond the bytes: one that is larger than all of them would never come.
+        if (this.#messages < 1 || this.#bytes < 1) return batch
         const delivery = part.next(now)
-        if (!delivery || this.#bytes < delivery.body.byteLength) continue
+        if (!delivery) continue
         this.#messages--
         this.#bytes -= delivery.body.byteLength
         part.take(delivery)
