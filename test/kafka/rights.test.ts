@@ -1,0 +1,131 @@
+import { Admin } from '@platformatic/kafka'
+import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
+import type { Engine } from '../../src/engines/engine.ts'
+import { openKafka } from '../../src/engines/kafka/engine.ts'
+import { newId } from '../../src/message/id.ts'
+import { Seat } from '../../src/testing/seat.ts'
+import { type KafkaNode, startKafka } from '../rig/kafka.ts'
+import { describeKafka } from '../rig/needs.ts'
+import { eager } from './support.ts'
+
+const [topicResource, literal, deny, read, describe] = [2, 3, 2, 3, 8] as const
+const users = { coze: 'secret', root: 'rooted' }
+
+await describeKafka('a topic that a user may not read any more', () => {
+  let broker: KafkaNode
+  let admin: Admin
+  let engine: Engine
+  beforeAll(async () => {
+    broker = await startKafka({
+      users,
+      extra: {
+        'authorizer.class.name': 'org.apache.kafka.metadata.authorizer.StandardAuthorizer',
+        'super.users': 'User:ANONYMOUS;User:root',
+        'allow.everyone.if.no.acl.found': 'true',
+      },
+    })
+    admin = new Admin({
+      clientId: 'test',
+      bootstrapBrokers: [broker.address],
+      sasl: { mechanism: 'PLAIN', username: 'root', password: users.root },
+    })
+    engine = await openKafka(broker.url, { ...eager, partitions: 1, user: 'coze', password: users.coze })
+  }, 90_000)
+  afterEach(async () => {
+    await admin.deleteAcls({
+      filters: [
+        {
+          resourceType: topicResource,
+          resourceName: null,
+          resourcePatternType: 1,
+          principal: null,
+          host: null,
+          operation: 1,
+          permissionType: 1,
+        },
+      ],
+    } as never)
+  })
+  afterAll(async () => {
+    await engine.close()
+    await admin.close()
+    await broker.stop()
+  })
+
+  const forbid = (resourceName: string, operation: typeof read | typeof describe): Promise<void> =>
+    admin.createAcls({
+      creations: [
+        {
+          resourceType: topicResource,
+          resourceName,
+          resourcePatternType: literal,
+          principal: 'User:coze',
+          host: '*',
+          operation,
+          permissionType: deny,
+        },
+      ],
+    })
+  const send = async (storage: string, body: string): Promise<void> => {
+    const sent = {
+      storage,
+      name: storage,
+      id: newId(),
+      key: undefined,
+      headers: undefined,
+      body: Buffer.from(body),
+      at: Date.now(),
+      deliverAt: undefined,
+    }
+    const [outcome] = await engine.publish([sent])
+    expect(outcome).toMatchObject({ ok: true })
+  }
+
+  test.each([
+    ['be read', read],
+    ['be seen', describe],
+  ] as const)(
+    'holds up no other of its group where it may not %s, and is told',
+    async (_, operation) => {
+      const [open, shut] = ['open', 'shut'].map((name) => `${name}.${operation}`) as [string, string]
+      const source = (storage: string) => ({ storage, filter: undefined, lanes: storage, from: 'earliest' }) as const
+      // What may not be read first: its answer stands before the other's.
+      const seat = await Seat.take(engine, shut, { sources: [source(shut), source(open)] })
+      seat.grant(100)
+      await send(shut, '1')
+      await send(open, '2')
+      await expect.poll(() => seat.texts.sort()).toEqual(['1', '2'])
+    await seat.ack(...seat.deliveries)
+      await forbid(shut, operation)
+      await expect.poll(() => seat.warnings.join(), { timeout: 10_000 }).toMatch(new RegExp(`${shut}.*cannot be read.*AUTHORIZATION`))
+      // Who leads what has to be asked for anew, for both.
+      await broker.restart()
+      await send(open, '3')
+      await expect.poll(() => seat.texts.sort(), { timeout: 15_000 }).toEqual(['1', '2', '3'])
+      await seat.close()
+    },
+    60_000,
+  )
+
+  test('is left out by who listens live to many, and refused where it is the one', async () => {
+    for (const storage of ['live.a', 'live.shut', 'live.z']) await send(storage, 'old')
+    await forbid('live.shut', describe)
+    await expect
+      .poll(() =>
+        engine
+          .live!.subscribe('live.shut', () => {})
+          .then(
+            () => '',
+            (error: { code: string }) => error.code,
+          ),
+      )
+      .toBe('forbidden')
+    const heard: string[] = []
+    const listening = await engine.live!.subscribe('live.*', (batch) =>
+      heard.push(...batch.map(({ storage, body }) => `${storage} ${Buffer.from(body)}`)),
+    )
+    for (const storage of ['live.a', 'live.z']) await send(storage, 'new')
+    await expect.poll(() => heard.sort()).toEqual(['live.a new', 'live.z new'])
+    await listening.close()
+  }, 30_000)
+})
