@@ -95,7 +95,7 @@ await describeKafka('a topic that a user may not read any more', () => {
       await send(shut, '1')
       await send(open, '2')
       await expect.poll(() => seat.texts.sort()).toEqual(['1', '2'])
-    await seat.ack(...seat.deliveries)
+      await seat.ack(...seat.deliveries)
       await forbid(shut, operation)
       await expect.poll(() => seat.warnings.join(), { timeout: 10_000 }).toMatch(new RegExp(`${shut}.*cannot be read.*AUTHORIZATION`))
       // Who leads what has to be asked for anew, for both.

@@ -33,6 +33,8 @@ export class Health {
   async #look(): Promise<void> {
     if (this.#looking || this.#ended) return
     this.#looking = true
+    // Each loss would begin a row of looks of its own.
+    clearTimeout(this.#timer)
     try {
       await this.#cluster.refresh([], 0)
       this.#tell({ ok: true, detail: 'connected' })

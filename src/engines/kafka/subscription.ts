@@ -25,6 +25,8 @@ const mostAtOnce = 200
 const aheadOfPart = 1024 * 1024
 const aheadOfAll = 16 * 1024 * 1024
 const announceAgainMs = 100
+/** Between two looks whether what is to go has been settled. */
+const handoverLookMs = 50
 /** Longer timeouts overflow into 1 ms. */
 const longestTimerMs = 2 ** 31 - 1
 
@@ -299,12 +301,14 @@ export class KafkaSubscription implements EngineSubscription {
     const leaving = [...this.parts.values()].filter((part) => this.#gone.has(part.scope))
     if (leaving.length === 0 || this.#state === 'closed') return
     const late = performance.now() >= deadline
+    // What no handler runs on is not waited for: it may be minutes before its next try.
+    for (const { scope, inHand } of leaving) if (inHand.size > 0 && !late) this.#sink.leaving(scope)
     const ready = leaving.filter((part) => late || part.inHand.size === 0)
     if (ready.length === leaving.length) {
       void this.#give(ready)
       return
     }
-    this.#handover = setTimeout(() => this.#handOver(deadline), 20)
+    this.#handover = setTimeout(() => this.#handOver(deadline), handoverLookMs)
   }
 
   async #give(parts: readonly Part[]): Promise<void> {
