@@ -11,6 +11,8 @@ export interface KafkaSettings {
     /** Clients show a certificate of their own. */
     verify?: boolean
   }
+  /** The port that clients are told, where something stands before the broker. */
+  advertised?: number
   /** Lines of server.properties. */
   extra?: Readonly<Record<string, string>>
 }
@@ -30,7 +32,7 @@ export interface KafkaPorts {
 export function kafkaProperties(
   folder: string,
   ports: KafkaPorts,
-  { users, mechanisms = ['PLAIN'], tls, extra }: KafkaSettings,
+  { users, mechanisms = ['PLAIN'], tls, advertised, extra }: KafkaSettings,
   nodes: readonly KafkaPorts[] = [ports],
 ): string {
   const protocol = `${users ? 'SASL_' : ''}${tls ? 'SSL' : 'PLAINTEXT'}`
@@ -60,6 +62,7 @@ export function kafkaProperties(
     'log.cleaner.dedupe.buffer.size': '4194304',
     'log.index.size.max.bytes': '65536',
   }
+  if (advertised !== undefined) lines['advertised.listeners'] = `CLIENT://127.0.0.1:${advertised},INNER://127.0.0.1:${ports.inner}`
   if (nodes.length === 1) lines['controller.quorum.bootstrap.servers'] = `127.0.0.1:${ports.controller}`
   else
     Object.assign(lines, {

@@ -1,6 +1,6 @@
-import { setTimeout as sleep } from 'node:timers/promises'
 import type { ConnectionPool } from '@platformatic/kafka'
 import { BusError } from '../../errors.ts'
+import { within } from '../../within.ts'
 import { type Assignment, assign, decodeSaid, encodeSaid, type Member, range, type Said } from './assigning.ts'
 import type { Cluster } from './cluster.ts'
 import { apiIdOf, kafkaError } from './failure.ts'
@@ -16,6 +16,8 @@ const longestJoinMs = 5 * 60_000
 const beatMs = 1000
 /** Whoever leads the group looks so often whether a topic has more partitions. */
 const countMs = 5000
+/** A broker that does not answer by then drops this member by itself. */
+const leaveMs = 1000
 const firstWaitMs = 50
 const lastWaitMs = 1000
 
@@ -90,11 +92,15 @@ export class Membership {
         .then((connection) =>
           this.#cluster.ask(connection, 'LeaveGroup', this.#group, [{ memberId: this.#memberId, groupInstanceId: null, reason: null }]),
         )
-      await Promise.race([left.catch(() => {}), sleep(2000, undefined, { ref: false })])
+      await within(
+        leaveMs,
+        left.catch(() => {}),
+      )
     }
     this.#first.reject(new BusError('closed', 'the subscription was closed'))
     this.#cluster.drop(this.#pool)
-    await this.#running
+    // What it still asks is answered to nobody.
+    await within(leaveMs, this.#running ?? Promise.resolve())
   }
 
   async #run(): Promise<void> {

@@ -1,4 +1,5 @@
 import { BusError } from '../../errors.ts'
+import { within } from '../../within.ts'
 import type {
   Delivery,
   DeliverySink,
@@ -25,6 +26,7 @@ const mostAtOnce = 200
 const aheadOfPart = 1024 * 1024
 const aheadOfAll = 16 * 1024 * 1024
 const announceAgainMs = 100
+const lastCommitMs = 2000
 /** Between two looks whether what is to go has been settled. */
 const handoverLookMs = 50
 /** Longer timeouts overflow into 1 ms. */
@@ -227,7 +229,11 @@ export class KafkaSubscription implements EngineSubscription {
     clearTimeout(this.#handover)
     clearImmediate(this.#scheduled)
     this.#fetcher.end()
-    await this.#committing.commit().catch(() => {})
+    // What is not committed by then is handled again: a broker that says nothing is not waited for.
+    await within(
+      lastCommitMs,
+      this.#committing.commit().catch(() => {}),
+    )
     await this.#membership.leave()
     this.#committing.end()
     this.#onClose()
