@@ -40,7 +40,7 @@ await describeKafka('closing while the broker says nothing', () => {
     proxy.set({ blackhole: true })
     const begun = performance.now()
     await bus.close()
-    expect(performance.now() - begun).toBeLessThan(6000)
+    expect(performance.now() - begun).toBeLessThan(10_000)
   }, 60_000)
 
   test('R9: also with work that ends meanwhile, whose end cannot be committed', async () => {
@@ -57,6 +57,6 @@ await describeKafka('closing while the broker says nothing', () => {
     gate.resolve()
     const closedAt = performance.now()
     await bus.close()
-    expect(performance.now() - closedAt).toBeLessThan(8000)
+    expect(performance.now() - closedAt).toBeLessThan(20_000)
   }, 60_000)
 })

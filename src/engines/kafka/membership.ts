@@ -16,8 +16,10 @@ const longestJoinMs = 5 * 60_000
 const beatMs = 1000
 /** Whoever leads the group looks so often whether a topic has more partitions. */
 const countMs = 5000
-/** A broker that does not answer by then drops this member by itself. */
-const leaveMs = 1000
+/** A goodbye that a busy broker does not hear keeps the group waiting for the whole session. */
+const leaveMs = 2000
+/** For what is still asked when the connections are dropped. */
+const lastAnswerMs = 1000
 const firstWaitMs = 50
 const lastWaitMs = 1000
 
@@ -100,7 +102,7 @@ export class Membership {
     this.#first.reject(new BusError('closed', 'the subscription was closed'))
     this.#cluster.drop(this.#pool)
     // What it still asks is answered to nobody.
-    await within(leaveMs, this.#running ?? Promise.resolve())
+    await within(lastAnswerMs, this.#running ?? Promise.resolve())
   }
 
   async #run(): Promise<void> {
