@@ -1,0 +1,243 @@
+import type { Delivery, Source } from '../engine.ts'
+import type { Queue } from './cluster.ts'
+import { type Mark, mostMarked, rowOf } from './locks.ts'
+import { fenceOf, storedOf, type WireMessage } from './message.ts'
+import { queueKey } from './offsets.ts'
+
+interface Waiting {
+  readonly delivery: Delivery
+  /** Not before this time, ms; 0 = behind another of its lane. */
+  readonly readyAt: number
+}
+
+/** What was handed out of a queue, in its order. */
+interface Entry {
+  readonly offset: number
+  settled: boolean
+}
+
+/** Given back and held behind it: past so many of them nothing more is handed out. */
+const mostWaiting = 1000
+/** So many more than are handed out are said to be: each word of it is a question. */
+const ahead = 500
+/** How far the newest that was handed out may be ahead of the oldest that is not settled. */
+const mostAhead = mostMarked
+
+export interface Place {
+  readonly topic: string
+  /** As it is called on the brokers. */
+  readonly group: string
+  readonly queue: Queue
+  readonly source: Source
+  readonly epoch: number
+  readonly offset: number
+  /** As the owner before left it. */
+  readonly before: Mark
+}
+
+/** What one member keeps of a queue while it is its own. The broker knows no more of it than how far it is settled. */
+export class QueuePart {
+  readonly place: Place
+  readonly scope: string
+  readonly inHand = new Map<number, Delivery>()
+  /** Where the next pull begins. */
+  cursor: number
+  /** Pulled and not handed out, bytes. */
+  buffered = 0
+  /** To be given up, by this time; nothing more is handed out. */
+  leavingUntil: number | undefined
+  /** The broker is asked whether it is still ours: nothing is handed out meanwhile. */
+  doubtful = false
+  /** When the broker said last that it is ours, `performance.now()`. */
+  lockedAt: number
+  /** What the broker has of it. */
+  committed: number
+  committing: Promise<void> | undefined
+  /** Up to here the broker knows that messages may be in somebody's hand; none further is handed out. */
+  handed: number
+  announcing = false
+  /** Of what is settled past the place, what the broker does not know. */
+  readonly newRows = new Set<number>()
+  readonly #laneOf: (delivery: Delivery) => string | undefined
+  #fresh: WireMessage[] = []
+  #head = 0
+  readonly #entries: Entry[] = []
+  readonly #byOffset = new Map<number, Entry>()
+  /** Given back, and what came after it in its lane, in order: the head holds the rest. */
+  readonly #lanes = new Map<string, Waiting[]>()
+  #loose: Waiting[] = []
+  #waiting = 0
+
+  constructor(place: Place, lockedAt: number, laneOf: (delivery: Delivery) => string | undefined) {
+    this.place = place
+    this.scope = `${place.topic}/${queueKey(place.queue)}`
+    this.cursor = place.offset
+    this.committed = place.offset
+    this.handed = place.before.handed
+    this.lockedAt = lockedAt
+    this.#laneOf = laneOf
+  }
+
+  // ── in ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  push(messages: readonly WireMessage[], next: number): void {
+    for (const message of messages) {
+      if (message.offset < this.cursor) continue
+      this.#fresh.push(message)
+      this.buffered += weight(message)
+    }
+    this.cursor = Math.max(this.cursor, next)
+  }
+
+  // ── out ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  get waiting(): number {
+    return this.#waiting
+  }
+
+  /** The next that may be handed out; {@link take} removes it. */
+  next(now: number): Delivery | undefined {
+    if (this.leavingUntil !== undefined || this.doubtful) return undefined
+    for (const { delivery, readyAt } of this.#loose) if (readyAt <= now) return delivery
+    for (const [head] of this.#lanes.values()) if (head && head.readyAt <= now) return head.delivery
+    while (this.#head < this.#fresh.length && this.#waiting < mostWaiting && !this.#tooFar()) {
+      const message = this.#fresh[this.#head]!
+      if (this.place.before.settled.has(message.offset)) {
+        this.#shift()
+        this.ack(message.offset)
+        continue
+      }
+      if (message.offset >= this.handed) return undefined
+      const delivery = this.#deliveryOf(message)
+      const lane = this.#lanes.size === 0 ? undefined : this.#laneOf(delivery)
+      const held = lane === undefined ? undefined : this.#lanes.get(lane)
+      if (!held) return delivery
+      this.#shift()
+      held.push({ delivery, readyAt: 0 })
+      this.#waiting++
+    }
+    return undefined
+  }
+
+  /** It has something that may be handed out once the broker knows. */
+  get wantsMark(): boolean {
+    const head = this.#fresh[this.#head]
+    if (head === undefined || head.offset < this.handed || this.leavingUntil !== undefined || this.doubtful) return false
+    return this.#waiting < mostWaiting && !this.#tooFar()
+  }
+
+  /** A little further than what was handed out, so that the next need not wait; and no further once nothing more will be. */
+  reach(): number {
+    const head = this.#fresh[this.#head]
+    if (this.leavingUntil === undefined) return Math.max(this.handed, head === undefined ? 0 : Math.min(this.cursor, head.offset + ahead))
+    const last = this.#entries.at(-1)
+    return Math.max(this.place.before.handed, last === undefined ? 0 : last.offset + 1)
+  }
+
+  #tooFar(): boolean {
+    const [first] = this.#entries
+    return first !== undefined && this.#fresh[this.#head]!.offset - first.offset > mostAhead
+  }
+
+  #deliveryOf(message: WireMessage): Delivery {
+    const { source, queue, epoch, before } = this.place
+    const position = `${queueKey(queue)}:${message.offset}`
+    return Object.assign(storedOf(message, source.storage, position), {
+      redelivered: message.offset < before.handed || fenceOf(message) > 1,
+      fence: epoch,
+      scope: this.scope,
+    })
+  }
+
+  #shift(): void {
+    const message = this.#fresh[this.#head]!
+    const entry = { offset: message.offset, settled: false }
+    this.#entries.push(entry)
+    this.#byOffset.set(message.offset, entry)
+    this.buffered -= weight(message)
+    this.#head++
+    if (this.#head < 1000 && this.#head < this.#fresh.length) return
+    this.#fresh = this.#fresh.slice(this.#head)
+    this.#head = 0
+  }
+
+  take(delivery: Delivery): void {
+    const offset = offsetOf(delivery)
+    this.inHand.set(offset, delivery)
+    if (this.#fresh[this.#head]?.offset === offset) {
+      this.#shift()
+      return
+    }
+    this.#waiting--
+    this.#loose = this.#loose.filter((waiting) => offsetOf(waiting.delivery) !== offset)
+    const lane = this.#laneOf(delivery)
+    const held = lane === undefined ? undefined : this.#lanes.get(lane)
+    if (!held || offsetOf(held[0]!.delivery) !== offset) return
+    held.shift()
+    if (held.length === 0) this.#lanes.delete(lane!)
+  }
+
+  // ── what becomes of it ────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** Whether it is settled: an answer may have been lost on the way. */
+  isSettled(offset: number): boolean {
+    return this.#byOffset.get(offset)?.settled ?? offset < this.floor
+  }
+
+  ack(offset: number): void {
+    this.inHand.delete(offset)
+    const entry = this.#byOffset.get(offset)
+    if (!entry) return
+    entry.settled = true
+    this.newRows.add(rowOf(offset))
+    let gone = 0
+    while (this.#entries[gone]?.settled) this.#byOffset.delete(this.#entries[gone++]!.offset)
+    if (gone > 0) this.#entries.splice(0, gone)
+  }
+
+  release(offset: number, readyAt: number): void {
+    const delivery = this.inHand.get(offset)
+    if (!delivery) return
+    this.inHand.delete(offset)
+    this.#waiting++
+    const lane = this.#laneOf(delivery)
+    const waiting: Waiting = { delivery: { ...delivery, redelivered: true }, readyAt }
+    if (lane === undefined) {
+      this.#loose.push(waiting)
+      return
+    }
+    const held = this.#lanes.get(lane)
+    if (!held) this.#lanes.set(lane, [waiting])
+    else held.splice(held.filter((other) => offsetOf(other.delivery) < offset).length, 0, waiting)
+  }
+
+  /** When the next one given back is due. */
+  dueAt(): number {
+    let due = Number.POSITIVE_INFINITY
+    for (const { readyAt } of this.#loose) due = Math.min(due, readyAt)
+    for (const [head] of this.#lanes.values()) if (head) due = Math.min(due, head.readyAt)
+    return due
+  }
+
+  settledOffsets(): number[] {
+    return this.#entries.filter(({ settled }) => settled).map(({ offset }) => offset)
+  }
+
+  /** How many are settled behind one that is not. */
+  get settledPast(): number {
+    return this.#entries.reduce((sum, { settled }) => sum + (settled ? 1 : 0), 0)
+  }
+
+  /** All before it is settled. */
+  get floor(): number {
+    return this.#entries[0]?.offset ?? this.#fresh[this.#head]?.offset ?? this.cursor
+  }
+}
+
+function weight({ body, properties }: WireMessage): number {
+  return 64 + body.byteLength + properties.size * 32
+}
+
+export function offsetOf({ position }: Pick<Delivery, 'position'>): number {
+  return Number(position.slice(position.lastIndexOf(':') + 1))
+}
