@@ -69,6 +69,7 @@ async function oneRocketmq(): Promise<Broker & AsyncDisposable> {
     url: rocketmq.url,
     replicas: 1,
     needsLedger: true,
+    forgets: true,
     async strike() {
       await sleep(1000) // it takes its time to come back: there is to be something else in a round
       await rocketmq.restart()

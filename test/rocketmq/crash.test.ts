@@ -65,7 +65,14 @@ await describeRocketmq('a broker that dies', () => {
       await brokers.restart()
       await sleep(2000)
     }
-    const outcome = await crashRounds(2, 20_250_102, undefined, { url: brokers.url, replicas: 1, needsLedger: true, strike })
+    const outcome = await crashRounds(2, 20_250_102, undefined, {
+      url: brokers.url,
+      replicas: 1,
+      needsLedger: true,
+      // How far a group is it writes down every tenth of a second here.
+      forgets: true,
+      strike,
+    })
     expect(outcome.violations).toEqual([])
     expect(outcome.confirmed).toBeGreaterThan(30)
     expect(outcome.kills).toBeGreaterThan(4)

@@ -1,10 +1,11 @@
 import { BusError } from '../../errors.ts'
+import { type Address, addressText } from '../address.ts'
 import { type Connection, Pool } from './connection.ts'
 import { Dispatch } from './dispatch.ts'
 import { refused, unavailable } from './failure.ts'
 import type { RocketmqOptions } from './options.ts'
 import { answer, type Fields, type Frame, looseJson, request } from './protocol.ts'
-import { type Address, addressText, parseAddress } from './url.ts'
+import { parseAddress } from './url.ts'
 
 /** A master, and what it has of a topic. */
 export interface Broker {

@@ -1,10 +1,11 @@
 import { connect as connectTcp, type Socket } from 'node:net'
 import { connect as connectTls } from 'node:tls'
 import { BusError, toBusError } from '../../errors.ts'
+import { type Address, addressText } from '../address.ts'
 import { readPems } from '../pem.ts'
+import { isTlsFailure, serverNameOf } from '../tls.ts'
 import type { RocketmqOptions } from './options.ts'
 import { encodeFrame, type Fields, type Frame, FrameParser, type Keys, ProtocolError, request } from './protocol.ts'
-import { type Address, addressText } from './url.ts'
 
 /** A broker's limit is a choice of who runs it; no sane answer is above that. */
 const mostFrameBytes = 128 * 1024 * 1024
@@ -62,8 +63,7 @@ export class Connection {
     this.#opened.promise.catch(() => {})
     const target = { host: address.host, port: address.port }
     if (tls) {
-      const name = tls.serverName ?? address.host
-      this.#socket = connectTls({ ...target, ...(isName(name) ? { servername: name } : {}), ...readPems(tls, 'rocketmq.tls') })
+      this.#socket = connectTls({ ...target, ...serverNameOf(tls.serverName ?? address.host), ...readPems(tls, 'rocketmq.tls') })
     } else this.#socket = connectTcp(target)
     this.#socket.setNoDelay(true)
     this.#socket.setKeepAlive(true, 30_000)
@@ -167,16 +167,10 @@ export class Connection {
   }
 
   #unreachable(error: Error, secure: boolean): BusError {
-    const code = (error as NodeJS.ErrnoException).code ?? ''
-    if (/ERR_TLS|ERR_SSL|CERT|SELF_SIGNED|UNABLE_TO/.test(code))
-      return new BusError('engine_unavailable', `${this.address}: TLS failed: ${error.message}`, { cause: error })
-    const hint = secure && code === 'ECONNRESET' ? '; does it serve TLS at all (rocketmq.tls)?' : ''
+    if (isTlsFailure(error)) return new BusError('engine_unavailable', `${this.address}: TLS failed: ${error.message}`, { cause: error })
+    const hint = secure && (error as NodeJS.ErrnoException).code === 'ECONNRESET' ? '; does it serve TLS at all (rocketmq.tls)?' : ''
     return new BusError('engine_unavailable', `${this.address} cannot be reached: ${error.message}${hint}`, { cause: error })
   }
-}
-
-function isName(host: string): boolean {
-  return !/^[\d.]+$|:/.test(host)
 }
 
 /** Connections by address, made when they are asked for, and again after they have ended. */

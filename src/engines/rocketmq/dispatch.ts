@@ -32,11 +32,13 @@ export class Dispatch {
     return this.#begin(broker)
   }
 
-  /** When the broker was started, by its clock, ms; undefined where it may not be asked. */
-  async bootOf(broker: Broker): Promise<number | undefined> {
+  /** How long the broker has been up, ms; for ever where it may not be asked. */
+  async upMs(broker: Broker): Promise<number> {
     const frame = await this.#cluster.askAny(broker, request.runtime, {}, broker.name)
-    const found = /"bootTimestamp":"?(\d+)/.exec(frame.body.toString())?.[1]
-    return found === undefined ? undefined : Number(found)
+    const found = /"runtime":"\[ (\d+) days, (\d+) hours, (\d+) minutes, (\d+) seconds \]"/.exec(frame.body.toString())
+    if (!found) return Number.POSITIVE_INFINITY
+    const [days, hours, minutes, seconds] = found.slice(1).map(Number)
+    return (((days! * 24 + hours!) * 60 + minutes!) * 60 + seconds!) * 1000
   }
 
   #begin(broker: Broker): Promise<void> {

@@ -14,7 +14,7 @@ const timerTopic = 'rmq_sys_wheel_timer'
 export interface Doubt {
   readonly topic: string
   readonly queue: Queue
-  /** It waits in the broker's own topic first. */
+  /** It waits in the broker's own topic first, and lies in its queue once it was due. */
   readonly delayed: boolean
   /** The first offset that it can have, where that is known. */
   readonly from: number | undefined
@@ -59,15 +59,24 @@ export class Doubts {
   }
 
   async #scan({ topic, queue, delayed, from, sentAt, uniques }: Doubt): Promise<Map<string, number>> {
-    const place = delayed ? { topic: timerTopic, queue: { broker: queue.broker, id: 0 } } : { topic, queue }
-    const since = { timeMs: sentAt - clocksMs }
-    const known = delayed ? undefined : from
-    let offset = known ?? (await findOffsets(this.#cluster, place.topic, [place.queue], since))[0]!
-    const [end] = await findOffsets(this.#cluster, place.topic, [place.queue], 'end')
     const wanted = new Set(uniques)
+    // In this order: what falls due meanwhile is seen at least once.
+    const waiting = delayed ? await this.#scanQueue(timerTopic, { broker: queue.broker, id: 0 }, undefined, sentAt, wanted) : undefined
+    return waiting !== undefined && waiting.size > 0 ? waiting : this.#scanQueue(topic, queue, from, sentAt, wanted)
+  }
+
+  async #scanQueue(
+    topic: string,
+    queue: Queue,
+    from: number | undefined,
+    sentAt: number,
+    wanted: ReadonlySet<string>,
+  ): Promise<Map<string, number>> {
+    let offset = from ?? (await findOffsets(this.#cluster, topic, [queue], { timeMs: sentAt - clocksMs }))[0]!
+    const [end] = await findOffsets(this.#cluster, topic, [queue], 'end')
     const found = new Map<string, number>()
     while (offset < end! && found.size < wanted.size) {
-      const { messages, next } = await pull(this.#cluster, place.topic, place.queue, offset)
+      const { messages, next } = await pull(this.#cluster, topic, queue, offset)
       for (const message of messages) {
         const unique = message.properties.get('UNIQ_KEY')
         if (unique !== undefined && wanted.has(unique)) found.set(unique, message.offset)

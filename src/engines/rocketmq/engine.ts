@@ -175,7 +175,7 @@ class RocketmqEngine implements Engine {
 
   async #close(): Promise<void> {
     // Hands that are given back send copies: publishing ends after them.
-    this.live.close()
+    await this.live.close()
     this.#watch.end()
     const closing = this.#publishing.refuse()
     await Promise.allSettled([...this.#subscriptions].map((subscription) => subscription.close()))

@@ -106,6 +106,8 @@ export class Groups {
     for (const until = performance.now() + lockForMs; (await this.lock(group, route.topic, gate, client)).length === 0; ) {
       if (performance.now() > until) break
       await new Promise((resolve) => setTimeout(resolve, lockAgainMs))
+      // Whoever was at the gate may own the queue by now, for as long as it is a member.
+      if ((await missing()).length === 0) return
     }
     try {
       const still = await missing()

@@ -2,6 +2,7 @@ import { BusError } from '../../errors.ts'
 import { isPrivate } from '../../topic/name.ts'
 import { isPattern, matcher, overlaps } from '../../topic/pattern.ts'
 import type { Live, StorageName, Stored } from '../engine.ts'
+import { Listeners } from '../listeners.ts'
 import type { TopicWatch } from '../topic-watch.ts'
 import type { Cluster, Queue, Route } from './cluster.ts'
 import type { Pool } from './connection.ts'
@@ -26,7 +27,7 @@ export interface LiveParts {
 /** From the end on, without a group: every listener reads for itself. */
 export class RocketmqLive implements Live {
   readonly #parts: LiveParts
-  readonly #open = new Set<Listening>()
+  readonly #listeners = new Listeners()
 
   constructor(parts: LiveParts) {
     this.#parts = parts
@@ -34,23 +35,11 @@ export class RocketmqLive implements Live {
 
   async subscribe(pattern: string, listener: (batch: readonly Stored[]) => void, group?: string): Promise<{ close(): Promise<void> }> {
     if (group !== undefined) throw new BusError('unsupported', 'RocketMQ stores all that is published: share it by a durable group')
-    const listening = new Listening(this.#parts, pattern, listener)
-    this.#open.add(listening)
-    const close = async (): Promise<void> => {
-      this.#open.delete(listening)
-      listening.close()
-    }
-    try {
-      await listening.start()
-    } catch (error) {
-      await close()
-      throw error
-    }
-    return { close }
+    return this.#listeners.open(new Listening(this.#parts, pattern, listener))
   }
 
-  close(): void {
-    for (const listening of this.#open) listening.close()
+  close(): Promise<void> {
+    return this.#listeners.close()
   }
 }
 
@@ -121,7 +110,7 @@ class Listening {
     }
   }
 
-  close(): void {
+  async close(): Promise<void> {
     this.#closed = true
     this.#unwatch()
     this.#pool.close()

@@ -1,4 +1,4 @@
-import type { Cluster, Queue } from './cluster.ts'
+import type { Queue } from './cluster.ts'
 import type { Groups } from './groups.ts'
 import { queueKey } from './offsets.ts'
 
@@ -6,33 +6,23 @@ import { queueKey } from './offsets.ts'
 export const trustMs = 50_000
 /** An owner that no broker has as a member for so long is gone: one that has lost its connection is back before that. */
 const goneMs = 5000
-/** Between the clocks of brokers and members, ms. */
-const clocksMs = 30_000
-/** A group that nobody owned so far may be one that was forgotten whole. */
-const newbornMs = 600_000
-
 /**
  * What a broker keeps of a queue and a group beside its place, in the same table, as places in queues that are none: the
- * count of owners, who owns it, how far messages may have been handed out, and which of those past the place are settled.
+ * count of owners, who owns it (0: nobody, it was given up), and which messages past the place are settled.
  */
-const at = { epoch: 1_000_000, owner: 2_000_000, handed: 3_000_000, settled: 4_000_000 } as const
+const at = { epoch: 1_000_000, owner: 2_000_000, settled: 4_000_000 } as const
 /** A number tells of so many messages in a row, and of which row: it is used again by a row far behind. */
 const bits = 32
 const numbers = 36
 /** So many messages past a place can be told of. */
 export const mostMarked = (numbers - 1) * bits
 
-/** What the owner before knew of a queue. */
-export interface Mark {
-  /** Nothing from this offset on was handed to anybody. */
-  readonly handed: number
-  readonly settled: ReadonlySet<number>
-}
-
 /** Who owns a queue of a group: a lock on its broker, and a number that grows with each owner. */
 export class Locks {
   readonly #groups: Groups
-  /** Owners that are members no more, by their queues. */
+  /** Owners that have not given up what shall be somebody else's, by their queues: since when that is known. */
+  readonly #unreleased = new Map<string, { readonly owner: string; readonly since: number }>()
+  /** Since when such an owner is no member. */
   readonly #gone = new Map<string, { readonly owner: string; readonly since: number }>()
 
   constructor(groups: Groups) {
@@ -53,6 +43,12 @@ export class Locks {
     await this.#groups.unlock(group, topic, [queue], owner).catch(() => {})
   }
 
+  /** Gives it up: written down first, so that whoever gets the lock knows that nobody else goes by it. */
+  async release(group: string, topic: string, queue: Queue, owner: string): Promise<void> {
+    await this.#groups.commit(group, topic, { broker: queue.broker, id: at.owner + queue.id }, 0).catch(() => {})
+    await this.unlock(group, topic, queue, owner)
+  }
+
   /** Says whose the lock is: at once, so that it can be freed whenever its owner dies. */
   async own(group: string, topic: string, { broker, id }: Queue, owner: string): Promise<void> {
     await this.#groups.commit(group, topic, { broker, id: at.owner + id }, Number.parseInt(owner, 16))
@@ -67,39 +63,41 @@ export class Locks {
     return epoch
   }
 
-  /** The lock of an owner that died lives on for its minute: it is given back in its name. */
-  async freeDead(group: string, topic: string, queue: Queue, clients: readonly string[]): Promise<void> {
+  /**
+   * Whether the lock may be asked for. One that was not given up may still be its owner's who is about to say it again, as a
+   * broker that was killed forgets its locks and gives them to whoever asks first. `clients`: the members there are.
+   */
+  async mayAsk(group: string, topic: string, queue: Queue, owner: string, clients: readonly string[]): Promise<boolean> {
     const place = `${topic}/${queueKey(queue)}`
-    const number = await this.#groups.committed(group, topic, { broker: queue.broker, id: at.owner + queue.id })
-    const owner = number?.toString(16).padStart(12, '0')
-    if (owner === undefined || clients.some((client) => client.includes(`@${owner}@cozebus@`))) {
+    const last = await this.#lastOwner(group, topic, queue)
+    if (last === undefined || last === owner) {
+      this.#unreleased.delete(place)
       this.#gone.delete(place)
-      return
+      return true
     }
-    const gone = this.#gone.get(place)
-    if (gone?.owner !== owner) this.#gone.set(place, { owner, since: performance.now() })
-    else if (performance.now() - gone.since >= goneMs) {
-      this.#gone.delete(place)
-      await this.unlock(group, topic, queue, owner)
-    }
+    if (isMember(last, clients)) this.#gone.delete(place)
+    else noted(this.#gone, place, last)
+    return noted(this.#unreleased, place, last) >= goneMs
   }
 
-  /** Whether the broker was started since the owner before began: if it was killed it has forgotten the last seconds. */
-  async mayHaveForgotten(group: string, topic: string, { broker, id }: Queue, cluster: Cluster): Promise<boolean> {
-    const [boot, epoch] = await Promise.all([
-      cluster.dispatch.bootOf(broker),
-      this.#groups.committed(group, topic, { broker, id: at.epoch + id }),
-    ])
-    return boot === undefined || boot > (epoch ?? Date.now() - newbornMs) - clocksMs
+  /** The lock of an owner that died lives on for its minute: it is given back in its name. */
+  async freeDead(group: string, topic: string, queue: Queue): Promise<void> {
+    const gone = this.#gone.get(`${topic}/${queueKey(queue)}`)
+    if (gone && performance.now() - gone.since >= goneMs) await this.unlock(group, topic, queue, gone.owner)
   }
 
-  async readMark(group: string, topic: string, { broker, id }: Queue, place: number): Promise<Mark> {
+  async #lastOwner(group: string, topic: string, { broker, id }: Queue): Promise<string | undefined> {
+    const number = await this.#groups.committed(group, topic, { broker, id: at.owner + id })
+    return number === undefined || number === 0 ? undefined : number.toString(16).padStart(12, '0')
+  }
+
+  /** What owners before settled past the place. */
+  async readSettled(group: string, topic: string, { broker, id }: Queue, place: number): Promise<Set<number>> {
     const read = (number: number): Promise<number | undefined> => this.#groups.committed(group, topic, { broker, id: number })
-    const [handed, ...rows] = await Promise.all([
-      read(at.handed + id),
-      ...Array.from({ length: numbers }, (_, slot) => read(at.settled + id * numbers + slot)),
-    ])
     const settled = new Set<number>()
+    // Nobody had it so far, which most questions are about.
+    if ((await read(at.epoch + id)) === undefined) return settled
+    const rows = await Promise.all(Array.from({ length: numbers }, (_, slot) => read(at.settled + id * numbers + slot)))
     for (const [slot, number] of rows.entries()) {
       if (number === undefined || number === 0) continue
       const row = Math.floor(number / 2 ** bits) * numbers + slot
@@ -108,11 +106,7 @@ export class Locks {
         if (Math.floor(number / 2 ** bit) % 2 === 1 && offset >= place && offset < place + mostMarked + bits) settled.add(offset)
       }
     }
-    return { handed: handed ?? 0, settled }
-  }
-
-  async markHanded(group: string, topic: string, { broker, id }: Queue, upTo: number): Promise<void> {
-    await this.#groups.commit(group, topic, { broker, id: at.handed + id }, upTo)
+    return settled
   }
 
   /** `rows`: those that hold something new. `settled`: all past the place. */
@@ -139,11 +133,20 @@ export class Locks {
   /** After somebody moved the group. */
   async forget(group: string, topic: string, { broker, id }: Queue): Promise<void> {
     await Promise.all(
-      [at.handed + id, ...Array.from({ length: numbers }, (_, slot) => at.settled + id * numbers + slot)].map((number) =>
-        this.#groups.commit(group, topic, { broker, id: number }, 0),
-      ),
+      Array.from({ length: numbers }, (_, slot) => this.#groups.commit(group, topic, { broker, id: at.settled + id * numbers + slot }, 0)),
     )
   }
 }
+
+/** ms since the owner was seen there first, in a row. */
+function noted(seen: Map<string, { readonly owner: string; readonly since: number }>, place: string, owner: string): number {
+  const now = performance.now()
+  const before = seen.get(place)
+  if (before?.owner === owner) return now - before.since
+  seen.set(place, { owner, since: now })
+  return 0
+}
+
+const isMember = (owner: string, clients: readonly string[]): boolean => clients.some((client) => client.includes(`@${owner}@cozebus@`))
 
 export const rowOf = (offset: number): number => Math.floor(offset / bits)

@@ -1,6 +1,7 @@
 import { BusError, toBusError } from '../../errors.ts'
 import { isPrivate } from '../../topic/name.ts'
 import { within } from '../../within.ts'
+import { addressText } from '../address.ts'
 import type { Delivery, DeliverySink, EngineSubscription, Settlement, SettleResult, Source, SubscriptionSpec } from '../engine.ts'
 import { allocate } from './allocating.ts'
 import type { Queue, Route } from './cluster.ts'
@@ -8,14 +9,13 @@ import type { Pool } from './connection.ts'
 import { unavailable } from './failure.ts'
 import { clientId, ownerId, sharesLanes } from './groups.ts'
 import { type InHand, joined, type SubscriptionParts } from './joining.ts'
-import { Locks, type Mark, rowOf, trustMs } from './locks.ts'
+import { Locks, rowOf, trustMs } from './locks.ts'
 import { popRetryTopic, retryPrefix, retryTopic } from './names.ts'
-import { findOffsets, queueKey } from './offsets.ts'
+import { queueKey } from './offsets.ts'
 import { Presence } from './presence.ts'
 import { request } from './protocol.ts'
 import { pulled, pullFields } from './pulling.ts'
 import { offsetOf, QueuePart } from './queue-part.ts'
-import { addressText } from './url.ts'
 
 const mostAtOnce = 200
 /** What is pulled ahead of each queue, and of all. */
@@ -31,6 +31,7 @@ const renewMs = 15_000
 /** A broker that was away has forgotten who owns what: those who did say it again before anybody takes what seems free. */
 const graceMs = 5000
 const endMs = 3000
+const askBackMs = 100
 /** Longer timeouts overflow into 1 ms. */
 const longestTimerMs = 2 ** 31 - 1
 
@@ -199,13 +200,18 @@ export class OrderedSubscription implements EngineSubscription {
       return
     }
     if (performance.now() < this.#noneBefore) return this.#balanceIn(this.#noneBefore - performance.now())
+    const young = await this.#youngBrokers(wanted)
+    const free = await Promise.all(
+      wanted.map(async (queue) => !young.has(queue.broker.name) && this.#locks.mayAsk(group, topic, queue, this.#owner, clients)),
+    )
+    const asked = wanted.filter((_, i) => free[i])
     const askedAt = performance.now()
-    const locked = await this.#locks.lock(group, topic, wanted, this.#owner)
+    const locked = await this.#locks.lock(group, topic, asked, this.#owner)
     await Promise.all(locked.map((queue) => this.#begin(reading, queue, askedAt)))
     this.#hasShare = locked.length === wanted.length
     if (this.#hasShare) return
-    const others = wanted.filter((queue) => !locked.includes(queue))
-    await Promise.all(others.map((queue) => this.#locks.freeDead(group, topic, queue, clients)))
+    const others = asked.filter((queue) => !locked.includes(queue))
+    await Promise.all(others.map((queue) => this.#locks.freeDead(group, topic, queue)))
     this.#balanceIn(againMs)
   }
 
@@ -218,30 +224,29 @@ export class OrderedSubscription implements EngineSubscription {
     try {
       await this.#locks.own(group, topic, queue, this.#owner)
       const offset = (await this.#parts.groups.committed(group, topic, queue)) ?? 0
-      const before = await this.#before(group, topic, queue, offset)
+      const settled = await this.#locks.readSettled(group, topic, queue, offset)
       const epoch = await this.#locks.nextEpoch(group, topic, queue)
       if (this.#state !== 'open') throw new BusError('closed', 'the subscription is closed')
-      const part = new QueuePart({ topic, group, queue, source, epoch, offset, before }, lockedAt, this.#laneOf)
+      const part = new QueuePart({ topic, group, queue, source, epoch, offset, settled }, lockedAt, this.#laneOf)
       this.#owned.set(part.scope, part)
       this.#sink.assigned(part.scope, epoch)
       void this.#pull(part)
     } catch (error) {
-      await this.#locks.unlock(group, topic, queue, this.#owner)
+      await this.#locks.release(group, topic, queue, this.#owner)
       if (this.#state !== 'closed') this.#balanceIn(againMs)
       this.#troubled(topic, error)
     }
   }
 
-  async #before(group: string, topic: string, queue: Queue, place: number): Promise<Mark> {
-    const { cluster } = this.#parts
-    const mark = await this.#locks.readMark(group, topic, queue, place)
-    if (!(await this.#locks.mayHaveForgotten(group, topic, queue, cluster))) return mark
-    // All that is there may have been handed out.
-    const [end] = await findOffsets(cluster, topic, [queue], 'end')
-    return { ...mark, handed: Math.max(mark.handed, end!) }
+  /** Brokers that were started a moment ago: who owned what is saying so again. */
+  async #youngBrokers(queues: readonly Queue[]): Promise<Set<string>> {
+    const brokers = new Map(queues.map(({ broker }) => [broker.name, broker]))
+    const young = new Set<string>()
+    for (const broker of brokers.values()) if ((await this.#parts.cluster.dispatch.upMs(broker)) < graceMs) young.add(broker.name)
+    return young
   }
 
-  /** Queues that are to go, once what is in hand of them is settled, or their time is over. */
+  /** Queues that are to go, once the core has given back what is in hand of them, or their time is over. */
   #handOver = (): void => {
     clearTimeout(this.#handover)
     if (this.#state === 'closed') return
@@ -249,8 +254,15 @@ export class OrderedSubscription implements EngineSubscription {
     let left = false
     for (const part of this.#owned.values()) {
       if (part.leavingUntil === undefined) continue
-      if (part.inHand.size === 0 || part.leavingUntil <= now) void this.#give(part)
-      else left = true
+      if (part.inHand.size === 0 || part.leavingUntil <= now) {
+        void this.#give(part)
+        continue
+      }
+      left = true
+      // Again and again: what fails meanwhile would wait here for its next attempt.
+      if (now - part.askedBackAt < askBackMs) continue
+      part.askedBackAt = now
+      this.#sink.leaving(part.scope)
     }
     if (left) this.#handover = setTimeout(this.#handOver, 20)
   }
@@ -260,7 +272,7 @@ export class OrderedSubscription implements EngineSubscription {
     await this.#leave(part).catch(() => {})
     if (part.leavingUntil === undefined || this.#owned.get(part.scope) !== part) return
     this.#revoke(part)
-    await this.#locks.unlock(group, topic, queue, this.#owner)
+    await this.#locks.release(group, topic, queue, this.#owner)
   }
 
   #revoke(part: QueuePart): void {
@@ -302,7 +314,7 @@ export class OrderedSubscription implements EngineSubscription {
         // One that was killed has forgotten the last seconds of it.
         part.committed = -1
         for (const offset of part.settledOffsets()) part.newRows.add(rowOf(offset))
-        void this.#locks.markHanded(group, topic, part.place.queue, part.handed).catch(() => {})
+        void this.#locks.own(group, topic, part.place.queue, this.#owner).catch(() => {})
         this.#resume(part)
         void this.#commit(part).catch(() => {})
       }
@@ -384,8 +396,11 @@ export class OrderedSubscription implements EngineSubscription {
     const now = Date.now()
     const batch = this.#collect(now)
     if (batch.length > 0) this.#sink.deliver(batch)
-    if (this.#messages > 0) this.#announce()
     for (const [part, resume] of this.#paused) if (this.#mayPull(part)) resume()
+    // What an owner before had settled is passed over, and nobody will settle it again.
+    for (const part of this.#owned.values())
+      if (part.inHand.size === 0 && part.floor > part.committed && !part.doubtful && !part.committing)
+        void this.#commit(part).catch(() => {})
     if (batch.length >= mostAtOnce) this.#wake()
     else this.#wakeWhenDue(now)
   }
@@ -497,31 +512,6 @@ export class OrderedSubscription implements EngineSubscription {
   async #leave(part: QueuePart): Promise<void> {
     part.leavingUntil ??= performance.now()
     await this.#commit(part)
-    const { group, topic, queue } = part.place
-    if (this.#owned.get(part.scope) === part && part.handed > part.place.before.handed)
-      await this.#locks.markHanded(group, topic, queue, part.reach())
-  }
-
-  /** Tells the broker what is about to be handed out: after a crash nobody else could say what was. */
-  #announce(): void {
-    for (const part of this.#owned.values()) {
-      if (part.announcing || !part.wantsMark) continue
-      part.announcing = true
-      const { group, topic, queue } = part.place
-      const upTo = part.reach()
-      void this.#locks
-        .markHanded(group, topic, queue, upTo)
-        .then(
-          () => {
-            part.handed = Math.max(part.handed, upTo)
-          },
-          () => new Promise((resolve) => setTimeout(resolve, againMs)),
-        )
-        .then(() => {
-          part.announcing = false
-          this.#wake()
-        })
-    }
   }
 
   handOf(storage: string): InHand {
@@ -565,7 +555,7 @@ export class OrderedSubscription implements EngineSubscription {
     this.#owned.clear()
     await within(
       endMs,
-      Promise.allSettled(parts.map(({ place: { group, topic, queue } }) => this.#locks.unlock(group, topic, queue, this.#owner))),
+      Promise.allSettled(parts.map(({ place: { group, topic, queue } }) => this.#locks.release(group, topic, queue, this.#owner))),
     )
     await within(endMs, this.#presence.end())
     this.#pool.close()

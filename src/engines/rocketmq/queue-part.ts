@@ -1,6 +1,6 @@
 import type { Delivery, Source } from '../engine.ts'
 import type { Queue } from './cluster.ts'
-import { type Mark, mostMarked, rowOf } from './locks.ts'
+import { mostMarked, rowOf } from './locks.ts'
 import { fenceOf, storedOf, type WireMessage } from './message.ts'
 import { queueKey } from './offsets.ts'
 
@@ -18,8 +18,6 @@ interface Entry {
 
 /** Given back and held behind it: past so many of them nothing more is handed out. */
 const mostWaiting = 1000
-/** So many more than are handed out are said to be: each word of it is a question. */
-const ahead = 500
 /** How far the newest that was handed out may be ahead of the oldest that is not settled. */
 const mostAhead = mostMarked
 
@@ -31,8 +29,8 @@ export interface Place {
   readonly source: Source
   readonly epoch: number
   readonly offset: number
-  /** As the owner before left it. */
-  readonly before: Mark
+  /** What owners before settled past the place. */
+  readonly settled: ReadonlySet<number>
 }
 
 /** What one member keeps of a queue while it is its own. The broker knows no more of it than how far it is settled. */
@@ -46,6 +44,8 @@ export class QueuePart {
   buffered = 0
   /** To be given up, by this time; nothing more is handed out. */
   leavingUntil: number | undefined
+  /** When the core was asked last to give it back. */
+  askedBackAt = 0
   /** The broker is asked whether it is still ours: nothing is handed out meanwhile. */
   doubtful = false
   /** When the broker said last that it is ours, `performance.now()`. */
@@ -53,9 +53,6 @@ export class QueuePart {
   /** What the broker has of it. */
   committed: number
   committing: Promise<void> | undefined
-  /** Up to here the broker knows that messages may be in somebody's hand; none further is handed out. */
-  handed: number
-  announcing = false
   /** Of what is settled past the place, what the broker does not know. */
   readonly newRows = new Set<number>()
   readonly #laneOf: (delivery: Delivery) => string | undefined
@@ -73,7 +70,6 @@ export class QueuePart {
     this.scope = `${place.topic}/${queueKey(place.queue)}`
     this.cursor = place.offset
     this.committed = place.offset
-    this.handed = place.before.handed
     this.lockedAt = lockedAt
     this.#laneOf = laneOf
   }
@@ -102,12 +98,11 @@ export class QueuePart {
     for (const [head] of this.#lanes.values()) if (head && head.readyAt <= now) return head.delivery
     while (this.#head < this.#fresh.length && this.#waiting < mostWaiting && !this.#tooFar()) {
       const message = this.#fresh[this.#head]!
-      if (this.place.before.settled.has(message.offset)) {
+      if (this.place.settled.has(message.offset)) {
         this.#shift()
         this.ack(message.offset)
         continue
       }
-      if (message.offset >= this.handed) return undefined
       const delivery = this.#deliveryOf(message)
       const lane = this.#lanes.size === 0 ? undefined : this.#laneOf(delivery)
       const held = lane === undefined ? undefined : this.#lanes.get(lane)
@@ -119,31 +114,16 @@ export class QueuePart {
     return undefined
   }
 
-  /** It has something that may be handed out once the broker knows. */
-  get wantsMark(): boolean {
-    const head = this.#fresh[this.#head]
-    if (head === undefined || head.offset < this.handed || this.leavingUntil !== undefined || this.doubtful) return false
-    return this.#waiting < mostWaiting && !this.#tooFar()
-  }
-
-  /** A little further than what was handed out, so that the next need not wait; and no further once nothing more will be. */
-  reach(): number {
-    const head = this.#fresh[this.#head]
-    if (this.leavingUntil === undefined) return Math.max(this.handed, head === undefined ? 0 : Math.min(this.cursor, head.offset + ahead))
-    const last = this.#entries.at(-1)
-    return Math.max(this.place.before.handed, last === undefined ? 0 : last.offset + 1)
-  }
-
   #tooFar(): boolean {
     const [first] = this.#entries
     return first !== undefined && this.#fresh[this.#head]!.offset - first.offset > mostAhead
   }
 
   #deliveryOf(message: WireMessage): Delivery {
-    const { source, queue, epoch, before } = this.place
+    const { source, queue, epoch } = this.place
     const position = `${queueKey(queue)}:${message.offset}`
     return Object.assign(storedOf(message, source.storage, position), {
-      redelivered: message.offset < before.handed || fenceOf(message) > 1,
+      redelivered: fenceOf(message) > 1,
       fence: epoch,
       scope: this.scope,
     })

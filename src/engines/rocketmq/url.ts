@@ -1,9 +1,5 @@
 import { BusError } from '../../errors.ts'
-
-export interface Address {
-  readonly host: string
-  readonly port: number
-}
+import type { Address } from '../address.ts'
 
 const scheme = /^rocketmq:\/\//i
 const address = /^(\[[0-9a-f:.]+\]|[\w.-]+)(?::(\d{1,5}))?\/?$/i
@@ -27,8 +23,6 @@ export function parseRocketmqUrl(url: string): Address[] {
     return { host: host.replace(/^\[|\]$/g, ''), port: port === undefined ? 9876 : Number(port) }
   })
 }
-
-export const addressText = ({ host, port }: Address): string => `${host.includes(':') ? `[${host}]` : host}:${port}`
 
 /** As a name server writes a broker's; undefined for what is none. */
 export function parseAddress(text: string): Address | undefined {
