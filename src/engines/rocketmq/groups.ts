@@ -8,6 +8,8 @@ import { answer, looseJson, request } from './protocol.ts'
 
 const lockAgainMs = 30
 const lockForMs = 5000
+/** Beside a group's place in a queue, as the place in one that does not exist: who asked last for the lock of it. */
+const claimAt = 3_000_000
 
 /**
  * A member's name on the brokers, which tells what it reads, and with whom it shares keys: a group may be one for several
@@ -20,6 +22,10 @@ export function clientId(member: string, topics: readonly string[], lanes: reado
 
 /** As whom it owns queues: that stays, whatever it reads, and is a number of 48 bits, as a broker keeps those beside a group. */
 export const ownerId = (member: string): string => createHash('sha256').update(member).digest('hex').slice(0, 12)
+
+/** From the number that a broker keeps; 0: nobody. */
+export const ownerOf = (number: number | undefined): string | undefined =>
+  number === undefined || number === 0 ? undefined : number.toString(16).padStart(12, '0')
 
 const shortOf = (name: string): string => createHash('sha256').update(name).digest('hex').slice(0, 10)
 
@@ -103,6 +109,7 @@ export class Groups {
     const begin = before.length < route.readable.length ? 'earliest' : from
     const [first] = before
     const gate: Queue[] = [first!]
+    await this.claim(group, route.topic, first!, client)
     for (const until = performance.now() + lockForMs; (await this.lock(group, route.topic, gate, client)).length === 0; ) {
       if (performance.now() > until) break
       await new Promise((resolve) => setTimeout(resolve, lockAgainMs))
@@ -133,6 +140,15 @@ export class Groups {
     const { lockOKMQSet } = looseJson(frame.body) as { lockOKMQSet?: { queueId?: unknown }[] }
     const ids = new Set((lockOKMQSet ?? []).map(({ queueId }) => queueId))
     return queues.filter(({ id }) => ids.has(id))
+  }
+
+  /** Says who asks for a lock, before it does: it may have it and die before it could say more. */
+  async claim(group: string, topic: string, { broker, id }: Queue, owner: string): Promise<void> {
+    await this.commit(group, topic, { broker, id: claimAt + id }, Number.parseInt(owner, 16))
+  }
+
+  async claimant(group: string, topic: string, { broker, id }: Queue): Promise<string | undefined> {
+    return ownerOf(await this.committed(group, topic, { broker, id: claimAt + id }))
   }
 
   async unlock(group: string, topic: string, queues: readonly Queue[], client: string): Promise<void> {

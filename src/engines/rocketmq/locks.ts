@@ -1,5 +1,5 @@
 import type { Queue } from './cluster.ts'
-import type { Groups } from './groups.ts'
+import { type Groups, ownerOf } from './groups.ts'
 import { queueKey } from './offsets.ts'
 
 /** The brokers give a lock away that nobody has said anew for a minute (RebalanceLockManager); ours ends before that. */
@@ -22,7 +22,7 @@ export class Locks {
   readonly #groups: Groups
   /** Owners that have not given up what shall be somebody else's, by their queues: since when that is known. */
   readonly #unreleased = new Map<string, { readonly owner: string; readonly since: number }>()
-  /** Since when such an owner is no member. */
+  /** Since when an owner, or who asked to be one, is no member. */
   readonly #gone = new Map<string, { readonly owner: string; readonly since: number }>()
 
   constructor(groups: Groups) {
@@ -31,6 +31,7 @@ export class Locks {
 
   /** Those of the queues that are the owner's from now on; what a broker that is away says is no. */
   async lock(group: string, topic: string, queues: readonly Queue[], owner: string): Promise<Queue[]> {
+    await Promise.all(queues.map((queue) => this.#groups.claim(group, topic, queue, owner)))
     const own = await Promise.all(
       [...Map.groupBy(queues, ({ broker }) => broker.name).values()].map((some) =>
         this.#groups.lock(group, topic, some, owner).catch(() => []),
@@ -65,30 +66,31 @@ export class Locks {
 
   /**
    * Whether the lock may be asked for. One that was not given up may still be its owner's who is about to say it again, as a
-   * broker that was killed forgets its locks and gives them to whoever asks first. `clients`: the members there are.
+   * broker that was killed forgets its locks and gives them to whoever asks first.
    */
-  async mayAsk(group: string, topic: string, queue: Queue, owner: string, clients: readonly string[]): Promise<boolean> {
+  async mayAsk(group: string, topic: string, queue: Queue, owner: string): Promise<boolean> {
     const place = `${topic}/${queueKey(queue)}`
     const last = await this.#lastOwner(group, topic, queue)
     if (last === undefined || last === owner) {
       this.#unreleased.delete(place)
-      this.#gone.delete(place)
       return true
     }
-    if (isMember(last, clients)) this.#gone.delete(place)
-    else noted(this.#gone, place, last)
     return noted(this.#unreleased, place, last) >= goneMs
   }
 
   /** The lock of an owner that died lives on for its minute: it is given back in its name. */
-  async freeDead(group: string, topic: string, queue: Queue): Promise<void> {
-    const gone = this.#gone.get(`${topic}/${queueKey(queue)}`)
-    if (gone && performance.now() - gone.since >= goneMs) await this.unlock(group, topic, queue, gone.owner)
+  async freeDead(group: string, topic: string, queue: Queue, clients: readonly string[]): Promise<void> {
+    const [owner, claimant] = await Promise.all([this.#lastOwner(group, topic, queue), this.#groups.claimant(group, topic, queue)])
+    for (const one of new Set([owner, claimant])) {
+      if (one === undefined) continue
+      const place = `${topic}/${queueKey(queue)}/${one}`
+      if (clients.some((client) => client.includes(`@${one}@cozebus@`))) this.#gone.delete(place)
+      else if (noted(this.#gone, place, one) >= goneMs) await this.unlock(group, topic, queue, one)
+    }
   }
 
   async #lastOwner(group: string, topic: string, { broker, id }: Queue): Promise<string | undefined> {
-    const number = await this.#groups.committed(group, topic, { broker, id: at.owner + id })
-    return number === undefined || number === 0 ? undefined : number.toString(16).padStart(12, '0')
+    return ownerOf(await this.#groups.committed(group, topic, { broker, id: at.owner + id }))
   }
 
   /** What owners before settled past the place. */
@@ -146,7 +148,5 @@ function noted(seen: Map<string, { readonly owner: string; readonly since: numbe
   seen.set(place, { owner, since: now })
   return 0
 }
-
-const isMember = (owner: string, clients: readonly string[]): boolean => clients.some((client) => client.includes(`@${owner}@cozebus@`))
 
 export const rowOf = (offset: number): number => Math.floor(offset / bits)

@@ -55,6 +55,8 @@ export class OrderedSubscription implements EngineSubscription {
   readonly #readings = new Map<string, Reading>()
   readonly #owned = new Map<string, QueuePart>()
   readonly #troubles = new Map<string, string>()
+  /** What is given up at this moment, by scope: taken again only after that, as the end of the one lock would end the other. */
+  readonly #giving = new Map<string, Promise<void>>()
   readonly #paused = new Map<QueuePart, () => void>()
   readonly #handoverMs: number
   #state: 'open' | 'stopped' | 'closed' = 'open'
@@ -68,7 +70,7 @@ export class OrderedSubscription implements EngineSubscription {
   readonly #timers: NodeJS.Timeout[]
   #balancing: Promise<void> | undefined
   #wanted = false
-  #renewing = false
+  #renewing: Promise<void> | undefined
   #noneBefore = 0
   #hasShare = false
   #closing: Promise<void> | undefined
@@ -192,6 +194,8 @@ export class OrderedSubscription implements EngineSubscription {
       } else if (part) part.leavingUntil = undefined
       else wanted.push(queue)
     }
+    await Promise.all(wanted.map((queue) => this.#giving.get(`${topic}/${queueKey(queue)}`)))
+    if (this.#state !== 'open') return
     this.#handOver()
     this.#wake()
     this.#troubles.delete(topic)
@@ -202,7 +206,7 @@ export class OrderedSubscription implements EngineSubscription {
     if (performance.now() < this.#noneBefore) return this.#balanceIn(this.#noneBefore - performance.now())
     const young = await this.#youngBrokers(wanted)
     const free = await Promise.all(
-      wanted.map(async (queue) => !young.has(queue.broker.name) && this.#locks.mayAsk(group, topic, queue, this.#owner, clients)),
+      wanted.map(async (queue) => !young.has(queue.broker.name) && this.#locks.mayAsk(group, topic, queue, this.#owner)),
     )
     const asked = wanted.filter((_, i) => free[i])
     const askedAt = performance.now()
@@ -210,8 +214,8 @@ export class OrderedSubscription implements EngineSubscription {
     await Promise.all(locked.map((queue) => this.#begin(reading, queue, askedAt)))
     this.#hasShare = locked.length === wanted.length
     if (this.#hasShare) return
-    const others = asked.filter((queue) => !locked.includes(queue))
-    await Promise.all(others.map((queue) => this.#locks.freeDead(group, topic, queue)))
+    const others = wanted.filter((queue) => !locked.includes(queue))
+    await Promise.all(others.map((queue) => this.#locks.freeDead(group, topic, queue, clients)))
     this.#balanceIn(againMs)
   }
 
@@ -254,11 +258,15 @@ export class OrderedSubscription implements EngineSubscription {
     let left = false
     for (const part of this.#owned.values()) {
       if (part.leavingUntil === undefined) continue
+      if (this.#giving.has(part.scope)) continue
+      left = true
       if (part.inHand.size === 0 || part.leavingUntil <= now) {
-        void this.#give(part)
+        this.#giving.set(
+          part.scope,
+          this.#give(part).finally(() => this.#giving.delete(part.scope)),
+        )
         continue
       }
-      left = true
       // Again and again: what fails meanwhile would wait here for its next attempt.
       if (now - part.askedBackAt < askBackMs) continue
       part.askedBackAt = now
@@ -285,15 +293,13 @@ export class OrderedSubscription implements EngineSubscription {
   /** Says again what is ours. What a broker does not grant is somebody else's by now. */
   async #renew(): Promise<void> {
     if (this.#renewing || this.#state === 'closed') return
-    this.#renewing = true
     clearTimeout(this.#renewAgain)
-    try {
-      const byPlace = Map.groupBy(this.#owned.values(), ({ place: { group, topic, queue } }) => `${group}\n${topic}\n${queue.broker.name}`)
-      await Promise.all([...byPlace.values()].map((parts) => this.#renewSome(parts)))
-    } finally {
-      this.#renewing = false
-    }
-    if ([...this.#owned.values()].some(({ doubtful }) => doubtful)) this.#renewAgain = setTimeout(() => void this.#renew(), againMs)
+    const byPlace = Map.groupBy(this.#owned.values(), ({ place: { group, topic, queue } }) => `${group}\n${topic}\n${queue.broker.name}`)
+    this.#renewing = Promise.all([...byPlace.values()].map((parts) => this.#renewSome(parts))).then(() => {
+      this.#renewing = undefined
+    })
+    await this.#renewing
+    if ([...this.#owned.values()].some(({ doubtful }) => doubtful)) this.#renewAgain = setTimeout(() => void this.#renew(), againMs).unref()
     else this.#wake()
   }
 
@@ -302,8 +308,14 @@ export class OrderedSubscription implements EngineSubscription {
     const askedAt = performance.now()
     try {
       const queues = parts.map(({ place }) => place.queue)
+      let back = false
       const ours = new Set(await this.#parts.groups.lock(group, topic, queues, this.#owner))
       for (const part of parts) {
+        if (this.#owned.get(part.scope) !== part) {
+          // Given up meanwhile, and locked once more by this question if that was heard last.
+          if (!this.#owned.has(part.scope)) await this.#locks.unlock(group, topic, part.place.queue, this.#owner)
+          continue
+        }
         if (!ours.has(part.place.queue)) {
           this.#revoke(part)
           continue
@@ -317,7 +329,10 @@ export class OrderedSubscription implements EngineSubscription {
         void this.#locks.own(group, topic, part.place.queue, this.#owner).catch(() => {})
         this.#resume(part)
         void this.#commit(part).catch(() => {})
+        back = true
       }
+      // The broker knows no member any more either, and whose lock is no member's is given away.
+      if (back) await this.#presence.beat().catch(() => {})
     } catch {
       // It is asked again, and the time runs on.
     }
@@ -443,6 +458,8 @@ export class OrderedSubscription implements EngineSubscription {
 
   async settle(batch: readonly Settlement[]): Promise<readonly SettleResult[]> {
     if (this.#state === 'closed') return batch.map(() => 'lost')
+    // Who was stopped for long speaks before its timers do.
+    this.#mindTheTime()
     const touched = new Set<QueuePart>()
     const results = batch.map((settlement) => this.#apply(settlement, touched))
     this.#wake()
@@ -553,6 +570,8 @@ export class OrderedSubscription implements EngineSubscription {
     clearImmediate(this.#scheduled)
     for (const resume of this.#paused.values()) resume()
     this.#owned.clear()
+    // A lock that is said once more in this moment would outlive its end.
+    await within(endMs, Promise.allSettled([this.#renewing, ...this.#giving.values()]))
     await within(
       endMs,
       Promise.allSettled(parts.map(({ place: { group, topic, queue } }) => this.#locks.release(group, topic, queue, this.#owner))),
