@@ -8,7 +8,7 @@ import { startCluster } from '../rig/cluster.ts'
 import { startKafka } from '../rig/kafka.ts'
 import { startNats } from '../rig/nats.ts'
 import { startPulsar } from '../rig/pulsar.ts'
-import { startRocketmq } from '../rig/rocketmq.ts'
+import { forgetsMs, startRocketmq } from '../rig/rocketmq.ts'
 import { type Broker, crashRounds, type Outcome } from './rounds.ts'
 
 const help = `soak: publishers and workers in processes of their own, killed at random; exits with 1 when a rule was broken
@@ -69,7 +69,7 @@ async function oneRocketmq(): Promise<Broker & AsyncDisposable> {
     url: rocketmq.url,
     replicas: 1,
     needsLedger: true,
-    forgets: true,
+    forgetsMs,
     async strike() {
       await sleep(1000) // it takes its time to come back: there is to be something else in a round
       await rocketmq.restart()
@@ -86,7 +86,7 @@ async function onePulsar(): Promise<Broker & AsyncDisposable> {
     options: { pulsar: { admin: broker.admin } },
     replicas: 1,
     needsLedger: true,
-    forgets: true,
+    forgetsMs: 0,
     async strike() {
       await sleep(1000) // it takes its time to come back: there is to be something else in a round
       await broker.restart()

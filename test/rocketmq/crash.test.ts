@@ -5,7 +5,7 @@ import { memoryLedger } from '../../src/testing/models/ledger.ts'
 import { crashRounds } from '../crash/rounds.ts'
 import { Load } from '../nats/load.ts'
 import { describeRocketmq } from '../rig/needs.ts'
-import { type RocketmqCluster, startRocketmq } from '../rig/rocketmq.ts'
+import { forgetsMs, type RocketmqCluster, startRocketmq } from '../rig/rocketmq.ts'
 import { eager } from './support.ts'
 
 await describeRocketmq('a broker that dies', () => {
@@ -69,8 +69,7 @@ await describeRocketmq('a broker that dies', () => {
       url: brokers.url,
       replicas: 1,
       needsLedger: true,
-      // How far a group is it writes down every tenth of a second here.
-      forgets: true,
+      forgetsMs,
       strike,
     })
     expect(outcome.violations).toEqual([])

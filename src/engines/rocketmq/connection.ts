@@ -23,6 +23,8 @@ interface Waiting {
 /** One socket to a name server or broker. Questions are answered in any order. */
 export class Connection {
   readonly address: string
+  /** By `performance.now()`. */
+  readonly openedAt = performance.now()
   /** Called once, when it is over. */
   onEnd: (error: BusError) => void = () => {}
   /** What the broker asks by itself; it waits for no answer. */

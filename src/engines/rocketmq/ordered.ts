@@ -30,6 +30,8 @@ const shareMs = 1000
 const renewMs = 15_000
 /** A broker that was away has forgotten who owns what: those who did say it again before anybody takes what seems free. */
 const graceMs = 5000
+/** What it takes a broker to start and read its log, and a little: one that is up for less may have been killed a moment ago. */
+const youngMs = 30_000
 const endMs = 3000
 const askBackMs = 100
 /** Longer timeouts overflow into 1 ms. */
@@ -71,7 +73,8 @@ export class OrderedSubscription implements EngineSubscription {
   #balancing: Promise<void> | undefined
   #wanted = false
   #renewing: Promise<void> | undefined
-  #noneBefore = 0
+  /** Addresses of brokers that were away. */
+  readonly #wereAway = new Set<string>()
   #hasShare = false
   #closing: Promise<void> | undefined
 
@@ -203,7 +206,6 @@ export class OrderedSubscription implements EngineSubscription {
       this.#hasShare = true
       return
     }
-    if (performance.now() < this.#noneBefore) return this.#balanceIn(this.#noneBefore - performance.now())
     const young = await this.#youngBrokers(wanted)
     const free = await Promise.all(
       wanted.map(async (queue) => !young.has(queue.broker.name) && this.#locks.mayAsk(group, topic, queue, this.#owner)),
@@ -214,7 +216,7 @@ export class OrderedSubscription implements EngineSubscription {
     await Promise.all(locked.map((queue) => this.#begin(reading, queue, askedAt)))
     this.#hasShare = locked.length === wanted.length
     if (this.#hasShare) return
-    const others = wanted.filter((queue) => !locked.includes(queue))
+    const others = wanted.filter((queue) => !locked.includes(queue) && !young.has(queue.broker.name))
     await Promise.all(others.map((queue) => this.#locks.freeDead(group, topic, queue, clients)))
     this.#balanceIn(againMs)
   }
@@ -242,11 +244,15 @@ export class OrderedSubscription implements EngineSubscription {
     }
   }
 
-  /** Brokers that were started a moment ago: who owned what is saying so again. */
+  /** Brokers that may have been started a moment ago, while others have not come back to say again what they own. */
   async #youngBrokers(queues: readonly Queue[]): Promise<Set<string>> {
     const brokers = new Map(queues.map(({ broker }) => [broker.name, broker]))
     const young = new Set<string>()
-    for (const broker of brokers.values()) if ((await this.#parts.cluster.dispatch.upMs(broker)) < graceMs) young.add(broker.name)
+    for (const broker of brokers.values()) {
+      const { openedAt, address } = await this.#pool.to(broker.address)
+      if (performance.now() - openedAt >= graceMs) continue
+      if (this.#wereAway.has(address) || (await this.#parts.cluster.dispatch.upMs(broker)) < youngMs) young.add(broker.name)
+    }
     return young
   }
 
@@ -321,10 +327,13 @@ export class OrderedSubscription implements EngineSubscription {
           continue
         }
         part.lockedAt = askedAt
-        if (!part.doubtful) continue
-        part.doubtful = false
-        // One that was killed has forgotten the last seconds of it.
+        // One that was killed has forgotten the last seconds of it, and who joins then may put the group at its beginning.
         part.committed = -1
+        if (!part.doubtful) {
+          void this.#commit(part).catch(() => {})
+          continue
+        }
+        part.doubtful = false
         for (const offset of part.settledOffsets()) part.newRows.add(rowOf(offset))
         void this.#locks.own(group, topic, part.place.queue, this.#owner).catch(() => {})
         this.#resume(part)
@@ -340,7 +349,7 @@ export class OrderedSubscription implements EngineSubscription {
 
   #lostBroker(address: string): void {
     if (this.#state === 'closed') return
-    this.#noneBefore = performance.now() + graceMs
+    this.#wereAway.add(address)
     for (const part of this.#owned.values()) if (addressText(part.place.queue.broker.address) === address) part.doubtful = true
     clearTimeout(this.#renewAgain)
     this.#renewAgain = setTimeout(() => void this.#renew(), 20)
