@@ -222,8 +222,6 @@ export class Publishing {
         }
         left = left.filter(({ unique }) => !found.has(unique))
         if (left.length === 0) return
-        // The broker's timer is behind its log, and when it is killed it goes back: what is not seen may still be there.
-        if (delayed) throw error
         const again = { ...bucket, items: left }
         try {
           const frame = await this.#ask(again, bornMs)
