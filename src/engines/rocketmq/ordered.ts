@@ -7,6 +7,7 @@ import { allocate } from './allocating.ts'
 import type { Queue, Route } from './cluster.ts'
 import type { Pool } from './connection.ts'
 import { unavailable } from './failure.ts'
+import { Finished } from './finished.ts'
 import { clientId, ownerId, sharesLanes } from './groups.ts'
 import { type InHand, joined, type SubscriptionParts } from './joining.ts'
 import { Locks, rowOf, trustMs } from './locks.ts'
@@ -42,6 +43,8 @@ interface Reading {
   readonly topic: string
   readonly group: string
   route: Route
+  /** Where the group stood in each queue when it was seen first. */
+  readonly places: Map<string, number>
 }
 
 /** A member of a group that keeps order: queues are owned by one member at a time, and a key is always in one queue. */
@@ -56,6 +59,7 @@ export class OrderedSubscription implements EngineSubscription {
   readonly #owner: string
   readonly #readings = new Map<string, Reading>()
   readonly #owned = new Map<string, QueuePart>()
+  readonly #finished = new Finished()
   readonly #troubles = new Map<string, string>()
   /** What is given up at this moment, by scope: taken again only after that, as the end of the one lock would end the other. */
   readonly #giving = new Map<string, Promise<void>>()
@@ -128,7 +132,9 @@ export class OrderedSubscription implements EngineSubscription {
     this.#mustBeOpen()
     if (this.#readings.has(source.storage)) return
     const { route, group } = await joined(this.#parts, this.group, source, this.#owner, () => this.#mustBeOpen())
-    this.#readings.set(source.storage, { source, topic: route.topic, group, route })
+    const reading = { source, topic: route.topic, group, route, places: new Map<string, number>() }
+    await this.#keepPlaces(reading, route.readable).catch(() => {}) // it is done again where it is needed
+    this.#readings.set(source.storage, reading)
     await this.#presence.beat().catch(() => {}) // said again and again
     void this.#balance()
   }
@@ -165,7 +171,7 @@ export class OrderedSubscription implements EngineSubscription {
       for (const retries of found) {
         if (this.#readings.has(retries)) continue
         const route = await cluster.route(retries)
-        if (route && this.#state === 'open') this.#readings.set(retries, { source, topic: retries, group, route })
+        if (route && this.#state === 'open') this.#readings.set(retries, { source, topic: retries, group, route, places: new Map() })
       }
     }
   }
@@ -207,6 +213,8 @@ export class OrderedSubscription implements EngineSubscription {
       return
     }
     const young = await this.#youngBrokers(wanted)
+    const forgotten = wanted.filter(({ broker }) => young.has(broker.name))
+    if (forgotten.length > 0) await this.#keepPlaces(reading, forgotten)
     const free = await Promise.all(
       wanted.map(async (queue) => !young.has(queue.broker.name) && this.#locks.mayAsk(group, topic, queue, this.#owner)),
     )
@@ -226,14 +234,33 @@ export class OrderedSubscription implements EngineSubscription {
     if (this.#state === 'open') this.#balanceAgain = setTimeout(() => void this.#balance(), ms)
   }
 
-  async #begin({ source, topic, group }: Reading, queue: Queue, lockedAt: number): Promise<void> {
+  /**
+   * A broker that is killed before it has written anything down forgets where a group stands, and that there is one: it is
+   * told again, by whoever is to read the queue next, where that was.
+   */
+  async #keepPlaces({ group, topic, places }: Reading, queues: readonly Queue[]): Promise<void> {
+    const { groups } = this.#parts
+    await Promise.all(
+      queues.map(async (queue) => {
+        const key = queueKey(queue)
+        const place = await groups.committed(group, topic, queue)
+        const known = places.get(key)
+        if (place === undefined && known !== undefined) await groups.commit(group, topic, queue, known)
+        else if (place !== undefined && known === undefined) places.set(key, place)
+      }),
+    )
+  }
+
+  async #begin(reading: Reading, queue: Queue, lockedAt: number): Promise<void> {
+    const { source, topic, group } = reading
     try {
       await this.#locks.own(group, topic, queue, this.#owner)
+      await this.#keepPlaces(reading, [queue])
       const offset = (await this.#parts.groups.committed(group, topic, queue)) ?? 0
       const settled = await this.#locks.readSettled(group, topic, queue, offset)
       const epoch = await this.#locks.nextEpoch(group, topic, queue)
       if (this.#state !== 'open') throw new BusError('closed', 'the subscription is closed')
-      const part = new QueuePart({ topic, group, queue, source, epoch, offset, settled }, lockedAt, this.#laneOf)
+      const part = new QueuePart({ topic, group, queue, source, epoch, offset, settled }, lockedAt, this.#finished, this.#laneOf)
       this.#owned.set(part.scope, part)
       this.#sink.assigned(part.scope, epoch)
       void this.#pull(part)
@@ -360,6 +387,7 @@ export class OrderedSubscription implements EngineSubscription {
   #mindTheTime(): void {
     const now = performance.now()
     for (const part of this.#owned.values()) if (now - part.lockedAt > trustMs) this.#revoke(part)
+    if (![...this.#owned.values()].some(({ doubtful }) => doubtful)) this.#finished.tick(now)
   }
 
   #troubled(topic: string, thrown: unknown): void {

@@ -1,7 +1,8 @@
 import type { Delivery, Source } from '../engine.ts'
 import type { Queue } from './cluster.ts'
+import type { Finished } from './finished.ts'
 import { mostMarked, rowOf } from './locks.ts'
-import { fenceOf, storedOf, type WireMessage } from './message.ts'
+import { fenceOf, storedOf, uniqueOf, type WireMessage } from './message.ts'
 import { queueKey } from './offsets.ts'
 
 interface Waiting {
@@ -13,6 +14,7 @@ interface Waiting {
 /** What was handed out of a queue, in its order. */
 interface Entry {
   readonly offset: number
+  readonly unique: string
   settled: boolean
 }
 
@@ -60,13 +62,18 @@ export class QueuePart {
   #head = 0
   readonly #entries: Entry[] = []
   readonly #byOffset = new Map<number, Entry>()
+  readonly #finished: Finished
+  /** By what is the same on each copy of a message, the one of them that was handed out; and the others, settled with it. */
+  readonly #first = new Map<string, number>()
+  readonly #copies = new Map<number, number[]>()
   /** Given back, and what came after it in its lane, in order: the head holds the rest. */
   readonly #lanes = new Map<string, Waiting[]>()
   #loose: Waiting[] = []
   #waiting = 0
 
-  constructor(place: Place, lockedAt: number, laneOf: (delivery: Delivery) => string | undefined) {
+  constructor(place: Place, lockedAt: number, finished: Finished, laneOf: (delivery: Delivery) => string | undefined) {
     this.place = place
+    this.#finished = finished
     this.scope = `${place.topic}/${queueKey(place.queue)}`
     this.cursor = place.offset
     this.committed = place.offset
@@ -98,9 +105,17 @@ export class QueuePart {
     for (const [head] of this.#lanes.values()) if (head && head.readyAt <= now) return head.delivery
     while (this.#head < this.#fresh.length && this.#waiting < mostWaiting && !this.#tooFar()) {
       const message = this.#fresh[this.#head]!
-      if (this.place.settled.has(message.offset)) {
+      const unique = uniqueOf(message)
+      if (this.place.settled.has(message.offset) || this.#finished.has(unique)) {
         this.#shift()
         this.ack(message.offset)
+        continue
+      }
+      // The timer of a broker that was killed stores again what it had stored in its last moments.
+      const first = this.#first.get(unique)
+      if (first !== undefined) {
+        this.#shift()
+        this.#copies.set(first, [...(this.#copies.get(first) ?? []), message.offset])
         continue
       }
       const delivery = this.#deliveryOf(message)
@@ -131,7 +146,8 @@ export class QueuePart {
 
   #shift(): void {
     const message = this.#fresh[this.#head]!
-    const entry = { offset: message.offset, settled: false }
+    const entry = { offset: message.offset, unique: uniqueOf(message), settled: false }
+    if (!this.#first.has(entry.unique)) this.#first.set(entry.unique, entry.offset)
     this.#entries.push(entry)
     this.#byOffset.set(message.offset, entry)
     this.buffered -= weight(message)
@@ -168,11 +184,19 @@ export class QueuePart {
     this.inHand.delete(offset)
     const entry = this.#byOffset.get(offset)
     if (!entry) return
-    entry.settled = true
-    this.newRows.add(rowOf(offset))
+    this.#settled(entry)
+    for (const copy of this.#copies.get(offset) ?? []) this.#settled(this.#byOffset.get(copy)!)
+    this.#copies.delete(offset)
     let gone = 0
     while (this.#entries[gone]?.settled) this.#byOffset.delete(this.#entries[gone++]!.offset)
     if (gone > 0) this.#entries.splice(0, gone)
+  }
+
+  #settled(entry: Entry): void {
+    entry.settled = true
+    this.newRows.add(rowOf(entry.offset))
+    this.#finished.add(entry.unique)
+    if (this.#first.get(entry.unique) === entry.offset) this.#first.delete(entry.unique)
   }
 
   release(offset: number, readyAt: number): void {
