@@ -71,9 +71,9 @@ async function oneRocketmq(): Promise<Broker & AsyncDisposable> {
     needsLedger: true,
     forgetsMs,
     async strike() {
-      await sleep(1000) // it takes its time to come back: there is to be something else in a round
+      await sleep(3000) // processes and the broker take their time to start, and a round is to have something between
       await rocketmq.restart()
-      await sleep(1000)
+      await sleep(3000)
     },
     [Symbol.asyncDispose]: () => rocketmq.stop(),
   }
