@@ -69,6 +69,8 @@ export class QueuePart {
   /** Given back, and what came after it in its lane, in order: the head holds the rest. */
   readonly #lanes = new Map<string, Waiting[]>()
   #loose: Waiting[] = []
+  /** The last that was handed out, or passed over. */
+  #passedTo = -1
   #waiting = 0
 
   constructor(place: Place, lockedAt: number, finished: Finished, laneOf: (delivery: Delivery) => string | undefined) {
@@ -150,6 +152,7 @@ export class QueuePart {
     if (!this.#first.has(entry.unique)) this.#first.set(entry.unique, entry.offset)
     this.#entries.push(entry)
     this.#byOffset.set(message.offset, entry)
+    this.#passedTo = message.offset
     this.buffered -= weight(message)
     this.#head++
     if (this.#head < 1000 && this.#head < this.#fresh.length) return
@@ -223,8 +226,11 @@ export class QueuePart {
     return due
   }
 
+  /** Those that owners before settled and that are not passed yet stay in their rows, which are written whole. */
   settledOffsets(): number[] {
-    return this.#entries.filter(({ settled }) => settled).map(({ offset }) => offset)
+    const passed = this.#entries.filter(({ settled }) => settled).map(({ offset }) => offset)
+    const ahead = [...this.place.settled].filter((offset) => offset > this.#passedTo)
+    return ahead.length === 0 ? passed : [...passed, ...ahead]
   }
 
   /** How many are settled behind one that is not. */
