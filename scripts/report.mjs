@@ -15,10 +15,9 @@ export default class Report {
   #begun = performance.now()
   #heard = performance.now()
   #ended = false
-  #watch
 
   onTestRunStart() {
-    this.#watch = setInterval(() => this.#look(), 5000).unref()
+    setInterval(() => this.#look(), 5000).unref()
   }
 
   onTestModuleQueued(module) {

@@ -5,7 +5,7 @@ import { command } from './install.ts'
 import { temporaryFolder } from './orphans.ts'
 import { freePorts, started } from './ports.ts'
 import { PulsarNode, pulsarProgram } from './pulsar.ts'
-import { configFile, pulsarLogging, pulsarProperties, storeArguments, storeEnvironment } from './pulsar-config.ts'
+import { configFile, folderArguments, pulsarLogging, pulsarProperties, storeArguments, storeEnvironment } from './pulsar-config.ts'
 import { answering, listens } from './readiness.ts'
 import { ServerProcess } from './server-process.ts'
 
@@ -52,15 +52,10 @@ export class PulsarCluster implements AsyncDisposable {
     writeFileSync(join(path, configFile), pulsarProperties(ports, {}, '', ''))
     writeFileSync(join(path, 'log4j2.xml'), pulsarLogging)
     const log = join(path, 'out.log')
-    const args = [...this.#own(), ...storeArguments(path, this.#zookeeper, this.#bookie)]
+    const args = [...folderArguments(path), ...this.#java, ...storeArguments(path, this.#zookeeper, this.#bookie)]
     this.#process.start('java', args, log, storeEnvironment)
     const logs = (): string => (existsSync(log) ? readFileSync(log, 'utf8') : '')
     await answering('pulsar store', this.#process, logs, () => listens(this.#bookie), 60_000)
-  }
-
-  #own(): string[] {
-    const { path } = this.#folder
-    return [`-Djava.io.tmpdir=${join(path, 'tmp')}`, `-Dlog4j2.configurationFile=${join(path, 'log4j2.xml')}`, ...this.#java]
   }
 
   /** What the brokers find in the store: the cluster, and the namespace public/default. */
@@ -68,7 +63,13 @@ export class PulsarCluster implements AsyncDisposable {
     const store = `zk:127.0.0.1:${this.#zookeeper}`
     const named = ['--cluster', 'standalone', '--metadata-store', store, '--configuration-metadata-store', store]
     const served = ['--web-service-url', this.first.admin, '--broker-service-url', this.first.url]
-    await command('java', [...this.#own(), 'org.apache.pulsar.PulsarClusterMetadataSetup', ...named, ...served])
+    await command('java', [
+      ...folderArguments(this.#folder.path),
+      ...this.#java,
+      'org.apache.pulsar.PulsarClusterMetadataSetup',
+      ...named,
+      ...served,
+    ])
   }
 
   /** The one that has the topic; it is given to one if nobody has it. */

@@ -123,6 +123,12 @@ export const pulsarLogging = `<Configuration status="ERROR"><Appenders><Console 
 <Loggers><Root level="info"><AppenderRef ref="C"/></Root></Loggers></Configuration>
 `
 
+/** Of a JVM that has the folder to itself: it writes there, and logs as the file there says. */
+export const folderArguments = (folder: string): string[] => [
+  `-Djava.io.tmpdir=${join(folder, 'tmp')}`,
+  `-Dlog4j2.configurationFile=${join(folder, 'log4j2.xml')}`,
+]
+
 const standalone = (folder: string, bookie: number): string[] => [
   'org.apache.pulsar.PulsarStandaloneStarter',
   '--config',

@@ -7,6 +7,7 @@ import { freePorts, retryTaken, started } from './ports.ts'
 import {
   brokerArguments,
   configFile,
+  folderArguments,
   insideRole,
   type PulsarPorts,
   type PulsarSettings,
@@ -113,9 +114,8 @@ export class PulsarNode implements AsyncDisposable {
 
   async start(): Promise<void> {
     const { path } = this.#folder
-    const own = [`-Djava.io.tmpdir=${join(path, 'tmp')}`, `-Dlog4j2.configurationFile=${join(path, 'log4j2.xml')}`]
     const broker = this.#store === undefined ? pulsarArguments(path, this.#ports) : brokerArguments(path)
-    this.#process.start('java', [...own, ...this.#java, ...broker], join(path, 'out.log'))
+    this.#process.start('java', [...folderArguments(path), ...this.#java, ...broker], join(path, 'out.log'))
     await answering(
       'pulsar',
       this.#process,

@@ -265,7 +265,7 @@ export class KafkaSubscription implements EngineSubscription {
       try {
         // They may have more partitions than when they were joined, or be others by the same name.
         await this.#cluster.refresh([...bySource.keys()])
-        const topics = new Map([...bySource.keys()].flatMap((name) => [[name, this.#cluster.known(name)] as const]))
+        const topics = new Map([...bySource.keys()].map((name) => [name, this.#cluster.known(name)]))
         await this.#admitAll()
         const stands = await committedOffsets(
           this.#cluster,
