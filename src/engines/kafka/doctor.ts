@@ -1,11 +1,8 @@
 import { toBusError } from '../../errors.ts'
+import { byTopic, examineQueue, inSections, longest, type Said, spanOf } from '../diagnosing.ts'
 import type { Finding, GroupInfo, StorageName } from '../engine.ts'
-import { examineQueue, longest } from '../queues.ts'
 import type { Cluster, Topic } from './cluster.ts'
 import { ledgerTopic } from './names.ts'
-
-/** More topics than these are named by their number. */
-const mostNamed = 20
 
 export interface Examined {
   readonly cluster: Cluster
@@ -27,9 +24,9 @@ type Settings = ReadonlyMap<string, string>
 export async function diagnose(examined: Examined): Promise<readonly Finding[]> {
   const { cluster } = examined
   await cluster.refresh([])
-  const findings: Finding[] = (await Promise.all(cluster.nodes.map((node) => examineBroker(cluster, node)))).flat()
   let storages: ReadonlyMap<StorageName, Topic> = new Map()
-  const sections = [
+  return inSections([
+    async () => (await Promise.all(cluster.nodes.map((node) => examineBroker(cluster, node)))).flat(),
     () => examinePlaces(cluster),
     async () => {
       storages = await examined.storages()
@@ -38,20 +35,10 @@ export async function diagnose(examined: Examined): Promise<readonly Finding[]> 
     () => examineLedger(cluster),
     async () => {
       const groups = (await Promise.all([...storages.keys()].map(examined.groups))).flat()
-      return longest(
-        groups.flatMap(({ storage, group, lag, members }) => examineQueue(`${group} on ${storage}`, lag, members)),
-        'groups',
-      )
+      const queues = groups.flatMap(({ storage, group, lag, members }) => examineQueue(`${group} on ${storage}`, lag, members))
+      return longest(queues, 'groups')
     },
-  ]
-  for (const section of sections) {
-    try {
-      findings.push(...(await section()))
-    } catch (error) {
-      findings.push({ check: 'doctor', level: 'note', detail: `could not look further: ${toBusError(error).message}` })
-    }
-  }
-  return findings
+  ])
 }
 
 async function examineBroker(cluster: Cluster, node: number): Promise<Finding[]> {
@@ -95,13 +82,10 @@ async function examineTopics(cluster: Cluster, storages: ReadonlyMap<StorageName
   const storageOf = new Map([...storages].map(([storage, { name }]) => [name, storage]))
   const wanted = ['min.insync.replicas', 'unclean.leader.election.enable', 'retention.ms', 'cleanup.policy']
   const [copies, settings] = await Promise.all([copiesOf(cluster, names), settingsOf(cluster, 2, names, wanted)])
-  const found = copies.map((topic) => examineTopic(storageOf.get(topic.name) ?? topic.name, topic, settings.get(topic.name), cluster.nodes))
-  const bad = found.filter((findings) => findings.length > 0)
-  const findings = bad.slice(0, mostNamed).flat()
-  if (bad.length > mostNamed)
-    findings.push({ check: 'topic', level: 'warning', detail: `${bad.length - mostNamed} more topics with something to say of` })
-  findings.push({ check: 'topics', level: 'ok', detail: `${names.length} looked at` })
-  return findings
+  const said = copies.flatMap((topic) =>
+    examineTopic(storageOf.get(topic.name) ?? topic.name, topic, settings.get(topic.name), cluster.nodes),
+  )
+  return [...byTopic(said), { check: 'topics', level: 'ok', detail: `${names.length} looked at` }]
 }
 
 function examineTopic(
@@ -109,10 +93,10 @@ function examineTopic(
   { leaders, replicas, inSync }: Copies,
   settings: Settings | undefined,
   nodes: readonly number[],
-): Finding[] {
-  const findings: Finding[] = []
+): Said[] {
+  const findings: Said[] = []
   const say = (level: Finding['level'], detail: string, advice: string): void => {
-    findings.push({ check: 'topic', level, detail: `${storage}: ${detail}`, advice })
+    findings.push({ topic: storage, check: 'topic', level, detail, advice })
   }
   const headless = leaders.flatMap((leader, partition) => (leader < 0 ? [partition] : []))
   if (headless.length > 0)
@@ -218,8 +202,3 @@ async function settingsOf(
 
 const partitions = (numbers: readonly number[]): string =>
   numbers.length === 1 ? `partition ${numbers[0]}` : `partitions ${numbers.join(', ')}`
-
-function spanOf(ms: number): string {
-  const days = ms / 86_400_000
-  return days >= 1 ? `${Math.round(days * 10) / 10} days` : `${Math.round(ms / 1000)} s`
-}

@@ -1,6 +1,6 @@
 import { toBusError } from '../../errors.ts'
+import { examineQueue, longest, type Queue } from '../diagnosing.ts'
 import type { Finding } from '../engine.ts'
-import { examineQueue, longest, type Queue } from '../queues.ts'
 import type { Cluster } from './cluster.ts'
 import { isEphemeral, type Names } from './names.ts'
 import type { Nsqd } from './nsqd.ts'
