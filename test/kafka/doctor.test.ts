@@ -2,6 +2,7 @@ import { Admin } from '@platformatic/kafka'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { type Bus, connect } from '../../src/bus.ts'
 import type { Finding } from '../../src/engines/engine.ts'
+import { shell } from '../cli/support.ts'
 import { type KafkaNode, startKafka } from '../rig/kafka.ts'
 import { describeKafka } from '../rig/needs.ts'
 import { eager } from './support.ts'
@@ -49,9 +50,13 @@ await describeKafka('what the doctor sees of Kafka', () => {
     expect(found).toContainEqual(having('problem', 'ledger', /cleanup\.policy=delete/, /cleanup\.policy=compact/))
   })
 
-  test('a group that nobody reads', async () => {
+  test('a group that nobody reads; and the command tells all of it', async () => {
     await (await bus.subscribe('left', { group: 'gone' }, () => {})).close()
     await bus.publish('left', 1)
     await expect.poll(() => bus.diagnose()).toContainEqual(having('warning', 'group', /^gone on left: 1 messages wait, and no member/))
+    const checks = JSON.parse((await shell().run(['doctor', '--url', node.url, '--json'])).out) as { check: string; ok: boolean }[]
+    expect(checks.map(({ check, ok }) => `${check} ${ok}`)).toEqual(
+      expect.arrayContaining(['round trip true', 'broker true', 'ledger false']),
+    )
   })
 })

@@ -1,5 +1,8 @@
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import type { Finding } from '../../src/engines/engine.ts'
+import { shell } from '../cli/support.ts'
 import { describePulsar } from '../rig/needs.ts'
 import { type PulsarNode, startPulsar } from '../rig/pulsar.ts'
 import { busAt, fresh } from './support.ts'
@@ -73,6 +76,17 @@ await describePulsar('what the doctor sees of Pulsar', () => {
       .toContainEqual(having('warning', 'group', new RegExp(`^gone on ${topic}: 1 messages wait, and no member`)))
     const blind = await busAt(broker.url, { admin: false, token: broker.token('coze') })
     expect(await blind.diagnose()).toEqual([having('warning', 'http', /cannot be seen/, /pulsar\.admin/)])
+  })
+
+  test('the command goes to it with what a file of options says, and leaves nothing there', async () => {
+    const { dir, json } = shell()
+    const options = join(dir, 'options.json')
+    writeFileSync(options, JSON.stringify({ pulsar: { admin: broker.admin, token: broker.token('coze') }, ledger: `file:${dir}/ledger` }))
+    const checks = (await json(['doctor', '--url', broker.url, '--options', options])) as { check: string; ok: boolean }[]
+    expect(checks.filter(({ ok }) => !ok)).toEqual([])
+    expect(checks.map(({ check }) => check)).toEqual(expect.arrayContaining(['connect', 'round trip', 'broker']))
+    const topics = (await broker.ask('/admin/v2/persistent/public/default')) as string[]
+    expect(topics.filter((name) => name.includes('doctor'))).toEqual([])
   })
 
   test('one who may use a topic and see nothing else is told so, and no more', async () => {
