@@ -191,7 +191,7 @@ export class Consumer implements DeliverySink {
 
   #admit(job: Job): void {
     if (this.#phase !== 'open') {
-      this.#release(job)
+      void this.#release(job)
       return
     }
     const { order } = this.#parts.policy
@@ -347,7 +347,7 @@ export class Consumer implements DeliverySink {
     // Written before the retry may start: otherwise a crash meanwhile would forget the attempt.
     await this.#records.write(job)
     if (!this.#records.wants(job)) return
-    if (this.#phase !== 'open') this.#release(job)
+    if (this.#phase !== 'open') void this.#release(job)
     else if (job.lane) this.#queue.delay(job, Math.max(0, afterMs - (performance.now() - begun)))
     else {
       this.counts.released++
@@ -377,19 +377,38 @@ export class Consumer implements DeliverySink {
     if (this.#phase === 'open') this.#queue.leave(job)
   }
 
-  #release(job: Job): void {
-    if (job.timer) clearTimeout(job.timer)
-    job.timer = undefined
-    job.state = 'settling'
-    this.counts.released++
-    const giveBack = (): void => this.#settler.push(job, { kind: 'release', delivery: job.delivery, delayMs: 0 })
-    if (!job.attempts?.started) {
-      giveBack()
-      return
+  /** Gives them back in this order: nobody may be handed one of a lane before what stands before it. */
+  #release(...jobs: readonly Job[]): Promise<void> | undefined {
+    const writes: Promise<void>[] = []
+    for (const job of jobs) {
+      if (job.timer) clearTimeout(job.timer)
+      job.timer = undefined
+      job.state = 'settling'
+      this.counts.released++
+      if (!job.attempts?.started) continue
+      // Before somebody else reads it: what was given back did not die.
+      job.attempts.started = false
+      writes.push(this.#records.write(job))
     }
-    // Before somebody else reads it: what was given back did not die.
-    job.attempts.started = false
-    void this.#records.write(job).then(giveBack)
+    const giveBack = (): void => {
+      for (const job of jobs) this.#settler.push(job, { kind: 'release', delivery: job.delivery, delayMs: 0 })
+    }
+    if (writes.length > 0) return Promise.all(writes).then(giveBack)
+    giveBack()
+    return undefined
+  }
+
+  /** Gives back what has not begun, and what stands behind it in its lane. Resolves when all of it was. */
+  async #giveBack(which: (job: Job) => boolean): Promise<void> {
+    const given: (Promise<void> | undefined)[] = []
+    for (const job of this.#hand.all()) {
+      if (!which(job)) continue
+      const first = job.lane ? [job.lane.head, ...job.lane.waiting].find(which)! : job
+      given.push(this.#release(first, ...this.#queue.remove(first)))
+      this.#queue.ended(first)
+      this.#queue.leave(first)
+    }
+    await Promise.all(given)
   }
 
   #settled = (job: Job, kind: Settlement['kind'], result: SettleResult): void => {
@@ -426,13 +445,7 @@ export class Consumer implements DeliverySink {
   assigned(): void {}
 
   leaving(scope: string): void {
-    for (const job of this.#hand.all()) {
-      if (job.delivery.scope !== scope || !hasNotBegun(job)) continue
-      for (const later of this.#queue.remove(job)) this.#release(later)
-      this.#release(job)
-      this.#queue.ended(job)
-      this.#queue.leave(job)
-    }
+    void this.#giveBack((job) => job.delivery.scope === scope && hasNotBegun(job))
   }
 
   revoked(scope: string): void {
@@ -451,7 +464,7 @@ export class Consumer implements DeliverySink {
     this.counts.lost++
     if (state === 'running') job.abort(new BusError('aborted', `the delivery was lost: ${reason}`))
     // Whoever has it now finishes it before what stands behind it here: none of that may run first.
-    for (const later of this.#queue.remove(job)) this.#release(later)
+    void this.#release(...this.#queue.remove(job))
     this.#queue.ended(job)
     this.#forget(job)
     this.#advance(job)
@@ -495,15 +508,15 @@ export class Consumer implements DeliverySink {
     await within(lastCallMs, (this.#engine?.stop() ?? Promise.resolve()).catch(fail))
     await this.#intake
     this.#queue.ready.length = 0
-    for (const job of this.#hand.all()) if (hasNotBegun(job)) this.#release(job)
+    const given: (Promise<void> | undefined)[] = [this.#giveBack(hasNotBegun)]
     await within(deadlineMs, this.#finish())
     for (const job of this.#hand.all()) {
       if (job.state !== 'running') continue
       job.run++
       job.abort(new BusError('aborted', 'the bus is closing and the deadline for handlers has passed'))
-      this.#release(job)
+      given.push(this.#release(job))
     }
-    await within(lastWritesMs, this.#records.idle())
+    await within(lastWritesMs, Promise.all([this.#records.idle(), ...given]))
     // A broker that is away gives back by itself what it hears nothing of.
     await within(Math.max(lastWritesMs, deadlineMs - (performance.now() - begun)), this.#settler.idle())
     this.#settler.end()
