@@ -37,7 +37,10 @@ export interface SubscribeOptions {
   readonly retry?: RetryOptions
   /** On by default; false switches it off. */
   readonly breaker?: BreakerOptions | boolean
-  /** A handler that takes longer is aborted and has failed. Off by default. */
+  /**
+   * A handler that takes longer is aborted and has failed. Off by default. One that does not listen to its signal is waited
+   * for as long again; goes it on even then, the next run of the message, or of its key, is beside it.
+   */
   readonly timeout?: Duration | false
   /** Whether messages given up on are kept. Default true; false drops them. */
   readonly deadLetter?: boolean

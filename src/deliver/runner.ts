@@ -19,19 +19,29 @@ export interface Runner {
   close(): void
 }
 
-/** Aborts the run and counts it as failed, whether the handler listens or not; then `expired`, also where all was lost before. */
-function arm(jobs: readonly Job[], timeoutMs: number | undefined, finished: Finished, expired: () => void): NodeJS.Timeout | undefined {
-  if (timeoutMs === undefined) return undefined
-  const runs = jobs.map((job) => job.run)
-  return setTimeout(() => {
-    const error = new Error(`the handler took longer than ${timeoutMs} ms`)
-    for (const [i, job] of jobs.entries()) {
-      if (job.run !== runs[i] || job.state !== 'running') continue
-      job.abort(error)
-      finished(job, job.run, true, error)
-    }
-    expired()
-  }, timeoutMs)
+/**
+ * The time of a run: aborted when it is over. What was aborted has failed, once its handler is back: its place and its lane
+ * are not given to others while it goes on; a handler that does not listen keeps them for as long again, and no longer.
+ */
+class Clock {
+  /** Why the run was aborted. */
+  expired: Error | undefined
+  #timer: NodeJS.Timeout
+
+  /** `over`: the handler did not come back. */
+  constructor(jobs: readonly Job[], timeoutMs: number, over: (error: Error) => void) {
+    const runs = jobs.map((job) => job.run)
+    this.#timer = setTimeout(() => {
+      const error = new Error(`the handler took longer than ${timeoutMs} ms`)
+      this.expired = error
+      for (const [i, job] of jobs.entries()) if (job.run === runs[i] && job.state === 'running') job.abort(error)
+      this.#timer = setTimeout(() => over(error), timeoutMs)
+    }, timeoutMs)
+  }
+
+  stop(): void {
+    clearTimeout(this.#timer)
+  }
 }
 
 export class SingleRunner implements Runner {
@@ -74,19 +84,16 @@ export class SingleRunner implements Runner {
   #await(pending: PromiseLike<unknown>, jobs: readonly Job[], finished: Finished, free: () => void): void {
     const job = jobs[0]!
     const { run } = job
-    let freed = false
-    // A timed-out run frees its place once, then or when the handler comes back at last.
-    const release = (): void => {
-      if (freed) return
-      freed = true
+    let over = false
+    const end = (failed: boolean, error: unknown): void => {
+      if (over) return
+      over = true
+      clock?.stop()
+      if (clock?.expired) finished(job, run, true, clock.expired)
+      else finished(job, run, failed, error)
       free()
     }
-    const timer = arm(jobs, this.#timeoutMs, finished, release)
-    const end = (failed: boolean, error: unknown): void => {
-      if (timer) clearTimeout(timer)
-      finished(job, run, failed, error)
-      release()
-    }
+    const clock = this.#timeoutMs === undefined ? undefined : new Clock(jobs, this.#timeoutMs, (error) => end(true, error))
     pending.then(
       () => end(false, undefined),
       (error) => end(true, error),
@@ -145,8 +152,8 @@ export class BatchRunner implements Runner {
       }
     }
     if (good.length === 0) return
-    const { promise: expired, resolve: wake } = Promise.withResolvers<void>()
-    const timer = arm(good, this.#timeoutMs, finished, wake)
+    const { promise: over, reject: giveUp } = Promise.withResolvers<never>()
+    const clock = this.#timeoutMs === undefined ? undefined : new Clock(good, this.#timeoutMs, giveUp)
     const settle = (outcomes: unknown, thrown: boolean): void => {
       for (const [i, job] of good.entries()) {
         const outcome = thrown ? outcomes : Array.isArray(outcomes) ? outcomes[i] : undefined
@@ -159,11 +166,13 @@ export class BatchRunner implements Runner {
           messages,
           good.map((job) => new RunContext(job)),
         ))()
-      settle(await Promise.race([result, expired]), false)
+      const outcomes = await (clock ? Promise.race([result, over]) : result)
+      if (clock?.expired) settle(clock.expired, true)
+      else settle(outcomes, false)
     } catch (error) {
-      settle(error, true)
+      settle(clock?.expired ?? error, true)
     } finally {
-      clearTimeout(timer)
+      clock?.stop()
     }
   }
 }

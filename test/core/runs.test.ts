@@ -21,6 +21,36 @@ test('R5: a run that timed out sees its signal aborted whenever it looks', async
   await vi.waitFor(() => expect(ended.toSorted()).toEqual([1, 2]), 5000)
 })
 
+test.each([
+  ['a handler', undefined],
+  ['a batch handler', { size: 1, wait: 0 }],
+])(
+  'R6: %s that does not listen to its signal is waited for, so that no two of a key run at once',
+  async (_, batch) => {
+    await using bus = await connect('memory:')
+    const jobs = topic('jobs', { key: () => 'k' })
+    let running = 0
+    let most = 0
+    const runs: number[] = []
+    const deaf = async (attempt: number): Promise<void> => {
+      most = Math.max(most, ++running)
+      runs.push(attempt)
+      await pause(700)
+      running--
+    }
+    const options = { group: 'g', timeout: 400, retry: { ...quick, attempts: 2 }, order: 'key' as const }
+    if (batch) await bus.subscribe(jobs, { ...options, batch }, (_messages, [delivery]) => deaf(delivery!.attempt))
+    else await bus.subscribe(jobs, options, (_message, delivery) => deaf(delivery.attempt))
+    await bus.publish(jobs, {})
+    await bus.publish(jobs, {})
+    await expect.poll(() => bus.admin.deadLetters('jobs', 'g').count(), { timeout: 10_000 }).toBe(2)
+    expect({ most, runs }).toEqual({ most: 1, runs: [1, 2, 1, 2] })
+    const [letter] = await bus.admin.deadLetters('jobs', 'g').list()
+    expect(letter).toMatchObject({ error: expect.stringContaining('longer than 400 ms') })
+  },
+  20_000,
+)
+
 test('R4: a retry gets the message as it was published, whatever the run before did to it', async () => {
   await using bus = await connect('memory:')
   const jobs = topic('jobs', { key: () => 'k' })
