@@ -113,6 +113,69 @@ export function notRepeated(history: History): Violation[] {
   return []
 }
 
+/**
+ * An attempt is counted for each run that failed, and for nothing else: not for a drain, nor for a lease that was lost.
+ * `exact`: no failure is forgotten either. One that is being written when the broker takes the message away, or dies with the
+ * ledger, may be: whoever has the message next reads its state too early.
+ */
+export function attemptsCounted(history: History, exact: boolean): Violation[] {
+  const failures = new Map<string, number>()
+  for (const entry of history.entries) {
+    if (entry.kind !== 'deliver' && entry.kind !== 'settle') continue
+    const message = `${entry.group}/${entry.id}`
+    const before = failures.get(message) ?? 0
+    if (entry.kind === 'settle') {
+      if (entry.how === 'fail') failures.set(message, before + 1)
+    } else if (entry.attempt > before + 1 || (exact && entry.attempt <= before))
+      return [
+        {
+          rule: 'R4',
+          text: `group ${entry.group} got ${entry.id} as attempt ${entry.attempt}, after ${before} failures: ${story(history, entry.group, entry.id)}`,
+        },
+      ]
+  }
+  return []
+}
+
+/** Who was told that nothing was stored may publish it again: then it would be there twice. */
+export function nothingRefusedDelivered(history: History): Violation[] {
+  const refused = new Set(history.entries.flatMap((entry) => (entry.kind === 'fail' ? [entry.id] : [])))
+  const entry = history.entries.find((one) => one.kind === 'deliver' && refused.has(one.id))
+  return entry?.kind === 'deliver' ? [{ rule: 'R1', text: `message ${entry.id} was delivered, and its publish was refused` }] : []
+}
+
+/** No handler is called once its member has closed. */
+export function nothingAfterLeaving(history: History): Violation[] {
+  const gone = new Set<string>()
+  for (const entry of history.entries) {
+    if (entry.kind === 'leave') gone.add(entry.member)
+    if (entry.kind === 'deliver' && gone.has(entry.member))
+      return [{ rule: 'R9', text: `member ${entry.member} had closed, and was handed ${entry.id}` }]
+  }
+  return []
+}
+
+/** What is to wait is not delivered before its time. */
+export function nothingEarly(history: History): Violation[] {
+  const times = new Map(history.entries.flatMap((entry) => (entry.kind === 'invoke' ? [[entry.id, entry.notBefore ?? 0] as const] : [])))
+  for (const entry of history.entries)
+    if (entry.kind === 'deliver' && entry.at < (times.get(entry.id) ?? 0))
+      return [{ rule: 'R1', text: `message ${entry.id} came ${times.get(entry.id)! - entry.at} ms before its time` }]
+  return []
+}
+
+/** What became of a message in a group, in order, in a line. */
+function story(history: History, group: string, id: string): string {
+  return history.entries
+    .flatMap((entry) => {
+      if (entry.kind === 'restart' || entry.kind === 'leave') return [entry.kind === 'restart' ? 'restart' : `${entry.member} left`]
+      if (entry.id !== id || ('group' in entry && entry.group !== group)) return []
+      if (entry.kind === 'deliver') return [`${entry.member} begins attempt ${entry.attempt}`]
+      return [entry.kind === 'settle' ? `${entry.member}: ${entry.how}` : entry.kind]
+    })
+    .join(', ')
+}
+
 /** Throws with every rule that is broken. */
 export function report(violations: readonly Violation[], seed?: number): void {
   if (violations.length === 0) return

@@ -99,7 +99,7 @@ export class Harness {
     bus: Bus,
     topic: PublishTopic,
     body: unknown,
-    options: { key?: string; id?: string; headers?: Record<string, string> } = {},
+    options: { key?: string; id?: string; headers?: Record<string, string>; deliverAt?: number } = {},
   ): Promise<string> {
     const id = options.id ?? newId()
     const bytes = body instanceof Uint8Array ? body : Buffer.from(JSON.stringify(body))
@@ -109,6 +109,7 @@ export class Harness {
       key: options.key,
       topic: typeof topic === 'string' ? topic : '',
       digest: digest(options.headers ?? {}, bytes),
+      notBefore: options.deliverAt,
     })
     try {
       const receipt = await bus.publish(topic as string, body, { ...options, id })
@@ -140,6 +141,7 @@ export class Harness {
         group,
         member,
         attempt: delivery.attempt,
+        at: Date.now(),
         digest: digestOf(message),
       })
       try {

@@ -9,6 +9,8 @@ export type Entry =
       readonly key: string | undefined
       readonly topic: string
       readonly digest: string
+      /** Of one that is to wait: when it may be delivered, ms since the epoch. */
+      readonly notBefore?: number | undefined
     }
   | { readonly n: number; readonly kind: 'ok'; readonly id: string; readonly duplicate: boolean }
   | { readonly n: number; readonly kind: 'fail' | 'unknown'; readonly id: string; readonly error: string }
@@ -20,6 +22,8 @@ export type Entry =
       readonly group: string
       readonly member: string
       readonly attempt: number
+      /** Ms since the epoch. */
+      readonly at: number
       readonly digest: string
     }
   | {
@@ -30,6 +34,8 @@ export type Entry =
       readonly member: string
       readonly how: 'ack' | 'fail' | 'aborted'
     }
+  /** The member has closed, and its close is over. */
+  | { readonly n: number; readonly kind: 'leave'; readonly member: string }
   | { readonly n: number; readonly kind: 'restart'; readonly what: string }
 
 type Open<T> = T extends unknown ? Omit<T, 'n'> : never

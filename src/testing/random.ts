@@ -1,9 +1,18 @@
 /** A seeded source of numbers (mulberry32): the same seed gives the same workload. */
 export class Random {
+  readonly #seed: number
   #state: number
 
   constructor(seed: number) {
-    this.#state = seed >>> 0
+    this.#seed = seed >>> 0
+    this.#state = this.#seed
+  }
+
+  /** One for this alone: what it gives does not hang on who else draws, nor on when (FNV-1a of the names, over the seed). */
+  of(...names: readonly (string | number)[]): Random {
+    let hash = this.#seed ^ 0x811c9dc5
+    for (const byte of Buffer.from(names.join('\u0000'))) hash = Math.imul(hash ^ byte, 0x01000193)
+    return new Random(hash)
   }
 
   /** From 0 up to and without 1. */

@@ -1,20 +1,35 @@
 import { describe, expect, test } from 'vitest'
-import { inOrder, nothingChanged, nothingLost, notRepeated, oneAtATime, report, type Violation } from '../../src/testing/checkers.ts'
+import {
+  attemptsCounted,
+  inOrder,
+  nothingAfterLeaving,
+  nothingChanged,
+  nothingEarly,
+  nothingLost,
+  nothingRefusedDelivered,
+  notRepeated,
+  oneAtATime,
+  report,
+  type Violation,
+} from '../../src/testing/checkers.ts'
 import { type Entry, History } from '../../src/testing/history.ts'
 
 /**
  * A history in short: `+a:k` publishes a under the key k, `=a` is confirmed, `?a` unknown; `>a:k@m` delivers to the
- * member m of the group g, `.a@m` acknowledges, `!a@m` fails, `~a@m` was aborted; `#` is a restart.
+ * member m of the group g, `>>` as the second attempt, `.a@m` acknowledges, `!a@m` fails, `~a@m` was aborted; `-a` is refused, `^@m` has
+ * closed, `#` is a restart.
  */
 function history(text: string): History {
   const made = new History()
   for (const word of text.split(' ')) {
-    const [, sign, id = '', , key, , member = 'm'] = /^(.)(\w*)(:(\w+))?(@(\w+))?$/.exec(word)!
+    const [, sign, id = '', , key, , member = 'm'] = /^(>>|.)(\w*)(:(\w+))?(@(\w+))?$/.exec(word)!
     const at = { id, group: 'g', member }
     if (sign === '+') made.add({ kind: 'invoke', id, key, topic: 't', digest: `bytes of ${id}` })
     else if (sign === '=') made.add({ kind: 'ok', id, duplicate: false })
     else if (sign === '?') made.add({ kind: 'unknown', id, error: '' })
-    else if (sign === '>') made.add({ kind: 'deliver', ...at, key, attempt: 1, digest: `bytes of ${id}` })
+    else if (sign === '-') made.add({ kind: 'fail', id, error: '' })
+    else if (sign === '^') made.add({ kind: 'leave', member })
+    else if (sign?.startsWith('>')) made.add({ kind: 'deliver', ...at, key, attempt: sign.length, at: 0, digest: `bytes of ${id}` })
     else if (sign === '#') made.add({ kind: 'restart', what: '' })
     else made.add({ kind: 'settle', ...at, how: sign === '.' ? 'ack' : sign === '!' ? 'fail' : 'aborted' })
   }
@@ -27,17 +42,23 @@ const all = (made: History): Violation[] => [
   ...oneAtATime(made),
   ...inOrder(made, ['g']),
   ...notRepeated(made),
+  ...attemptsCounted(made, true),
+  ...nothingAfterLeaving(made),
+  ...nothingRefusedDelivered(made),
+  ...nothingEarly(made),
 ]
 
 describe('the checkers', () => {
   test.each([
     ['two keys side by side', '+a:k =a +b:l =b >a:k >b:l .b .a'],
-    ['a failure, then the next of the key', '+a:k =a +b:k =b >a:k !a >a:k .a >b:k .b'],
+    ['a failure, then the next of the key', '+a:k =a +b:k =b >a:k !a >>a:k .a >b:k .b'],
     ['unknown and never delivered', '+a ?a'],
     ['unknown and delivered', '+a ?a >a .a'],
     ['a run that lost its lease overlaps its successor', '+a:k =a >a:k@m >a:k@n .a@n ~a@m'],
     ['a run cut off by a restart, then again', '+a:k =a >a:k@m # >a:k@n .a@n'],
     ['acknowledged again after a restart', '+a =a >a .a # >a .a'],
+    ['an aborted run is no attempt, and another member may have it', '+a =a >a@m ~a@m ^@m >a@n .a@n'],
+    ['refused and gone', '+a -a'],
     ['no key, no order', '+a =a +b =b >b >a .b .a'],
   ])('find nothing in a good history: %s', (_, text) => {
     expect(all(history(text))).toEqual([])
@@ -50,6 +71,10 @@ describe('the checkers', () => {
     ['R6', 'two of a key at once', '+a:k =a +b:k =b >a:k@m >b:k@n .a@m .b@n', 'handled a and b of key k at once'],
     ['R6', 'the same one at once in two members', '+a:k =a >a:k@m >a:k@n .a@m .a@n', 'handled a and a'],
     ['R6', 'a later one first', '+a:k =a +b:k =b >b:k .b >a:k .a', 'finished b of key k before a'],
+    ['R4', 'a failure that is not counted', '+a =a >a !a >a .a', 'as attempt 1, after 1 failures'],
+    ['R4', 'an aborted run that is counted', '+a =a >a ~a >>a .a', 'as attempt 2, after 0 failures'],
+    ['R1', 'a message that was refused', '+a -a >a .a', 'its publish was refused'],
+    ['R9', 'one for a member that has closed', '+a =a ^@m >a@m .a@m', 'had closed'],
     ['R3', 'again after it was acknowledged', '+a =a >a .a >a .a', 'got a again'],
   ])('%s: %s is reported', (rule, _, text, says) => {
     const found = all(history(text))
@@ -61,6 +86,13 @@ describe('the checkers', () => {
     const made = history('+a =a')
     made.add({ ...(history('>a').entries[0] as Entry & { kind: 'deliver' }), digest: 'others' })
     expect(nothingChanged(made)).toMatchObject([{ rule: 'R12' }])
+  })
+
+  test('R1: one that comes before its time is reported', () => {
+    const made = new History()
+    made.add({ ...(history('+a').entries[0] as Entry & { kind: 'invoke' }), notBefore: 5 })
+    made.add(history('>a').entries[0] as Entry & { kind: 'deliver' })
+    expect(nothingEarly(made)).toMatchObject([{ rule: 'R1', text: expect.stringContaining('5 ms before') }])
   })
 
   test('a dead letter is no loss', () => {

@@ -16,7 +16,7 @@ export const matrix: readonly Case[] = [
       ([shape, rest]): Case => ({
         rule: 'R3',
         name: `${drive}, ${shape}: nothing lost, changed, repeated or out of order`,
-        run: (h, seed) => workload(h, { drive, messages: 120, keys: 6, failing: 10, restarts: 0, ...rest }, seed),
+        run: (h, seed) => workload(h, { drive, messages: 120, keys: 6, failing: 10, dying: 3, late: 20, restarts: 0, ...rest }, seed),
       }),
     ),
   ),
@@ -35,6 +35,8 @@ function randomPlan(random: Random): Plan {
     messages: 100 + random.below(200),
     keys: random.below(12),
     failing: random.below(20),
+    dying: random.below(5),
+    late: random.below(40),
     drains: random.below(3),
     restarts: random.below(2),
   }

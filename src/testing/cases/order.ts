@@ -68,8 +68,9 @@ export const order: readonly Case[] = [
           h.topic,
           { group: 'g', order: 'key', concurrency: 3 },
           async (message) => {
-            await h.quiet(random.below(4))
-            if (!failed.has(message.id) && random.chance(0.1)) {
+            const own = random.of(message.body.i)
+            await h.quiet(own.below(4))
+            if (!failed.has(message.id) && own.chance(0.1)) {
               failed.add(message.id)
               throw new Error('once')
             }
@@ -82,7 +83,7 @@ export const order: readonly Case[] = [
       await join('b')
       const total = 240
       for (let i = 0; i < total; i++) {
-        await h.publish(publisher, h.topic, { i }, { key: `k${random.below(7)}` })
+        await h.publish(publisher, h.topic, { i }, { key: `k${random.of('key', i).below(7)}` })
         if (i === 80) await join('c')
         if (i === 140) await first.close()
       }

@@ -149,7 +149,8 @@ export class Channel {
         this.#deferred.delete(entry)
         this.#ready.push(entry)
         this.push()
-      }, delayMs).unref()
+        // A timer counts in another clock, and may be a millisecond early.
+      }, delayMs + 1).unref()
       this.#deferred.set(entry, timer)
       return
     }
