@@ -69,9 +69,12 @@ export interface BusStatus {
   readonly subscriptions: readonly SubscriptionStatus[]
 }
 
-type ParamsOf<T> = T extends TopicDefinition<infer P, any, any> ? P : T extends Selection<infer P, any> ? P : Record<string, string>
-type BodyOf<T> = T extends TopicDefinition<any, any, infer Out> ? Out : T extends Selection<any, infer Out> ? Out : any
-type SentOf<T> = T extends Address<infer In> ? In : T extends TopicDefinition<any, infer In, any> ? In : unknown
+type Read<P, Out> = Selection<P, Out> | Address<any, P, Out>
+type ParamsOf<T> = T extends TopicDefinition<infer P, any, any> ? P : T extends Read<infer P, any> ? P : Record<string, string>
+type BodyOf<T> = T extends TopicDefinition<any, any, infer Out> ? Out : T extends Read<any, infer Out> ? Out : any
+type SentOf<T> = T extends Address<infer In, any, any> ? In : T extends TopicDefinition<any, infer In, any> ? In : unknown
+/** A definition with parameters is no place to publish to before it has them. */
+type Complete<T> = T extends TopicDefinition<infer P, any, any> ? ({} extends P ? T : { readonly 'publish to .with()': P }) : T
 
 /** One connection to one engine. Make it with {@link connect}. */
 export class Bus {
@@ -121,7 +124,7 @@ export class Bus {
    * failure then goes to `publish.onError`.
    * @throws BusError (as a rejection) `invalid_topic`, `invalid_message`, `message_too_large`, `publish_rejected`, `publish_unknown`, `aborted`, `closed`
    */
-  publish<T extends PublishTopic>(topic: T, body: SentOf<T>, options: PublishOptions = {}): PublishPromise {
+  publish<T extends PublishTopic>(topic: T & Complete<T>, body: SentOf<T>, options: PublishOptions = {}): PublishPromise {
     const promise = new PublishPromise((resolve, reject) => {
       this.#publisher.send(topic, body, options, (id, target, outcome) => {
         if (outcome.ok) resolve({ id, topic: target.name, position: outcome.position, duplicate: outcome.duplicate })
@@ -134,7 +137,7 @@ export class Bus {
 
   /** One outcome a body, in order; a failure of one never hides the others and nothing is thrown half-way. */
   async publishMany<T extends PublishTopic>(
-    topic: T,
+    topic: T & Complete<T>,
     bodies: Iterable<SentOf<T>>,
     options: Omit<PublishOptions, 'id'> & { ids?: readonly string[] } = {},
   ): Promise<Outcome[]> {

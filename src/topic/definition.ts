@@ -30,11 +30,13 @@ export type InputOf<Schema> = Schema extends StandardSchemaV1 ? StandardSchemaV1
 export type OutputOf<Schema> = Schema extends StandardSchemaV1 ? StandardSchemaV1.InferOutput<Schema> : any
 
 /** Where to publish: one exact name of a definition. */
-export interface Address<In = unknown> {
+export interface Address<In = unknown, P = Record<string, string>, Out = any> {
   readonly definition: AnyDefinition
   readonly name: string
   /** Types only. */
   readonly '~in'?: In
+  readonly '~params'?: P
+  readonly '~out'?: Out
 }
 
 /** What to read: the names of a definition, narrowed by some parameters. */
@@ -58,7 +60,7 @@ export interface TopicDefinition<P, In, Out> {
   readonly persist: boolean
   readonly retention: Retention | undefined
   /** The address that these parameters give. @throws BusError `invalid_topic` for a value that is no token */
-  with(params: P): Address<In>
+  with(params: P): Address<In, P, Out>
   /** The selection that these parameters give; those left out stand for all. */
   where(params: Partial<P>): Selection<P, Out>
   /** The parameters that a name gives, or undefined for a name that is not of this definition. */

@@ -40,3 +40,39 @@ test('input type at publish, output type in the handler: zod, valibot, arktype',
   void bus.publish(withArk.with({ id: '1' }), { n: 'x' })
   void bus.subscribe(withArk, { group: 'g' }, (message) => expectTypeOf(message.body).toEqualTypeOf<{ n: number }>())
 })
+
+const runs = topic('runs.{id}', {
+  schema: z.object({ n: z.string().transform(Number) }),
+  key: (body) => expectTypeOf(body).toEqualTypeOf<{ n: number }>() && 'k',
+})
+
+test('one exact name, and a selection: body and parameters in the handler', () => {
+  for (const one of [runs.with({ id: '1' }), runs.where({ id: '1' })])
+    void bus.subscribe(one, { group: 'g' }, (message) => {
+      expectTypeOf(message.body).toEqualTypeOf<{ n: number }>()
+      expectTypeOf(message.params).toEqualTypeOf<{ id: string }>()
+    })
+})
+
+test('batches and live subscriptions', () => {
+  void bus.subscribe(runs, { group: 'g', batch: { size: 5 } }, (messages) => {
+    expectTypeOf(messages[0]!.body).toEqualTypeOf<{ n: number }>()
+    expectTypeOf(messages[0]!.params).toEqualTypeOf<{ id: string }>()
+  })
+  void bus.subscribe(runs, (message) => {
+    expectTypeOf(message.body).toEqualTypeOf<{ n: number }>()
+  })
+})
+
+test('a definition with parameters is published to with all of them', () => {
+  void bus.publishMany(runs.with({ id: '1' }), [{ n: '1' }])
+  // @ts-expect-error the input is a text
+  void bus.publishMany(runs.with({ id: '1' }), [{ n: 1 }])
+  // @ts-expect-error its parameters are missing
+  void bus.publish(runs, { n: '1' })
+  // @ts-expect-error its parameters are missing
+  void bus.publishMany(runs, [{ n: '1' }])
+  void bus.publish(topic('plain'), 1)
+  void bus.publish(topic('made.{x}' as string), 1)
+  void bus.publish('a.name', 1)
+})
