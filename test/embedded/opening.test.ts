@@ -13,7 +13,7 @@ test('a file that is no store is refused and left as it is', async () => {
   writeFileSync(file, 'my shopping list, which is longer than the sixteen bytes of a header')
   await expect(openEmbedded({ dir })).rejects.toMatchObject({
     code: 'store_corrupt',
-    message: expect.stringContaining('nothing was overwritten'),
+    message: expect.stringContaining('nothing more is written to it'),
   })
   expect(readFileSync(file, 'utf8')).toContain('shopping list')
 })
