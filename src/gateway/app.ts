@@ -1,4 +1,4 @@
-import { Hono } from 'hono'
+import { Hono, type MiddlewareHandler } from 'hono'
 import { bodyLimit } from 'hono/body-limit'
 import { cors } from 'hono/cors'
 import { StoredTopics } from '../admin/stored-topics.ts'
@@ -51,6 +51,7 @@ export function createGateway(bus: Bus, options: GatewayOptions = {}): Gateway {
   })
   // Before the body is read: a caller who may not call may not make us hold one either.
   app.use(guard(options, (path) => open.has(path)))
+  app.use(refuseUnreadable)
   const { origins = [] } = options
   if (origins.length > 0) app.use(cors({ origin: [...origins], allowHeaders: allowed, exposeHeaders: ['www-authenticate'] }))
   app.use(bodyLimit({ maxSize, onError: () => problem(new BusError('message_too_large', `the request is larger than ${maxSize} bytes`)) }))
@@ -90,6 +91,16 @@ export function createGateway(bus: Bus, options: GatewayOptions = {}): Gateway {
 
 /** What a page of an allowed origin may send. */
 const allowed = ['authorization', 'content-type', 'last-event-id', 'cozebus-key', 'cozebus-id', 'cozebus-delay']
+
+/** A path whose escapes are no text would be taken as it stands: `%ff` for a topic of that name. */
+const refuseUnreadable: MiddlewareHandler = async (c, next) => {
+  try {
+    if (c.req.path.includes('%')) decodeURIComponent(c.req.path)
+  } catch {
+    return problem(new BusError('invalid_argument', `the path ${c.req.path} is not percent-encoded UTF-8; write a literal % as %25`))
+  }
+  return next()
+}
 
 function honoPath(path: string): string {
   return path.replaceAll('{', ':').replaceAll('}', '')

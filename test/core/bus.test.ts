@@ -74,3 +74,43 @@ test('R3: a group that was paused before its members came handles nothing until 
   await bus.admin.resume('t', 'g')
   await expect.poll(() => got.length).toBe(20)
 })
+
+test('a group from a date gets what was stored since', async () => {
+  await using bus = await connect('memory:')
+  const pause = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 30))
+  for (const body of ['old', 'older']) await bus.publish('t', body)
+  await pause()
+  const from = new Date()
+  await pause()
+  for (const body of ['new', 'newer']) await bus.publish('t', body)
+  const got: string[] = []
+  await bus.subscribe('t', { group: 'g', from, concurrency: 1 }, (message) => void got.push(message.body))
+  await expect.poll(() => got).toEqual(['new', 'newer'])
+  await pause()
+  expect(got).toEqual(['new', 'newer'])
+})
+
+test('deliverAt is a time before which nobody gets the message', async () => {
+  await using bus = await connect('memory:')
+  const at: number[] = []
+  await bus.subscribe('t', { group: 'g' }, () => void at.push(Date.now()))
+  const due = Date.now() + 400
+  await bus.publish('t', 'later', { deliverAt: new Date(due) })
+  await expect.poll(() => at.length, { timeout: 10_000 }).toBe(1)
+  expect(at[0]).toBeGreaterThanOrEqual(due)
+  await expect(bus.publish('t', 'x', { deliverAt: new Date('no date') })).rejects.toMatchObject({ code: 'invalid_argument' })
+})
+
+test('without onError a publish that nobody awaits and that fails is a warning of the process', async () => {
+  const warned: (Error & { code?: string })[] = []
+  const hear = (warning: Error): void => void warned.push(warning)
+  process.on('warning', hear)
+  try {
+    await using bus = await connect('memory:')
+    void bus.publish('bad topic', 1)
+    await expect.poll(() => warned.map(({ name, code }) => [name, code])).toContainEqual(['CozebusWarning', 'invalid_topic'])
+    expect(warned.find(({ name }) => name === 'CozebusWarning')?.message).toMatch(/nobody awaited.*bad topic/)
+  } finally {
+    process.off('warning', hear)
+  }
+})

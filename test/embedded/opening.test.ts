@@ -5,7 +5,7 @@ import { DatabaseSync } from 'node:sqlite'
 import { expect, onTestFinished, test } from 'vitest'
 import { openEmbedded } from '../../src/engines/embedded/engine.ts'
 import { connect } from '../../src/index.ts'
-import { engine, joinGroup, message, source, temporary } from './support.ts'
+import { engine, joinGroup, message, mountSmallDisk, source, temporary } from './support.ts'
 
 test('a file that is no store is refused and left as it is', async () => {
   const dir = temporary()
@@ -13,7 +13,7 @@ test('a file that is no store is refused and left as it is', async () => {
   writeFileSync(file, 'my shopping list, which is longer than the sixteen bytes of a header')
   await expect(openEmbedded({ dir })).rejects.toMatchObject({
     code: 'store_corrupt',
-    message: expect.stringContaining('nothing was overwritten'),
+    message: expect.stringContaining('nothing more is written to it'),
   })
   expect(readFileSync(file, 'utf8')).toContain('shopping list')
 })
@@ -113,17 +113,6 @@ test('a crash in the middle of a write is recovered', async () => {
   const again = await engine({ dir: copy })
   expect((await again.read('a', 'start', 10)).messages.length).toBe(2)
 })
-
-function mountSmallDisk(): string | undefined {
-  const dir = temporary()
-  try {
-    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=3m', 'tmpfs', dir], { stdio: 'ignore' })
-  } catch {
-    return undefined
-  }
-  onTestFinished(() => void execFileSync('umount', ['-l', dir]))
-  return dir
-}
 
 test('a full disk refuses what it cannot store, keeps what it confirmed, and goes on once there is room', async ({ skip }) => {
   const dir = mountSmallDisk()

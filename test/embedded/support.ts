@@ -1,4 +1,4 @@
-import { type ChildProcess, fork } from 'node:child_process'
+import { type ChildProcess, execFileSync, fork } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -10,6 +10,18 @@ import { newId } from '../../src/message/id.ts'
 export function temporary(): string {
   const dir = mkdtempSync(join(tmpdir(), 'cozebus-embedded-'))
   onTestFinished(() => rmSync(dir, { recursive: true, force: true }))
+  return dir
+}
+
+/** A folder with room for 3 MB; undefined where this user may not mount one. */
+export function mountSmallDisk(): string | undefined {
+  const dir = temporary()
+  try {
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=3m', 'tmpfs', dir], { stdio: 'ignore' })
+  } catch {
+    return undefined
+  }
+  onTestFinished(() => void execFileSync('umount', ['-l', dir]))
   return dir
 }
 

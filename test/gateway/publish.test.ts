@@ -107,6 +107,9 @@ test('a batch: an outcome a message, in order; one that fails hides no other', a
 
 test.each([
   ['bad%20topic', '{}', {}, 400, 'invalid_topic'],
+  ['%ff', '{}', {}, 400, 'invalid_argument'],
+  ['a%zz', '{}', {}, 400, 'invalid_argument'],
+  ['a%', '{}', {}, 400, 'invalid_argument'],
   ['a..b', '{}', {}, 400, 'invalid_topic'],
   ['a.*', '{}', {}, 400, 'invalid_topic'],
   ['x'.repeat(300), '{}', {}, 400, 'invalid_topic'],

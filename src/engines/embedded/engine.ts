@@ -153,6 +153,7 @@ class EmbeddedEngine implements Engine {
         this.#admin.appeared(reply.storages)
         break
       case 'health':
+        if (reply.forGood) for (const subscription of this.#subscriptions.values()) subscription.trouble = reply.detail
         for (const listener of this.#listeners) listener({ ok: reply.ok, detail: reply.detail })
     }
   }

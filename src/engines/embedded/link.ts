@@ -198,7 +198,7 @@ export class Link {
     for (let call = 0; call < this.#waiting.length; call++) this.#settle(call)?.reject(gone)
     this.#keepAlive()
     this.#port.close()
-    if (!this.#ending) this.#pushed({ op: 'health', ok: false, detail: gone.message })
+    if (!this.#ending) this.#pushed({ op: 'health', ok: false, detail: gone.message, forGood: true })
   }
 
   /** Once the thread has answered its last call. */

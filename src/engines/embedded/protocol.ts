@@ -79,7 +79,8 @@ export type Reply =
   | { readonly op: 'question'; readonly responder: number; readonly question: number; readonly message: RequestMessage }
   | { readonly op: 'answer'; readonly question: number; readonly reply: ReplyMessage }
   | { readonly op: 'topic'; readonly storages: readonly string[] }
-  | { readonly op: 'health'; readonly ok: boolean; readonly detail: string }
+  /** `forGood`: nothing more comes from the store, whatever happens. */
+  | { readonly op: 'health'; readonly ok: boolean; readonly detail: string; readonly forGood: boolean }
 
 /** What can be asked of the thread besides the hot path: name, arguments, answer. */
 export interface Calls {

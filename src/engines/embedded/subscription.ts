@@ -71,6 +71,7 @@ export class EmbeddedSubscription implements EngineSubscription {
   // Not a map, nor a set: each time V8 rehashes one, the table it leaves behind keeps its entries alive until the next
   // full collection, 100 MB of them here (measured).
   readonly #claims: Claim[] = []
+  trouble: string | undefined
   #stopped: Promise<void> | undefined
   #closed: Promise<void> | undefined
 
@@ -153,8 +154,8 @@ export class EmbeddedSubscription implements EngineSubscription {
     this.#closed ??= this.stop()
       .then(() => this.#link.call('leave', this.#id))
       .catch((error: BusError) => {
-        // A store that was closed has given everything back already.
-        if (error.code !== 'closed') throw error
+        // A store that was closed has given everything back already; in a corrupt one nothing is given back, and health says so.
+        if (error.code !== 'closed' && error.code !== 'store_corrupt') throw error
       })
       .finally(this.#onClose)
     return this.#closed

@@ -77,7 +77,7 @@ function run(store: Store): void {
     } else if (closing !== undefined && (!turns.waiting || (did === 'busy' && performance.now() >= closing.until))) {
       turns.giveUp()
       if (bell !== undefined) closeSync(bell)
-      close(store, closing.call, closing.until)
+      close(store, closing.call, closing.until, turns.corrupt)
       return
     } else if (did === 'busy') pause(0.3 + Math.random() * 1.2)
     else if (performance.now() - workedAt > spinMs || Atomics.load(flag, 0) !== seen) {
@@ -87,11 +87,11 @@ function run(store: Store): void {
 }
 
 /** What it cannot free because it never gets the lock is what a crash would leave (leases, this process's row): others free it. */
-function close(store: Store, call: number, until: number): void {
+function close(store: Store, call: number, until: number, corrupt: boolean): void {
   const { db, out, presence } = store
   try {
-    let begun = db.begin(true)
-    while (!begun && performance.now() < until) {
+    let begun = !corrupt && db.begin(true)
+    while (!begun && !corrupt && performance.now() < until) {
       pause(1)
       begun = db.begin(true)
     }
@@ -100,7 +100,7 @@ function close(store: Store, call: number, until: number): void {
       db.commit()
     }
   } catch (error) {
-    out.push({ op: 'health', ok: false, detail: storeError(error, db.where).message })
+    out.push({ op: 'health', ok: false, detail: storeError(error, db.where).message, forGood: false })
   }
   presence.close()
   db.close()

@@ -144,7 +144,7 @@ function migrate(raw: DatabaseSync, where: string, check: boolean, steps: readon
   if (check && pragma('quick_check(1)') !== 'ok')
     throw new BusError(
       'store_corrupt',
-      `${where}: the check of its pages failed; nothing was overwritten. Move the folder aside and restore a backup, or save what is readable with "sqlite3 bus.db .recover"`,
+      `${where}: the check of its pages failed; nothing more is written to it. Move the folder aside and restore a backup, or save what is readable with "sqlite3 bus.db .recover"`,
     )
   raw.exec(
     'PRAGMA page_size=4096; PRAGMA journal_mode=WAL; PRAGMA cache_size=-8000; PRAGMA wal_autocheckpoint=4000; PRAGMA journal_size_limit=67108864; PRAGMA temp_store=MEMORY',

@@ -35,7 +35,7 @@ export function storeError(thrown: unknown, where: string): BusError {
     case result.notADatabase:
       return new BusError(
         'store_corrupt',
-        `${where}: ${text}; nothing was overwritten. Move the folder aside and restore a backup, or save what is readable with "sqlite3 bus.db .recover"`,
+        `${where}: ${text}; nothing more is written to it. Move the folder aside and restore a backup, or save what is readable with "sqlite3 bus.db .recover"`,
         { cause: thrown },
       )
     case result.busy:

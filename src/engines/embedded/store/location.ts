@@ -1,5 +1,5 @@
-import { accessSync, constants, mkdirSync, statfsSync, statSync } from 'node:fs'
-import { join } from 'node:path'
+import { accessSync, constants, existsSync, mkdirSync, statfsSync, statSync } from 'node:fs'
+import { dirname, join } from 'node:path'
 import { BusError } from '../../../errors.ts'
 
 export const fileName = 'bus.db'
@@ -20,7 +20,7 @@ export function prepareLocation(dir: string): string {
   try {
     mkdirSync(dir, { recursive: true })
   } catch (error) {
-    throw locationError(dir, error)
+    throw locationError(dir, reasonOf(dir, error))
   }
   const type = statfsSync(dir).type >>> 0
   const network = networkTypes.get(type)
@@ -37,6 +37,19 @@ export function prepareLocation(dir: string): string {
     throw locationError(dir, error)
   }
   return file
+}
+
+/** Node says ENOENT where a disk is read-only: the folder above, the nearest that is there, knows better. */
+function reasonOf(dir: string, thrown: unknown): unknown {
+  if ((thrown as NodeJS.ErrnoException).code !== 'ENOENT') return thrown
+  let above = dirname(dir)
+  while (!existsSync(above) && above !== dirname(above)) above = dirname(above)
+  try {
+    accessSync(above, constants.W_OK | constants.X_OK)
+    return thrown
+  } catch (reason) {
+    return reason
+  }
 }
 
 function locationError(dir: string, thrown: unknown): BusError {

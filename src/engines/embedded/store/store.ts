@@ -93,7 +93,7 @@ export class Store {
     const table: { [Name in Exclude<keyof Calls, 'close'>]: { mode: Mode; run(args: Parameters<Calls[Name]>, now: number): unknown } } = {
       subscribe: { mode: 'alone', run: ([id, spec], now) => subscriptions.open(id, spec, now) },
       addSource: { mode: 'alone', run: ([id, source], now) => subscriptions.add(id, source, now) },
-      stop: { mode: 'light', run: ([id]) => subscriptions.stop(id) },
+      stop: { mode: 'read', run: ([id]) => subscriptions.stop(id) },
       leave: { mode: 'light', run: ([id]) => subscriptions.leave(id) },
       read: {
         mode: 'read',

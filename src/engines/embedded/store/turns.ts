@@ -2,24 +2,15 @@ import { BusError } from '../../../errors.ts'
 import { buffersOf, type Columns } from '../columns.ts'
 import { type Calls, type Command, settleFields } from '../protocol.ts'
 import { storeError } from './failure.ts'
-import type { Mode, Store } from './store.ts'
+import { gather, type Operation, turnMessages } from './operation.ts'
+import type { Store } from './store.ts'
 
-const turnMessages = 2000
-const turnBytes = 8 * 1024 * 1024
 const sweepEveryMs = 10_000
 const sweepAgainMs = 10
 /** After a failure that is nobody's fault (a full disk), before the store tries by itself again. */
 const restMs = 1000
 /** How long other writers may hold the lock before health says so, and what is to be stored is refused: its caller may try again. */
 const busyMost = 10_000
-
-interface Operation {
-  readonly call: number
-  readonly mode: Mode
-  readonly messages: number
-  readonly bytes: number
-  run(now: number): void
-}
 
 /**
  * Gathers what is asked into turns. A turn is one transaction for everything that waits: publishers of a moment share one
@@ -37,6 +28,7 @@ export class Turns {
   #busySince = 0
   #troubled = false
   #steppedAt = 0
+  #corrupt: BusError | undefined
   /** When another process last wrote. */
   foreignAt = 0
 
@@ -85,6 +77,11 @@ export class Turns {
     return this.#queue.length > 0
   }
 
+  /** SQLite found the file corrupt: nothing is written any more, whoever asks, for each write may make it worse. */
+  get corrupt(): boolean {
+    return this.#corrupt !== undefined
+  }
+
   /** At a close that cannot wait any longer: what is queued is refused. */
   giveUp(): void {
     this.#refuse(() => true)
@@ -100,16 +97,17 @@ export class Turns {
 
   /** Does what there is to do. `busy`: another process holds the lock. */
   step(now: number): 'worked' | 'idle' | 'busy' {
+    if (this.#corrupt) return this.#salvage(now, this.#corrupt)
     const store = this.#store
     if (now < this.#steppedAt) this.#clockSetBack(now)
     this.#steppedAt = now
     try {
       const foreign = store.db.changedElsewhere()
       if (foreign) this.#changedElsewhere(now)
-      const batch = this.#gather()
+      const batch = gather(this.#queue)
       if (batch.length > 0 && batch.every(({ mode }) => mode === 'read')) {
         this.#queue.splice(0, batch.length)
-        for (const operation of batch) this.#attempt(operation, now)
+        for (const operation of batch) this.#read(operation, now)
         this.#finish(now)
         return 'worked'
       }
@@ -149,8 +147,10 @@ export class Turns {
       db.commit()
     } catch (error) {
       this.#undo()
+      const corrupt = storeError(error, db.where).code === 'store_corrupt'
+      if (corrupt) this.#queue.unshift(...batch) // the next step refuses them
       // One of them may be at fault, or the store itself: each gets a turn of its own, which tells.
-      if (batch.length === 0) this.#trouble(error, now)
+      if (corrupt || batch.length === 0) this.#trouble(error, now)
       else if (batch.length === 1 && (resting || error instanceof BusError)) this.#fail(batch[0]!, error)
       else this.#oneByOne(batch, now)
       out.send()
@@ -174,7 +174,7 @@ export class Turns {
   #oneByOne(batch: readonly Operation[], now: number): void {
     for (const [i, operation] of batch.entries()) {
       try {
-        if (!this.#begin(operation.mode !== 'light', now)) {
+        if (this.#corrupt || !this.#begin(operation.mode !== 'light', now)) {
           this.#queue.unshift(...batch.slice(i))
           return
         }
@@ -208,9 +208,29 @@ export class Turns {
     try {
       operation.run(now)
     } catch (error) {
-      if (operation.mode !== 'read' && (operation.mode === 'alone' || !(error instanceof BusError))) throw error
+      if (operation.mode === 'alone' || !(error instanceof BusError)) throw error
       this.#fail(operation, error)
     }
+  }
+
+  /** Outside a turn nothing is to be undone. */
+  #read(operation: Operation, now: number): void {
+    try {
+      operation.run(now)
+    } catch (error) {
+      this.#fail(operation, error)
+    }
+  }
+
+  /** What can still be read is; everything else is refused. */
+  #salvage(now: number, corrupt: BusError): 'worked' | 'idle' {
+    if (this.#queue.length === 0) return 'idle'
+    for (const operation of this.#queue.splice(0)) {
+      if (operation.mode === 'read') this.#read(operation, now)
+      else this.#fail(operation, corrupt)
+    }
+    this.#store.out.send()
+    return 'worked'
   }
 
   #hasOwnWork(now: number): boolean {
@@ -263,20 +283,6 @@ export class Turns {
     })
   }
 
-  #gather(): Operation[] {
-    const batch: Operation[] = []
-    let messages = 0
-    let bytes = 0
-    for (const operation of this.#queue) {
-      messages += operation.messages
-      bytes += operation.bytes
-      if (batch.length > 0 && (operation.mode === 'alone' || messages > turnMessages || bytes > turnBytes)) break
-      batch.push(operation)
-      if (operation.mode === 'alone') break
-    }
-    return batch
-  }
-
   #clockSetBack(now: number): void {
     const { subscriptions, undertaker } = this.#store
     this.#beatAt = Math.min(this.#beatAt, now + sweepEveryMs)
@@ -311,8 +317,7 @@ export class Turns {
   }
 
   #fail(operation: Operation, thrown: unknown): void {
-    const { code, message } = storeError(thrown, this.#store.db.where)
-    if (!(thrown instanceof BusError)) this.#health(false, message)
+    const { code, message } = this.#judge(thrown)
     this.#store.out.push({ op: 'failed', call: operation.call, code, message })
   }
 
@@ -328,14 +333,27 @@ export class Turns {
 
   #trouble(thrown: unknown, now: number): void {
     this.#restUntil = now + restMs
-    this.#health(false, storeError(thrown, this.#store.db.where).message)
+    this.#judge(thrown)
     this.#store.out.send()
+  }
+
+  /** What was thrown, in the words of the bus; what is no refusal shows in health. */
+  #judge(thrown: unknown): BusError {
+    const error = storeError(thrown, this.#store.db.where)
+    if (thrown instanceof BusError) return error
+    if (error.code === 'store_corrupt' && !this.#corrupt) {
+      this.#corrupt = error
+      this.#restUntil = Number.POSITIVE_INFINITY
+      this.#troubled = false // whatever was wrong before, this is told
+    }
+    this.#health(false, error.message)
+    return error
   }
 
   #health(ok: boolean, detail: string): void {
     if (this.#troubled === !ok) return
     this.#troubled = !ok
-    this.#store.out.push({ op: 'health', ok, detail })
+    this.#store.out.push({ op: 'health', ok, detail, forGood: this.corrupt })
     this.#store.out.send()
   }
 }
