@@ -47,8 +47,10 @@ export class Consumer implements ConsumerEvents {
   readonly #owner: ConsumerOwner
   readonly #id = ++made
   #connection: Connection | undefined
-  /** Messages that the broker may still send. */
+  /** Messages that the broker may still send, by its count; less than none where the last batch was larger than that. */
   permits = 0
+  /** Permits that went for what nobody gets here: the broker may send so many more, whatever the credit. */
+  spare = 0
   #closed = false
   #running: Promise<void> | undefined
   #wake: (() => void) | undefined
@@ -82,6 +84,7 @@ export class Consumer implements ConsumerEvents {
     if (this.#closed) throw new BusError('closed', 'the subscription is closed')
     connection.consumers.set(this.#id, this)
     this.permits = 0
+    this.spare = 0
     try {
       await connection.ask(
         'subscribe',
@@ -161,9 +164,14 @@ export class Consumer implements ConsumerEvents {
       this.permits--
       return
     }
-    this.permits -= decoded.count
-    const open = remaining(fields['ack_set'] as readonly Long[] | undefined)
+    const words = fields['ack_set'] as readonly Long[] | undefined
+    const open = remaining(words)
+    // What the group has settled of it, the broker does not count.
+    let counted = decoded.count
+    if (words && words.length > 0) for (let i = 0; i < decoded.count; i++) if (!open(i)) counted--
     const messages = decoded.messages.filter((one, i): one is Come => one !== undefined && open(i))
+    this.permits -= counted
+    this.spare += counted - messages.length
     this.#owner.came(
       this,
       place,
@@ -177,6 +185,7 @@ export class Consumer implements ConsumerEvents {
   allow(messages: number): void {
     if (messages <= 0 || !this.#connection) return
     this.permits += messages
+    this.spare = 0
     this.#connection.tell('flow', { consumer_id: this.#id, messagePermits: messages })
   }
 
