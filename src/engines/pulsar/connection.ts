@@ -33,6 +33,8 @@ export interface ProducerEvents {
 /** A consumer on a connection. */
 export interface ConsumerEvents {
   message(fields: Fields, rest: Buffer): void
+  /** Whether it is the one of its group that gets all there is (Failover). */
+  activated(active: boolean): void
   ended(): void
 }
 
@@ -184,6 +186,9 @@ export class Connection {
     switch (command) {
       case 'message':
         this.consumers.get(numberOf(fields['consumer_id']))?.message(fields, rest)
+        return
+      case 'activeChange':
+        this.consumers.get(numberOf(fields['consumer_id']))?.activated(fields['is_active'] === true)
         return
       case 'receipt':
         this.producers.get(numberOf(fields['producer_id']))?.receipt(numberOf(fields['sequence_id']), fields['message_id'])

@@ -23,6 +23,8 @@ export interface ConsumerSpec {
   readonly kind: (typeof kinds)[keyof typeof kinds]
   readonly name: string
   readonly from: 'earliest' | 'latest'
+  /** Failover: of several members the one with the lowest has all. */
+  readonly priority?: number
   /** False: nobody comes back to it. */
   readonly durable: boolean
 }
@@ -34,8 +36,10 @@ export interface ConsumerOwner {
   joined(consumer: Consumer): void
   /** What it had in hand is somebody's, ours too. */
   left(consumer: Consumer): void
-  /** What trying again does not mend by itself. */
-  troubled(text: string | undefined): void
+  /** Another member has all of it from now on, what is in hand here too. */
+  superseded(consumer: Consumer): void
+  /** What trying again does not mend by itself; undefined once it is over. */
+  troubled(consumer: Consumer, text: string | undefined): void
 }
 
 let made = 0
@@ -51,6 +55,7 @@ export class Consumer implements ConsumerEvents {
   permits = 0
   /** Permits that went for what nobody gets here: the broker may send so many more, whatever the credit. */
   spare = 0
+  #passive = false
   #closed = false
   #running: Promise<void> | undefined
   #wake: (() => void) | undefined
@@ -79,12 +84,13 @@ export class Consumer implements ConsumerEvents {
   }
 
   async #join(): Promise<void> {
-    const { topic, subscription, kind, name, from, durable } = this.spec
+    const { topic, subscription, kind, name, priority, from, durable } = this.spec
     const connection = await this.#cluster.serving(topic)
     if (this.#closed) throw new BusError('closed', 'the subscription is closed')
     connection.consumers.set(this.#id, this)
     this.permits = 0
     this.spare = 0
+    this.#passive = false
     try {
       await connection.ask(
         'subscribe',
@@ -94,6 +100,7 @@ export class Consumer implements ConsumerEvents {
           subType: kind,
           consumer_id: this.#id,
           consumer_name: name,
+          ...(priority === undefined ? {} : { priority_level: priority }),
           durable,
           initialPosition: from === 'earliest' ? 1 : 0,
           ...(kind === kinds.keyShared ? { keySharedMeta: { keySharedMode: 0 } } : {}),
@@ -127,10 +134,10 @@ export class Consumer implements ConsumerEvents {
       if (this.#closed) break
       try {
         await this.#join()
-        this.#owner.troubled(undefined)
+        this.#owner.troubled(this, undefined)
       } catch (thrown) {
         const error = toBusError(thrown, 'engine_unavailable')
-        if (error.code !== 'engine_unavailable' && error.code !== 'closed') this.#owner.troubled(error.message)
+        if (error.code !== 'engine_unavailable' && error.code !== 'closed') this.#owner.troubled(this, error.message)
       }
     }
     this.#running = undefined
@@ -148,6 +155,11 @@ export class Consumer implements ConsumerEvents {
     })
   }
 
+  activated(active: boolean): void {
+    this.#passive = !active
+    if (!active) this.#owner.superseded(this)
+  }
+
   message(fields: Fields, rest: Buffer): void {
     const id = messageIdOf(fields['message_id'])
     // Where the metadata says nothing of partitions the name does.
@@ -160,7 +172,7 @@ export class Consumer implements ConsumerEvents {
     } catch (error) {
       if (!(error instanceof ProtocolError)) throw error
       // It is what is stored that is broken, or what came of it: as the wire has checksums of its own, the first, for ever.
-      this.#owner.troubled(`topic '${this.spec.topic}': ${error.message} at ${place.ledger}:${place.entry}; it is left there`)
+      this.#owner.troubled(this, `topic '${this.spec.topic}': ${error.message} at ${place.ledger}:${place.entry}; it is left there`)
       this.permits--
       return
     }
@@ -171,6 +183,8 @@ export class Consumer implements ConsumerEvents {
     if (words && words.length > 0) for (let i = 0; i < decoded.count; i++) if (!open(i)) counted--
     const messages = decoded.messages.filter((one, i): one is Come => one !== undefined && open(i))
     this.permits -= counted
+    // What was on its way when another one became active goes to that one too.
+    if (this.#passive) return this.allow(counted)
     this.spare += counted - messages.length
     this.#owner.came(
       this,

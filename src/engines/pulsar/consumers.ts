@@ -1,7 +1,7 @@
 import { BusError } from '../../errors.ts'
 import type { Source, SubscriptionSpec } from '../engine.ts'
 import type { Cluster } from './cluster.ts'
-import { Consumer, type ConsumerOwner, kinds } from './consumer.ts'
+import { Consumer, type ConsumerOwner, type ConsumerSpec, kinds } from './consumer.ts'
 import type { Topics } from './topics.ts'
 
 /** Topics may get more partitions. */
@@ -19,6 +19,9 @@ export class Consumers {
   readonly #parts: ConsumersParts
   readonly #all: Consumer[] = []
   readonly #sources = new Map<string, { readonly source: Source; partitions: number }>()
+  readonly #troubles = new Map<Consumer | Source, string>()
+  /** Whoever came first goes before, so that who joins takes nothing out of anybody's hands. Begins anew every 248 days: then it may. */
+  readonly #priority = Math.floor(Date.now() / 10) % 2 ** 31
   #lookedForMoreAt = performance.now()
   #looking = false
   #closed = false
@@ -31,10 +34,21 @@ export class Consumers {
     return this.#all.some(({ open }) => open)
   }
 
+  get trouble(): string | undefined {
+    const [first] = this.#troubles.values()
+    return first
+  }
+
+  troubled(what: Consumer | Source, text: string | undefined): void {
+    if (text === undefined) this.#troubles.delete(what)
+    else this.#troubles.set(what, text)
+  }
+
   /** Joins the group there. @throws BusError as the broker refuses it */
   async add(source: Source): Promise<void> {
     const { topics, spec } = this.#parts
     const parts = await topics.ensure(source.storage)
+    this.#mustKeepOrder(source, parts.length)
     const from = await topics.beginning(source, spec.group)
     const made: Consumer[] = []
     try {
@@ -56,11 +70,32 @@ export class Consumers {
     this.#all.push(...made)
   }
 
+  /** Each partition has an active consumer of its own, and none knows of the others. @throws BusError `unsupported` */
+  #mustKeepOrder({ storage }: Source, partitions: number): void {
+    const { order, orderScope } = this.#parts.spec
+    if (order !== 'topic' || orderScope !== 'group' || partitions < 2) return
+    throw new BusError(
+      'unsupported',
+      `topic '${storage}' has ${partitions} partitions, over which Pulsar keeps no order: use order: 'key', a topic without partitions, or orderScope: 'process' and one member`,
+    )
+  }
+
   #make(topic: string, { storage, from }: Source): Consumer {
     const { cluster, spec, owner } = this.#parts
-    const kind = spec.order === 'key' ? kinds.keyShared : spec.order === 'topic' ? kinds.failover : kinds.shared
-    const begin = from === 'new' ? 'latest' : 'earliest'
-    return new Consumer(cluster, { topic, storage, subscription: spec.group, kind, name: spec.member, from: begin, durable: true }, owner)
+    return new Consumer(
+      cluster,
+      {
+        topic,
+        storage,
+        subscription: spec.group,
+        kind: kindOf(spec),
+        name: spec.member,
+        priority: this.#priority,
+        from: from === 'new' ? 'latest' : 'earliest',
+        durable: true,
+      },
+      owner,
+    )
   }
 
   /** Lets the broker send what there is credit for, shared among the consumers. What it was once allowed cannot be taken back. */
@@ -89,6 +124,12 @@ export class Consumers {
   async #lookForMore(): Promise<void> {
     for (const one of this.#sources.values()) {
       const parts = await this.#parts.topics.again(one.source.storage)
+      try {
+        this.#mustKeepOrder(one.source, parts.length)
+      } catch (error) {
+        this.troubled(one.source, (error as BusError).message)
+        continue
+      }
       for (const topic of parts.slice(one.partitions)) {
         if (this.#closed) return
         // Nothing of it has been read.
@@ -112,4 +153,10 @@ export class Consumers {
     this.#closed = true
     await Promise.all(this.#all.map((consumer) => consumer.close()))
   }
+}
+
+/** How members share a group; within one process order is the core's. */
+function kindOf({ order, orderScope }: SubscriptionSpec): ConsumerSpec['kind'] {
+  if (order === 'none' || orderScope === 'process') return kinds.shared
+  return order === 'key' ? kinds.keyShared : kinds.failover
 }

@@ -106,6 +106,8 @@ class Listening implements ConsumerOwner {
 
   left(): void {}
 
+  superseded(): void {}
+
   troubled(): void {}
 
   came(consumer: Consumer, id: MessageId, _count: number, messages: readonly Come[]): void {

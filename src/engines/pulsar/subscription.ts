@@ -44,7 +44,6 @@ export class PulsarSubscription implements EngineSubscription, ConsumerOwner {
   #due: NodeJS.Timeout | undefined
   readonly #timer: NodeJS.Timeout
   #lookedAt = performance.now()
-  #trouble: string | undefined
   #stopped = false
   #closed: Promise<void> | undefined
 
@@ -59,7 +58,7 @@ export class PulsarSubscription implements EngineSubscription, ConsumerOwner {
   }
 
   get trouble(): string | undefined {
-    return this.#trouble
+    return this.#consumers.trouble
   }
 
   async start(): Promise<void> {
@@ -91,6 +90,20 @@ export class PulsarSubscription implements EngineSubscription, ConsumerOwner {
   left(consumer: Consumer): void {
     const now = performance.now()
     for (const entry of this.#entries.values()) if (entry.consumer === consumer) entry.adriftSince = now
+    this.#dropUnused(consumer)
+  }
+
+  superseded(consumer: Consumer): void {
+    this.#dropUnused(consumer)
+    this.#lose(
+      this.#hand.all().filter((one) => one.entry.consumer === consumer && !one.entry.settled[one.batch]),
+      'another member has the topic',
+    )
+    this.#steer()
+  }
+
+  /** What no handler has begun. */
+  #dropUnused(consumer: Consumer): void {
     const here = (one: PulsarDelivery): boolean => one.entry.consumer === consumer
     const dropped = [...this.#buffer.filter(here), ...this.#waiting.drop(here)]
     this.#buffer = this.#buffer.filter((one) => !here(one))
@@ -103,8 +116,8 @@ export class PulsarSubscription implements EngineSubscription, ConsumerOwner {
     this.#entries.delete(keyOf(entry.consumer.spec.topic, entry.id))
   }
 
-  troubled(text: string | undefined): void {
-    this.#trouble = text
+  troubled(consumer: Consumer, text: string | undefined): void {
+    this.#consumers.troubled(consumer, text)
   }
 
   came(consumer: Consumer, id: MessageId, count: number, messages: readonly Come[], redelivered: number): void {
