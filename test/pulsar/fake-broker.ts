@@ -59,6 +59,10 @@ export class FakeBroker {
   readonly options: PulsarOptions = { reconnectWaitMs: 10, reconnectMaxWaitMs: 20, returnMs: 500 }
   /** Answers a request, if it is not to succeed. */
   onAsk: (command: string, fields: Fields) => Promise<Fields> | undefined = () => undefined
+  /** What becomes of a message; stored, where nothing else is said. */
+  onSend: (body: string, send: { readonly sequence: number; readonly producer: ProducerEvents }) => 'stored' | 'said' = () => 'stored'
+  /** In the order of storing. */
+  readonly stored: string[] = []
   connection = this.#connect()
   #at = 0
   #permits = 0
@@ -78,6 +82,17 @@ export class FakeBroker {
         if (command !== 'flow' || numberOf(fields['consumer_id']) !== this.#consumer) return
         this.#permits += fields['messagePermits'] as number
         this.pump()
+      },
+      write: (...parts: readonly Uint8Array[]) => {
+        const { fields, rest } = codec.decode(Buffer.concat(parts).subarray(4))!
+        const sequence = numberOf(fields['sequence_id'])
+        const producer = connection.producers.get(numberOf(fields['producer_id']))!
+        const body = codec.decodeMessage(rest).payload.toString()
+        setImmediate(() => {
+          if (this.onSend(body, { sequence, producer }) !== 'stored') return
+          this.stored.push(body)
+          producer.receipt(sequence, { ledgerId: 1, entryId: this.stored.length })
+        })
       },
       ask: async (command: string, fields: Fields) => {
         this.told.push({ command, fields })

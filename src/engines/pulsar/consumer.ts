@@ -184,7 +184,7 @@ export class Consumer implements ConsumerEvents {
     const messages = decoded.messages.filter((one, i): one is Come => one !== undefined && open(i))
     this.permits -= counted
     // What was on its way when another one became active goes to that one too.
-    if (this.#passive) return this.allow(counted)
+    if (this.#passive) return void this.allow(counted)
     this.spare += counted - messages.length
     this.#owner.came(
       this,
