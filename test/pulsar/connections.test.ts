@@ -1,4 +1,5 @@
 import { createServer } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { connect } from '../../src/bus.ts'
 import { memoryLedger } from '../../src/testing/models/ledger.ts'
@@ -12,7 +13,7 @@ await describePulsar('connecting', () => {
   describe('to a broker that asks for tokens', () => {
     let broker: PulsarNode
     beforeAll(async () => {
-      broker = await startPulsar({ tokens: { superusers: ['coze'] } })
+      broker = await startPulsar({ tokens: { superusers: ['coze'] }, extra: { authenticationRefreshCheckSeconds: '1' } })
     }, 120_000)
     afterAll(() => broker.stop())
 
@@ -30,6 +31,34 @@ await describePulsar('connecting', () => {
         expect(error.message).toContain('pulsar.token')
         expect(error.message).not.toContain(token)
       }
+    })
+
+    test('it asks again while connected, of a function that may take its time, and that may fail without harm', async () => {
+      let failing = true
+      let calls = 0
+      const token = async (): Promise<string> => {
+        calls++
+        await sleep(20)
+        if (failing) throw new Error('the vault is sealed')
+        return broker.token('coze', { expiresIn: 3 })
+      }
+      expect(await refusal(broker.url, { token })).toMatchObject({ code: 'unauthorized', message: 'pulsar.token: the vault is sealed' })
+      failing = false
+      const bus = await busAt(broker.url, { token, admin: false })
+      const got: unknown[] = []
+      await bus.subscribe('refreshed', { group: 'g' }, ({ body }) => void got.push(body))
+      const before = calls
+      await expect.poll(() => calls).toBeGreaterThan(before + 1)
+      await bus.publish('refreshed', 1)
+      failing = true
+      await expect.poll(async () => (await bus.health()).ok).toBe(false)
+      const meanwhile = bus.publish('refreshed', 2).catch((error: Error) => error.message)
+      await sleep(300)
+      failing = false
+      await expect.poll(async () => (await bus.health()).ok).toBe(true)
+      await bus.publish('refreshed', 3)
+      await meanwhile
+      await expect.poll(() => got).toEqual(expect.arrayContaining([1, 3]))
     })
 
     test('a role that may do nothing there is told so', async () => {

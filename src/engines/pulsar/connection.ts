@@ -4,10 +4,11 @@ import { BusError, toBusError } from '../../errors.ts'
 import { type Address, addressText } from '../address.ts'
 import { readPems } from '../pem.ts'
 import { isTlsFailure, serverNameOf } from '../tls.ts'
-import { refused } from './failure.ts'
+import { refused, refusedMessage } from './failure.ts'
 import type { PulsarOptions } from './options.ts'
 import { type Codec, type Fields, type Frame, FrameParser, numberOf, ProtocolError } from './protocol.ts'
 import type { Command } from './schema.ts'
+import { tokenOf } from './token.ts'
 
 /** Above any message size that a broker is set up for. */
 const mostFrameBytes = 128 * 1024 * 1024
@@ -125,19 +126,20 @@ export class Connection {
   }
 
   #greet(behind: string | undefined): void {
-    const token = this.#token()
-    this.tell('connect', {
-      client_version: 'cozebus',
-      protocol_version: protocolVersion,
-      feature_flags: { supports_auth_refresh: true },
-      ...(token === undefined ? {} : { auth_method_name: 'token', auth_data: Buffer.from(token) }),
-      ...(behind === undefined ? {} : { proxy_to_broker_url: behind }),
-    })
+    this.#withToken((token) =>
+      this.tell('connect', {
+        client_version: 'cozebus',
+        protocol_version: protocolVersion,
+        feature_flags: { supports_auth_refresh: true },
+        ...(token === undefined ? {} : { auth_method_name: 'token', auth_data: Buffer.from(token) }),
+        ...(behind === undefined ? {} : { proxy_to_broker_url: behind }),
+      }),
+    )
   }
 
-  #token(): string | undefined {
-    const { token } = this.#options
-    return typeof token === 'function' ? token() : token
+  /** Whoever gives it may fail: that ends this connection and nothing else. */
+  #withToken(say: (token: string | undefined) => void): void {
+    tokenOf(this.#options).then(say, (error: BusError) => this.end(error))
   }
 
   /** Says it and awaits no answer. */
@@ -194,7 +196,7 @@ export class Connection {
         this.producers.get(numberOf(fields['producer_id']))?.receipt(numberOf(fields['sequence_id']), fields['message_id'])
         return
       case 'sendError': {
-        const error = refused(fields['error'] as number, String(fields['message']), 'a message')
+        const error = refusedMessage(fields['error'] as number, String(fields['message']))
         this.producers.get(numberOf(fields['producer_id']))?.refused(numberOf(fields['sequence_id']), error)
         return
       }
@@ -208,14 +210,14 @@ export class Connection {
       case 'ping':
         this.tell('pong', {})
         return
-      case 'authChallenge': {
-        const token = this.#token() ?? ''
-        this.tell('authResponse', {
-          response: { auth_method_name: 'token', auth_data: Buffer.from(token) },
-          protocol_version: protocolVersion,
-        })
+      case 'authChallenge':
+        this.#withToken((token = '') =>
+          this.tell('authResponse', {
+            response: { auth_method_name: 'token', auth_data: Buffer.from(token) },
+            protocol_version: protocolVersion,
+          }),
+        )
         return
-      }
       case 'closeProducer':
         this.#moved(this.producers, fields['producer_id'])
         return

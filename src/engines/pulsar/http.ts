@@ -1,6 +1,7 @@
 import { BusError } from '../../errors.ts'
 import { callHttp, type HttpAnswer, parseAnswer } from '../http.ts'
 import type { PulsarOptions } from './options.ts'
+import { tokenOf } from './token.ts'
 
 const timeoutMs = 10_000
 const mostHops = 5
@@ -30,9 +31,9 @@ export class Http {
     }
   }
 
-  #once(url: URL, method: string, body: unknown): Promise<HttpAnswer> {
-    const { token, tls } = this.#options
-    const bearer = typeof token === 'function' ? token() : token
+  async #once(url: URL, method: string, body: unknown): Promise<HttpAnswer> {
+    const { tls } = this.#options
+    const bearer = await tokenOf(this.#options)
     const headers: Record<string, string> = bearer === undefined ? {} : { authorization: `Bearer ${bearer}` }
     return callHttp(url.href, { method, body, headers, tls, tlsPrefix: 'pulsar.tls', timeoutMs }).catch((error: Error) => {
       if (error instanceof BusError) throw error
