@@ -1,13 +1,13 @@
 import { createServer } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
 import { connect } from '../../src/bus.ts'
 import { memoryLedger } from '../../src/testing/models/ledger.ts'
 import { type Certificates, makeCertificates } from '../rig/certificates.ts'
 import { describePulsar } from '../rig/needs.ts'
 import { freePorts } from '../rig/ports.ts'
 import { type PulsarNode, startPulsar } from '../rig/pulsar.ts'
-import { busAt, eager, refusal, roundTrip, works } from './support.ts'
+import { busAt, eager, fresh, refusal, roundTrip, works } from './support.ts'
 
 await describePulsar('connecting', () => {
   describe('to a broker that asks for tokens', () => {
@@ -59,6 +59,18 @@ await describePulsar('connecting', () => {
       await bus.publish('refreshed', 3)
       await meanwhile
       await expect.poll(() => got).toEqual(expect.arrayContaining([1, 3]))
+    })
+
+    test('a role that may produce and consume alone uses topics that the broker makes, and is warned once', async () => {
+      await broker.ask('/admin/v2/namespaces/public/default/permissions/worker', { method: 'POST', body: ['produce', 'consume'] })
+      const warnings: string[] = []
+      const listen = ({ name, message }: Error): void => void (name === 'CozebusWarning' && warnings.push(message))
+      process.on('warning', listen)
+      onTestFinished(() => void process.off('warning', listen))
+      const bus = await busAt(broker.url, { token: broker.token('worker'), admin: broker.admin })
+      await roundTrip(bus)
+      await bus.publish(fresh('worker'), 1)
+      expect(warnings).toEqual([expect.stringContaining('topics are made by the brokers')])
     })
 
     test('a role that may do nothing there is told so', async () => {

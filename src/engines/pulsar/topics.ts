@@ -17,6 +17,7 @@ export class Topics {
   readonly #making = new Map<StorageName, Promise<readonly string[]>>()
   /** The whole names of those that were cut. */
   readonly #whole = new Map<string, StorageName>()
+  #warned = false
 
   constructor(cluster: Cluster, http: Http | undefined) {
     this.#cluster = cluster
@@ -74,11 +75,22 @@ export class Topics {
         await http.ask('PUT', `${path}/properties`, note)
       }
     } catch (error) {
-      if (!(error instanceof BusError && error.code === 'conflict')) throw error
       // Somebody else was faster.
-      return this.#complete(http, topic)
+      if (error instanceof BusError && error.code === 'conflict') return this.#complete(http, topic)
+      return this.#mayNot(error)
     }
-    await this.#keep(http, topic)
+    await this.#keep(http, topic).catch((error: unknown) => this.#mayNot(error))
+  }
+
+  /** Who may use topics need not be one who may make them, or say what they keep: then they are as brokers make them by themselves. */
+  #mayNot(error: unknown): void {
+    if (!(error instanceof BusError && (error.code === 'forbidden' || error.code === 'unauthorized'))) throw error
+    if (this.#warned) return
+    this.#warned = true
+    process.emitWarning(
+      `topics are made by the brokers, with what they keep by default, as this role may not say it (a tenant's admin may): ${error.message}`,
+      { type: 'CozebusWarning', code: error.code },
+    )
   }
 
   /** Who made it, as its note tells, may have died before it had said how long it keeps; of topics of others that is theirs to say. */
@@ -88,7 +100,7 @@ export class Topics {
       const kept = await http.ask('GET', `${this.path(topic)}/retention`)
       if (kept === undefined || kept === null) await this.#keep(http, topic)
     } catch (error) {
-      // Who may use it need not be one who may say such things.
+      // Whoever made it may.
       if (!(error instanceof BusError && ['forbidden', 'unauthorized'].includes(error.code))) throw error
     }
   }
