@@ -25,7 +25,7 @@ export interface ConsumerSpec {
   readonly from: 'earliest' | 'latest'
   /** Failover: of several members the one with the lowest has all. */
   readonly priority?: number
-  /** False: nobody comes back to it. */
+  /** False: the broker keeps no place for it; it goes on behind what came last. */
   readonly durable: boolean
 }
 
@@ -56,6 +56,8 @@ export class Consumer implements ConsumerEvents {
   /** Permits that went for what nobody gets here: the broker may send so many more, whatever the credit. */
   spare = 0
   #passive = false
+  /** Of a consumer that is not durable: the last entry that came. */
+  #seen: MessageId | undefined
   #closed = false
   #running: Promise<void> | undefined
   #wake: (() => void) | undefined
@@ -103,6 +105,7 @@ export class Consumer implements ConsumerEvents {
           ...(priority === undefined ? {} : { priority_level: priority }),
           durable,
           initialPosition: from === 'earliest' ? 1 : 0,
+          ...(this.#seen ? { start_message_id: wireId(this.#seen) } : {}),
           ...(kind === kinds.keyShared ? { keySharedMeta: { keySharedMode: 0 } } : {}),
         },
         `group '${subscription}' on topic '${topic}'`,
@@ -166,6 +169,11 @@ export class Consumer implements ConsumerEvents {
     const place = id.partition >= 0 ? id : { ...id, partition: partitionOf(this.spec.topic) }
     const codec = this.#connection?.codec
     if (!codec) return
+    if (!this.spec.durable) {
+      // Whether a place is that of the first one to come or the one before it is not the same on every broker.
+      if (this.#seen && !isAfter(place, this.#seen)) return void this.permits--
+      this.#seen = place
+    }
     let decoded: ReturnType<typeof decodeEntry>
     try {
       decoded = decodeEntry(codec, rest, place, this.spec.storage)
@@ -238,6 +246,8 @@ export class Consumer implements ConsumerEvents {
     connection.consumers.delete(this.#id)
   }
 }
+
+const isAfter = (one: MessageId, other: MessageId): boolean => (one.ledger - other.ledger || one.entry - other.entry) > 0
 
 /** A bit for each message of a batch that the group has not settled; nothing: none is. */
 function remaining(words: readonly Long[] | undefined): (i: number) => boolean {
