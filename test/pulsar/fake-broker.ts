@@ -9,6 +9,7 @@ import type { PulsarOptions } from '../../src/engines/pulsar/options.ts'
 import { Codec, type Fields, numberOf } from '../../src/engines/pulsar/protocol.ts'
 import { PulsarSubscription } from '../../src/engines/pulsar/subscription.ts'
 import type { Topics } from '../../src/engines/pulsar/topics.ts'
+import { wire } from '../../src/message/wire.ts'
 
 export const codec = new Codec(await loadLibraries())
 
@@ -144,7 +145,7 @@ export class FakeBroker {
     const member: Member = { bodies: [], lost: [], works: () => true, subscription: undefined as unknown as PulsarSubscription }
     const sink: DeliverySink = {
       deliver: (batch) => {
-        for (const { body } of batch) member.bodies.push(JSON.parse(Buffer.from(body).toString()))
+        for (const { body, headers } of batch) member.bodies.push(headers?.[wire.unreadable] ?? JSON.parse(Buffer.from(body).toString()))
         const done = batch.filter(member.works)
         if (done.length === 0) return
         void member.subscription

@@ -45,6 +45,41 @@ test('what is not due yet is passed by, as far as there is room for it', async (
   expect(allowed()).toBeLessThan(1000 + 30)
 })
 
+const lz4 = { compression: 1, uncompressed_size: 10_000 }
+
+test('what a missing package would read is left, with what to install; where no order is kept the rest is read', async () => {
+  const broker = new FakeBroker()
+  for (let n = 0; n < 3; n++) broker.log.push(batch(numbers(0, 100), lz4))
+  for (const n of numbers(0, 20)) broker.log.push(entry(n))
+  const member = await broker.join({}, 4)
+  await expect.poll(() => member.bodies).toEqual(numbers(0, 20))
+  expect(member.subscription.trouble).toContain('npm install lz4js')
+  const acked = broker.told
+    .filter(({ command }) => command === 'ack')
+    .flatMap(({ fields }) => fields['message_id'] as { entryId: number }[])
+  expect(Math.min(...acked.map(({ entryId }) => entryId))).toBe(3)
+})
+
+test('where order is kept nothing passes it', async () => {
+  const broker = new FakeBroker()
+  broker.log.push(entry(0), batch(numbers(0, 3), lz4), entry(1), entry(2))
+  const member = await broker.join({ order: 'key' }, 20)
+  await expect.poll(() => member.subscription.trouble).toContain('npm install lz4js')
+  await new Promise((resolve) => setTimeout(resolve, 100))
+  expect(member.bodies).toEqual([0])
+})
+
+test('a batch that is broken, or encrypted, costs what the broker counted: what follows it comes', async () => {
+  const broker = new FakeBroker()
+  broker.log.push({ ...batch(numbers(0, 2), { num_messages_in_batch: 100 }), count: 100 })
+  broker.log.push(batch(numbers(0, 100), { encryption_keys: [Buffer.from([0x0a, 1, 0x78, 0x12, 1, 0x79])] }))
+  for (const n of numbers(0, 20)) broker.log.push(entry(n))
+  const member = await broker.join({}, 4)
+  await expect.poll(() => member.bodies.filter((body) => typeof body === 'number')).toEqual(numbers(0, 20))
+  expect(member.bodies.length).toBe(21)
+  expect(member.subscription.trouble).toContain('a batch that is none')
+})
+
 test('of batches larger than the credit the next one comes once one is done', async () => {
   const broker = new FakeBroker()
   for (let n = 0; n < 60; n += 20) broker.log.push(batch(numbers(n, n + 20)))

@@ -3,9 +3,9 @@ import { within } from '../../within.ts'
 import type { Cluster } from './cluster.ts'
 import type { Connection, ConsumerEvents } from './connection.ts'
 import { NotServing } from './failure.ts'
-import { type Come, decodeEntry } from './message.ts'
+import { type Come, decodeEntry, EntryError } from './message.ts'
 import { partitionOf } from './names.ts'
-import { type Fields, type Long, type MessageId, messageIdOf, ProtocolError, wireId } from './protocol.ts'
+import { type Fields, type Long, type MessageId, messageIdOf, wireId } from './protocol.ts'
 
 const lastWaitMs = 3000
 /** So long a topic may be on its way from one broker to another. */
@@ -56,6 +56,8 @@ export class Consumer implements ConsumerEvents {
   /** Permits that went for what nobody gets here: the broker may send so many more, whatever the credit. */
   spare = 0
   #passive = false
+  /** By what it cannot read and may not pass. */
+  #blocked = false
   /** Of a consumer that is not durable: the last entry that came. */
   #seen: MessageId | undefined
   #closed = false
@@ -93,6 +95,7 @@ export class Consumer implements ConsumerEvents {
     this.permits = 0
     this.spare = 0
     this.#passive = false
+    this.#blocked = false
     try {
       await connection.ask(
         'subscribe',
@@ -168,7 +171,7 @@ export class Consumer implements ConsumerEvents {
     // Where the metadata says nothing of partitions the name does.
     const place = id.partition >= 0 ? id : { ...id, partition: partitionOf(this.spec.topic) }
     const codec = this.#connection?.codec
-    if (!codec) return
+    if (!codec || this.#blocked) return
     if (!this.spec.durable) {
       // Whether a place is that of the first one to come or the one before it is not the same on every broker.
       if (this.#seen && !isAfter(place, this.#seen)) return void this.permits--
@@ -178,10 +181,8 @@ export class Consumer implements ConsumerEvents {
     try {
       decoded = decodeEntry(codec, rest, place, this.spec.storage)
     } catch (error) {
-      if (!(error instanceof ProtocolError)) throw error
-      // It is what is stored that is broken, or what came of it: as the wire has checksums of its own, the first, for ever.
-      this.#owner.troubled(this, `topic '${this.spec.topic}': ${error.message} at ${place.ledger}:${place.entry}; it is left there`)
-      this.permits--
+      if (!(error instanceof EntryError)) throw error
+      this.#leave(place, error)
       return
     }
     const words = fields['ack_set'] as readonly Long[] | undefined
@@ -201,6 +202,14 @@ export class Consumer implements ConsumerEvents {
       messages,
       Object.hasOwn(fields, 'redelivery_count') ? (fields['redelivery_count'] as number) : 0,
     )
+  }
+
+  /** What is broken is so for ever, as the wire has checksums of its own. What somebody else could read has its turn, where turns are kept. */
+  #leave({ ledger, entry }: MessageId, { message, count, missing }: EntryError): void {
+    this.#owner.troubled(this, `topic '${this.spec.topic}': ${message} at ${ledger}:${entry}; it is left there`)
+    this.permits -= count
+    if (missing && this.spec.kind !== kinds.shared && this.spec.durable) this.#blocked = true
+    else this.allow(count)
   }
 
   /** The broker may send so many more. */
