@@ -61,6 +61,7 @@ export class Consumer implements ConsumerEvents {
   /** Of a consumer that is not durable: the last entry that came. */
   #seen: MessageId | undefined
   #closed = false
+  #joining: Promise<void> | undefined
   #running: Promise<void> | undefined
   #wake: (() => void) | undefined
 
@@ -87,7 +88,12 @@ export class Consumer implements ConsumerEvents {
     }
   }
 
-  async #join(): Promise<void> {
+  #join(): Promise<void> {
+    this.#joining = this.#tryToJoin()
+    return this.#joining
+  }
+
+  async #tryToJoin(): Promise<void> {
     const { topic, subscription, kind, name, priority, from, durable } = this.spec
     const connection = await this.#cluster.serving(topic)
     if (this.#closed) throw new BusError('closed', 'the subscription is closed')
@@ -114,10 +120,15 @@ export class Consumer implements ConsumerEvents {
         `group '${subscription}' on topic '${topic}'`,
       )
     } catch (error) {
-      connection.consumers.delete(this.#id)
+      // It may stand there all the same, and keys or the whole topic with it, if nothing was heard in time.
+      void this.#leaveBroker(connection)
       throw error
     }
-    if (!connection.open || this.#closed) throw new BusError('engine_unavailable', `topic '${topic}': the connection was lost`)
+    if (this.#closed) {
+      await this.#leaveBroker(connection)
+      throw new BusError('closed', 'the subscription is closed')
+    }
+    if (!connection.open) throw new BusError('engine_unavailable', `topic '${topic}': the connection was lost`)
     this.#connection = connection
     this.#owner.joined(this)
   }
@@ -247,12 +258,21 @@ export class Consumer implements ConsumerEvents {
     this.#wake?.()
     const connection = this.#connection
     this.#connection = undefined
-    if (!connection) return
+    // One that is just joining leaves by itself.
+    if (connection) await this.#leaveBroker(connection)
+    else if (this.#joining)
+      await within(
+        closeMs,
+        this.#joining.catch(() => {}),
+      )
+  }
+
+  async #leaveBroker(connection: Connection): Promise<void> {
+    connection.consumers.delete(this.#id)
     await within(
       closeMs,
       connection.ask('closeConsumer', { producer_id: this.#id }, 'a consumer').catch(() => {}),
     )
-    connection.consumers.delete(this.#id)
   }
 }
 

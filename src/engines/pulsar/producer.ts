@@ -103,6 +103,8 @@ export class Producer implements ProducerEvents {
       const fields = { topic: this.#cluster.fullName(this.#topic), producer_id: this.#id, epoch: this.#epoch++, ...known }
       const answer = await connection.ask('producer', fields, what).catch((error) => {
         connection.producers.delete(this.#id)
+        // It may stand there all the same, if nothing was heard in time.
+        void connection.ask('closeProducer', { producer_id: this.#id }, what).catch(() => {})
         throw error
       })
       if (!connection.open) throw new BusError('engine_unavailable', `${what}: the connection was lost`)
