@@ -118,6 +118,14 @@ await describePulsar('connecting', () => {
     })
   })
 
+  test('by TLS, where who a client is stands in its certificate', async () => {
+    const certificates = await makeCertificates()
+    onTestFinished(() => certificates.remove())
+    await using broker = await startPulsar({ tls: { certificates, verify: true, roles: true } })
+    const { ca, clientCert, clientKey } = certificates
+    await works(broker.url, { tls: { ca, cert: clientCert, key: clientKey }, admin: false })
+  }, 120_000)
+
   describe('to a broker', () => {
     let broker: PulsarNode
     beforeAll(async () => {

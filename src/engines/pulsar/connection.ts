@@ -57,6 +57,7 @@ export class Connection {
   maxMessageBytes = 5 * 1024 * 1024
   readonly #socket: Socket
   readonly #options: PulsarOptions
+  readonly #secure: boolean
   readonly #opened = Promise.withResolvers<void>()
   readonly #waiting = new Map<number, Waiting>()
   #request = 0
@@ -93,6 +94,7 @@ export class Connection {
     this.name = addressText(address)
     this.codec = codec
     this.#options = options
+    this.#secure = secure
     this.#opened.promise.catch(() => {})
     const { tls = {} } = options
     if (secure) {
@@ -100,7 +102,7 @@ export class Connection {
     } else this.#socket = connectTcp({ ...address })
     this.#socket.setNoDelay(true)
     this.#socket.once(secure ? 'secureConnect' : 'connect', () => this.#greet(behind))
-    this.#socket.on('error', (error) => this.end(this.#unreachable(error, secure)))
+    this.#socket.on('error', (error) => this.end(this.#unreachable(error)))
     this.#socket.on('close', () =>
       this.end(new BusError('engine_unavailable', `${this.name} closed the connection${this.#ready ? '' : wrongPort}`)),
     )
@@ -131,10 +133,16 @@ export class Connection {
         client_version: 'cozebus',
         protocol_version: protocolVersion,
         feature_flags: { supports_auth_refresh: true },
-        ...(token === undefined ? {} : { auth_method_name: 'token', auth_data: Buffer.from(token) }),
+        ...this.#credentials(token),
         ...(behind === undefined ? {} : { proxy_to_broker_url: behind }),
       }),
     )
+  }
+
+  /** A certificate has been shown by then: it is said that it is to count. */
+  #credentials(token: string | undefined): object {
+    if (token !== undefined) return { auth_method_name: 'token', auth_data: Buffer.from(token) }
+    return this.#secure && this.#options.tls?.cert !== undefined ? { auth_method_name: 'tls', auth_data: Buffer.alloc(0) } : {}
   }
 
   /** Whoever gives it may fail: that ends this connection and nothing else. */
@@ -211,12 +219,7 @@ export class Connection {
         this.tell('pong', {})
         return
       case 'authChallenge':
-        this.#withToken((token = '') =>
-          this.tell('authResponse', {
-            response: { auth_method_name: 'token', auth_data: Buffer.from(token) },
-            protocol_version: protocolVersion,
-          }),
-        )
+        this.#withToken((token) => this.tell('authResponse', { response: this.#credentials(token), protocol_version: protocolVersion }))
         return
       case 'closeProducer':
         this.#moved(this.producers, fields['producer_id'])
@@ -286,9 +289,9 @@ export class Connection {
     for (const one of all) one.ended()
   }
 
-  #unreachable(error: Error, secure: boolean): BusError {
+  #unreachable(error: Error): BusError {
     if (isTlsFailure(error)) return new BusError('engine_unavailable', `${this.name}: TLS failed: ${error.message}`, { cause: error })
-    const hint = secure && (error as NodeJS.ErrnoException).code === 'ECONNRESET' ? '; does it serve TLS on this port?' : ''
+    const hint = this.#secure && (error as NodeJS.ErrnoException).code === 'ECONNRESET' ? '; does it serve TLS on this port?' : ''
     return new BusError('engine_unavailable', `${this.name} cannot be reached: ${error.message}${hint}`, { cause: error })
   }
 }
