@@ -130,7 +130,7 @@ export class Connection {
   #greet(behind: string | undefined): void {
     this.#withToken((token) =>
       this.tell('connect', {
-        client_version: 'cozebus',
+        client_version: this.#options.name ?? 'cozebus',
         protocol_version: protocolVersion,
         feature_flags: { supports_auth_refresh: true },
         ...this.#credentials(token),

@@ -7,7 +7,6 @@ import { type Come, decodeEntry, EntryError } from './message.ts'
 import { partitionOf } from './names.ts'
 import { type Fields, type Long, type MessageId, messageIdOf, wireId } from './protocol.ts'
 
-const lastWaitMs = 3000
 /** So long a topic may be on its way from one broker to another. */
 const moveMs = 10_000
 /** For the answer to a goodbye. */
@@ -142,11 +141,9 @@ export class Consumer implements ConsumerEvents {
   }
 
   async #again(): Promise<void> {
-    for (
-      let waitMs = this.#cluster.options.reconnectWaitMs ?? 100;
-      !this.#closed && !this.#connection;
-      waitMs = Math.min(lastWaitMs, waitMs * 2)
-    ) {
+    const { reconnectWaitMs = 100, reconnectMaxWaitMs = 3000 } = this.#cluster.options
+    const mostMs = Math.max(reconnectWaitMs, reconnectMaxWaitMs)
+    for (let waitMs = reconnectWaitMs; !this.#closed && !this.#connection; waitMs = Math.min(mostMs, waitMs * 2)) {
       await this.#pause(waitMs * (0.5 + Math.random() / 2))
       if (this.#closed) break
       try {
