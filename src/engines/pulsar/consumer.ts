@@ -142,6 +142,7 @@ export class Consumer implements ConsumerEvents {
 
   async #again(): Promise<void> {
     const { reconnectWaitMs = 100, reconnectMaxWaitMs = 3000 } = this.#cluster.options
+    const tellAt = performance.now() + moveMs
     const mostMs = Math.max(reconnectWaitMs, reconnectMaxWaitMs)
     for (let waitMs = reconnectWaitMs; !this.#closed && !this.#connection; waitMs = Math.min(mostMs, waitMs * 2)) {
       await this.#pause(waitMs * (0.5 + Math.random() / 2))
@@ -151,7 +152,9 @@ export class Consumer implements ConsumerEvents {
         this.#owner.troubled(this, undefined)
       } catch (thrown) {
         const error = toBusError(thrown, 'engine_unavailable')
-        if (error.code !== 'engine_unavailable' && error.code !== 'closed') this.#owner.troubled(this, error.message)
+        if (this.#closed) break
+        // That a topic is away for a while is no trouble, as long as it is on its way.
+        if (error.code !== 'engine_unavailable' || performance.now() > tellAt) this.#owner.troubled(this, error.message)
       }
     }
     this.#running = undefined
