@@ -1,7 +1,14 @@
-import { afterAll, describe, expect, onTestFinished, test } from 'vitest'
+import { once } from 'node:events'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { afterAll, describe, expect, onTestFinished, test, vi } from 'vitest'
 import type { PublishOutcome } from '../../src/engines/engine.ts'
+import type { Cluster } from '../../src/engines/pulsar/cluster.ts'
 import { refusedMessage, serverError } from '../../src/engines/pulsar/failure.ts'
+import { Http } from '../../src/engines/pulsar/http.ts'
 import { Producer } from '../../src/engines/pulsar/producer.ts'
+import { Publishing } from '../../src/engines/pulsar/publishing.ts'
+import { Topics } from '../../src/engines/pulsar/topics.ts'
 import { describePulsar } from '../rig/needs.ts'
 import { startPulsar } from '../rig/pulsar.ts'
 import { FakeBroker } from './fake-broker.ts'
@@ -58,6 +65,66 @@ describe('what a broker answers to one message', () => {
     const large = { properties: [{ key: 'large', value: 'x'.repeat(broker.connection.maxMessageBytes) }] }
     expect(await Promise.all([send('a'), send('b', large), send('c')])).toEqual(['stored', 'message_too_large', 'stored'])
     expect(broker.stored).toEqual(['a', 'c'])
+  })
+})
+
+describe('many topics', () => {
+  const outgoing = (n: number) => ({
+    storage: 't',
+    name: 't',
+    id: `${n}`,
+    key: undefined,
+    headers: undefined,
+    body: Buffer.from(`${n}`),
+    at: 1,
+    deliverAt: undefined,
+  })
+
+  test('a producer that has nothing to do is closed, and is there again when it has', async () => {
+    const broker = new FakeBroker()
+    const topics = { known: () => ['t'] } as unknown as Topics
+    const publishing = new Publishing(broker.cluster, topics, 1000, 50)
+    onTestFinished(() => publishing.close())
+    const said = () => broker.told.map(({ command }) => command)
+    for (const n of [1, 2]) {
+      expect(await publishing.publish([outgoing(n)])).toMatchObject([{ ok: true }])
+      await expect.poll(() => said().filter((command) => command === 'closeProducer').length).toBe(n)
+    }
+    expect(said()).toEqual(['producer', 'closeProducer', 'producer', 'closeProducer'])
+  })
+
+  test('the namespace is listed once for those that are new, and not for one that is known', async () => {
+    let listed = 0
+    const cluster = { options: {}, namespace: 'n/n', topics: async () => [`t${++listed}`, 'a', 'b'], partitions: async () => 0 }
+    const http = { ask: async () => ({}) } as unknown as Http
+    const topics = new Topics(cluster as unknown as Cluster, http)
+    await Promise.all(['a', 'b'].map((name) => topics.ensure(name)))
+    expect(listed).toBe(1)
+    const now = performance.now()
+    const clock = vi.spyOn(performance, 'now').mockReturnValue(now + 60_000)
+    onTestFinished(() => clock.mockRestore())
+    // It got partitions.
+    cluster.partitions = async () => 2
+    expect(topics.known('a')).toEqual(['a'])
+    await expect.poll(() => topics.known('a')).toEqual(['a-partition-0', 'a-partition-1'])
+    expect(listed).toBe(1)
+  })
+
+  test('of many questions over HTTP 16 are asked at once', async () => {
+    let most = 0
+    let open = 0
+    const server = createServer((_, answer) => {
+      most = Math.max(most, ++open)
+      setTimeout(() => {
+        open--
+        answer.end('{}')
+      }, 20)
+    }).listen(0, '127.0.0.1')
+    onTestFinished(() => void server.close())
+    await once(server, 'listening')
+    const http = new Http(`http://127.0.0.1:${(server.address() as AddressInfo).port}`, {})
+    await Promise.all(Array.from({ length: 100 }, (_, i) => http.ask('GET', `/${i}`)))
+    expect(most).toBe(16)
   })
 })
 

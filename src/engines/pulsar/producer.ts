@@ -45,6 +45,7 @@ export class Producer implements ProducerEvents {
   #timer: NodeJS.Timeout | undefined
   #closed = false
   #epoch = 0
+  #usedAt = performance.now()
 
   constructor(cluster: Cluster, topic: string) {
     this.#cluster = cluster
@@ -53,6 +54,11 @@ export class Producer implements ProducerEvents {
 
   get idle(): boolean {
     return this.#queue.length === 0 && this.#sent.length === 0
+  }
+
+  /** Nothing was sent since then, and nothing is under way. */
+  idleSince(then: number): boolean {
+    return this.idle && this.#usedAt < then
   }
 
   send(item: Item): void {
@@ -66,6 +72,7 @@ export class Producer implements ProducerEvents {
       return
     }
     const now = performance.now()
+    this.#usedAt = now
     let count = 0
     while (count < this.#queue.length && this.#connection.unsent < mostUnsent) {
       const sent = { ...this.#queue[count++]!, sequence: this.#sequence++, deadline: now + answerMs }
@@ -108,6 +115,10 @@ export class Producer implements ProducerEvents {
         throw error
       })
       if (!connection.open) throw new BusError('engine_unavailable', `${what}: the connection was lost`)
+      if (this.#closed) {
+        connection.producers.delete(this.#id)
+        return void connection.ask('closeProducer', { producer_id: this.#id }, what).catch(() => {})
+      }
       this.#name = String(answer['producer_name'])
       this.#connection = connection
       this.#opening = false
@@ -200,7 +211,9 @@ export class Producer implements ProducerEvents {
   close(): void {
     this.#closed = true
     clearInterval(this.#timer)
-    this.#connection?.producers.delete(this.#id)
+    const connection = this.#connection
+    connection?.producers.delete(this.#id)
+    void connection?.ask('closeProducer', { producer_id: this.#id }, `topic '${this.#topic}'`).catch(() => {})
     for (const { done } of this.#queue.splice(0)) done({ ok: false, error: new BusError('closed', 'the connection to Pulsar is closed') })
     this.#giveUp(new BusError('closed', 'the connection to Pulsar was closed'))
   }

@@ -13,11 +13,12 @@ const knownMs = 30_000
 export class Topics {
   readonly #cluster: Cluster
   readonly #http: Http | undefined
-  readonly #known = new Map<StorageName, { readonly parts: readonly string[]; readonly at: number }>()
+  readonly #known = new Map<StorageName, { readonly parts: readonly string[]; at: number }>()
   readonly #making = new Map<StorageName, Promise<readonly string[]>>()
   /** The whole names of those that were cut. */
   readonly #whole = new Map<string, StorageName>()
   #warned = false
+  #listing: Promise<string[]> | undefined
 
   constructor(cluster: Cluster, http: Http | undefined) {
     this.#cluster = cluster
@@ -29,10 +30,33 @@ export class Topics {
     return `/admin/v2/persistent/${this.#cluster.namespace}/${encodeURIComponent(topic)}`
   }
 
-  /** What is there already or was just made: the topic, or its partitions. */
+  /** What is there already or was just made: the topic, or its partitions. What has become old is looked at meanwhile. */
   known(storage: StorageName): readonly string[] | undefined {
     const known = this.#known.get(storage)
-    return known && performance.now() - known.at < knownMs ? known.parts : undefined
+    const now = performance.now()
+    if (known && now - known.at >= knownMs) {
+      known.at = now
+      void this.#lookAgain(storage)
+    }
+    return known?.parts
+  }
+
+  async #lookAgain(storage: StorageName): Promise<void> {
+    try {
+      await this.#http?.ask('GET', `${this.path(topicName(storage))}/properties`)
+      await this.again(storage)
+    } catch (error) {
+      // Somebody deleted it: it is made anew as it was, with what it keeps.
+      if (error instanceof BusError && error.code === 'not_found') this.forget(storage)
+    }
+  }
+
+  /** Once for all who ask at the same time. */
+  #list(): Promise<string[]> {
+    this.#listing ??= this.#cluster.topics().finally(() => {
+      this.#listing = undefined
+    })
+    return this.#listing
   }
 
   /** Makes it where it is missing. @throws BusError `not_found`, `forbidden`, `engine_unavailable` */
@@ -57,7 +81,7 @@ export class Topics {
     const topic = topicName(storage)
     const http = this.#http
     if (http) {
-      const isThere = (await this.#cluster.topics()).some((name) => withoutPartition(name) === topic)
+      const isThere = (await this.#list()).some((name) => withoutPartition(name) === topic)
       if (!isThere) await this.#make(http, storage, topic)
       else if (!this.#known.has(storage)) await this.#complete(http, topic)
     }
