@@ -82,15 +82,17 @@ export class Consumers {
 
   #make(topic: string, { storage, from }: Source): Consumer {
     const { cluster, spec, owner } = this.#parts
+    const kind = kindOf(spec)
     return new Consumer(
       cluster,
       {
         topic,
         storage,
         subscription: spec.group,
-        kind: kindOf(spec),
+        kind,
         name: spec.member,
-        priority: this.#priority,
+        // Where all share, it would be served first and others what it leaves.
+        ...(kind === kinds.failover ? { priority: this.#priority } : {}),
         from: from === 'new' ? 'latest' : 'earliest',
         durable: true,
       },
