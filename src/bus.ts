@@ -426,8 +426,11 @@ export async function connect(url: string | ConnectOptions = {}, options: Connec
     return connect(coze.url, {
       ...coze.options,
       ...url,
+      // What is given here stands beside what the variables say.
       nats: { ...coze.options.nats, ...url.nats },
       nsq: { ...coze.options.nsq, ...url.nsq },
+      kafka: { ...coze.options.kafka, ...url.kafka },
+      pulsar: { ...coze.options.pulsar, ...url.pulsar },
     })
   }
   return connectEngine(await openEngine(url, options), options)

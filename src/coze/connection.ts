@@ -20,8 +20,8 @@ export function connectionOf(
       'COZE_MQ_TYPE=rmq: this version has no engine for RocketMQ yet; those for NATS, NSQ, Kafka and Pulsar are there (COZE_MQ_TYPE=nats, nsq, kafka, pulsar)',
     )
   if (config.type === 'pulsar') {
-    const { url, token, ledger } = config
-    return { url, options: { ...(token === undefined ? {} : { pulsar: { token } }), ...(ledger === undefined ? {} : { ledger }) } }
+    const { url, pulsar, ledger } = config
+    return { url, options: { pulsar, ...(ledger === undefined ? {} : { ledger }) } }
   }
   return { url: config.url, options: { nats: { shared: (topic) => sharedTopic(topic, groups(topic)), ...config.nats } } }
 }

@@ -1,5 +1,6 @@
 import type { NatsOptions } from '../engines/nats/options.ts'
 import type { NsqOptions } from '../engines/nsq/options.ts'
+import type { PulsarOptions } from '../engines/pulsar/options.ts'
 import { BusError } from '../errors.ts'
 import { addressesOf, type Given, sameServers } from './addresses.ts'
 
@@ -37,7 +38,7 @@ export interface PulsarConfig {
   readonly type: 'pulsar'
   /** As {@link connect} takes it. */
   readonly url: string
-  readonly token: string | undefined
+  readonly pulsar: PulsarOptions
   /** Where dead letters and attempts are kept, which Pulsar cannot; members on several machines share it. */
   readonly ledger: string | undefined
 }
@@ -64,10 +65,8 @@ export function configFromEnv(env: CozeEnv = process.env): CozeConfig {
         accessKey: get('RMQ_ACCESS_KEY'),
         secretKey: get('RMQ_SECRET_KEY'),
       }
-    case 'pulsar': {
-      const { scheme = 'pulsar', hosts } = addressesOf(server(get, type, 'PULSAR_SERVICE_URL'), type, ['pulsar', 'pulsar+ssl'])
-      return { type, url: `${scheme}://${hosts.join(',')}`, token: get('PULSAR_JWT_TOKEN'), ledger: get('COZEBUS_LEDGER') }
-    }
+    case 'pulsar':
+      return pulsarConfig(get)
     case undefined:
       throw new BusError('invalid_argument', 'COZE_MQ_TYPE is not set; it is one of nats, kafka, nsq, rmq, pulsar')
     default:
@@ -80,20 +79,33 @@ export function configFromEnv(env: CozeEnv = process.env): CozeConfig {
 
 function nsqConfig(get: Get): NsqConfig {
   const { scheme = 'nsq', hosts } = addressesOf(server(get, 'nsq'), 'nsq', ['nsq', 'nsq+lookup'])
-  const [secret, ca, cert, key] = [get('NSQ_AUTH_SECRET'), get('NSQ_CA'), get('NSQ_CERT'), get('NSQ_KEY')]
-  if ((cert === undefined) !== (key === undefined))
-    throw new BusError('invalid_argument', 'NSQ_CERT and NSQ_KEY belong together: a client certificate and its key')
+  const secret = get('NSQ_AUTH_SECRET')
   return {
     type: 'nsq',
     url: `${scheme}://${hosts.join(',')}`,
-    nsq: {
-      ...(secret === undefined ? {} : { secret }),
-      ...(ca === undefined && cert === undefined
-        ? {}
-        : { tls: { ...(ca === undefined ? {} : { ca }), ...(cert === undefined ? {} : { cert, key: key! }) } }),
-    },
+    nsq: { ...(secret === undefined ? {} : { secret }), ...tlsOf(get, 'NSQ') },
     ledger: get('COZEBUS_LEDGER'),
   }
+}
+
+function pulsarConfig(get: Get): PulsarConfig {
+  const { scheme = 'pulsar', hosts } = addressesOf(server(get, 'pulsar', 'PULSAR_SERVICE_URL'), 'pulsar', ['pulsar', 'pulsar+ssl'])
+  const token = get('PULSAR_JWT_TOKEN')
+  return {
+    type: 'pulsar',
+    url: `${scheme}://${hosts.join(',')}`,
+    pulsar: { ...(token === undefined ? {} : { token }), ...tlsOf(get, 'PULSAR') },
+    ledger: get('COZEBUS_LEDGER'),
+  }
+}
+
+/** `<BROKER>_CA`, `_CERT` and `_KEY`. */
+function tlsOf(get: Get, broker: string): { readonly tls?: { readonly ca?: string; readonly cert?: string; readonly key?: string } } {
+  const [ca, cert, key] = [get(`${broker}_CA`), get(`${broker}_CERT`), get(`${broker}_KEY`)]
+  if ((cert === undefined) !== (key === undefined))
+    throw new BusError('invalid_argument', `${broker}_CERT and ${broker}_KEY belong together: a client certificate and its key`)
+  if (ca === undefined && cert === undefined) return {}
+  return { tls: { ...(ca === undefined ? {} : { ca }), ...(cert === undefined ? {} : { cert, key: key! }) } }
 }
 
 /** A user and a password stand in the address, before the first host, as elsewhere. */
@@ -141,18 +153,13 @@ function jetstream(get: Get): boolean {
 }
 
 function natsOptions(get: Get): NatsOptions {
-  const [ca, cert, key] = [get('NATS_CA'), get('NATS_CERT'), get('NATS_KEY')]
-  if ((cert === undefined) !== (key === undefined))
-    throw new BusError('invalid_argument', 'NATS_CERT and NATS_KEY belong together: a client certificate and its key')
   const replicas = get('NATS_STREAM_REPLICAS')
   if (replicas !== undefined && !/^[1-5]$/.test(replicas))
     throw new BusError('invalid_argument', `NATS_STREAM_REPLICAS=${replicas} must be 1, 3 or 5, and not more than the cluster has servers`)
   return {
     ...(jetstream(get) ? {} : { jetstream: false }),
     ...credentials(get),
-    ...(ca === undefined && cert === undefined
-      ? {}
-      : { tls: { ...(ca === undefined ? {} : { ca }), ...(cert === undefined ? {} : { cert, key: key! }) } }),
+    ...tlsOf(get, 'NATS'),
     ...(replicas === undefined ? {} : { replicas: Number(replicas) }),
   }
 }

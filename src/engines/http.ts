@@ -1,4 +1,4 @@
-import { type IncomingMessage, request as requestHttp } from 'node:http'
+import { type Agent, type IncomingMessage, request as requestHttp } from 'node:http'
 import { type RequestOptions, request as requestHttps } from 'node:https'
 import { checkServerIdentity } from 'node:tls'
 import { type Pems, readPems } from './pem.ts'
@@ -15,6 +15,8 @@ export interface HttpCall {
   readonly tls?: (Pems & { readonly serverName?: string }) | undefined
   readonly tlsPrefix: string
   readonly timeoutMs: number
+  /** Says how many go at once. Default: each by itself. */
+  readonly agent?: Agent | undefined
 }
 
 export interface HttpAnswer {
@@ -25,7 +27,7 @@ export interface HttpAnswer {
 }
 
 /** Asks the HTTP side of a broker, whatever it answers; rejects where it does not, or with more than 64 MiB. */
-export function callHttp(url: string, { method, body, headers, tls, tlsPrefix, timeoutMs }: HttpCall): Promise<HttpAnswer> {
+export function callHttp(url: string, { method, body, headers, tls, tlsPrefix, timeoutMs, agent }: HttpCall): Promise<HttpAnswer> {
   return new Promise((resolve, reject) => {
     const secure = url.startsWith('https:')
     const bytes = body === undefined ? undefined : Buffer.from(JSON.stringify(body))
@@ -42,7 +44,7 @@ export function callHttp(url: string, { method, body, headers, tls, tlsPrefix, t
     const options = {
       method,
       timeout: timeoutMs,
-      agent: false as const,
+      agent: agent ?? (false as const),
       headers: { ...headers, ...(bytes && { 'content-type': 'application/json', 'content-length': bytes.length }) },
       ...(secure && tls ? readPems(tls, tlsPrefix) : {}),
       ...(secure && tls?.serverName !== undefined ? certificateFor(tls.serverName) : {}),

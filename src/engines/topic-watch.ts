@@ -2,10 +2,12 @@ import type { StorageName } from './engine.ts'
 
 const everyMs = 1000
 
+type Listener = (storage: StorageName) => void | Promise<void>
+
 /** Tells of topics as they appear, where the broker tells nobody: it is asked for all of them, by one timer for all who listen. */
 export class TopicWatch {
   readonly #list: () => Promise<Iterable<StorageName>>
-  readonly #listeners = new Map<(storage: StorageName) => void, Set<StorageName>>()
+  readonly #listeners = new Map<Listener, Set<StorageName>>()
   #timer: NodeJS.Timeout | undefined
   #asking = false
 
@@ -13,8 +15,9 @@ export class TopicWatch {
     this.#list = list
   }
 
-  watch(listener: (storage: StorageName) => void): () => void {
-    const own = (storage: StorageName): void => listener(storage) // the same function may be handed in twice
+  /** What a listener rejects is named to it again. */
+  watch(listener: (storage: StorageName) => void | Promise<void>): () => void {
+    const own: Listener = (storage) => listener(storage) // the same function may be handed in twice
     this.#listeners.set(own, new Set())
     this.#timer ??= setInterval(() => void this.#look(), everyMs).unref()
     void this.#look()
@@ -42,7 +45,7 @@ export class TopicWatch {
         for (const storage of storages) {
           if (seen.has(storage) || !this.#listeners.has(listener)) continue
           seen.add(storage)
-          listener(storage)
+          listener(storage)?.catch(() => seen.delete(storage))
         }
         for (const storage of seen) if (!storages.includes(storage)) seen.delete(storage)
       }

@@ -115,9 +115,14 @@ describe('the other brokers', () => {
     expect(configFromEnv({ COZE_MQ_TYPE: 'pulsar', PULSAR_SERVICE_URL: 'pulsar+ssl://p:6651' })).toEqual({
       type: 'pulsar',
       url: 'pulsar+ssl://p:6651',
-      token: undefined,
+      pulsar: {},
       ledger: undefined,
     })
+    const secured = { PULSAR_JWT_TOKEN: 't', PULSAR_CA: 'ca.pem', PULSAR_CERT: 'c.pem', PULSAR_KEY: 'k.pem' }
+    expect(config('pulsar', 'pulsar+ssl://p:6651', secured)).toMatchObject({
+      pulsar: { token: 't', tls: { ca: 'ca.pem', cert: 'c.pem', key: 'k.pem' } },
+    })
+    expect(() => config('pulsar', 'p', { PULSAR_CERT: 'c.pem' })).toThrow(/PULSAR_CERT and PULSAR_KEY belong together/)
     expect(() => config('nsq', 'nsqlookupd:4161')).toThrow(/port of nsqlookupd.*nsqd:4150/)
   })
 

@@ -93,6 +93,9 @@ await describePulsar('by the variables of Coze Studio', async () => {
       delete process.env['COZEBUS_URL']
       await using bus = await connect()
       expect(bus.status().engine).toBe('pulsar')
+      // Beside what is said in the program.
+      await using packed = await connect({ pulsar: { compression: 'zstd' } })
+      await packed.publish('opencoze_knowledge', 'x'.repeat(1000))
     } finally {
       process.env = before
     }

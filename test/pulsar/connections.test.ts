@@ -1,18 +1,19 @@
 import { createServer } from 'node:net'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
 import { connect } from '../../src/bus.ts'
 import { memoryLedger } from '../../src/testing/models/ledger.ts'
 import { type Certificates, makeCertificates } from '../rig/certificates.ts'
 import { describePulsar } from '../rig/needs.ts'
 import { freePorts } from '../rig/ports.ts'
 import { type PulsarNode, startPulsar } from '../rig/pulsar.ts'
-import { busAt, eager, refusal, roundTrip, works } from './support.ts'
+import { busAt, eager, fresh, refusal, roundTrip, works } from './support.ts'
 
 await describePulsar('connecting', () => {
   describe('to a broker that asks for tokens', () => {
     let broker: PulsarNode
     beforeAll(async () => {
-      broker = await startPulsar({ tokens: { superusers: ['coze'] } })
+      broker = await startPulsar({ tokens: { superusers: ['coze'] }, extra: { authenticationRefreshCheckSeconds: '1' } })
     }, 120_000)
     afterAll(() => broker.stop())
 
@@ -30,6 +31,46 @@ await describePulsar('connecting', () => {
         expect(error.message).toContain('pulsar.token')
         expect(error.message).not.toContain(token)
       }
+    })
+
+    test('it asks again while connected, of a function that may take its time, and that may fail without harm', async () => {
+      let failing = true
+      let calls = 0
+      const token = async (): Promise<string> => {
+        calls++
+        await sleep(20)
+        if (failing) throw new Error('the vault is sealed')
+        return broker.token('coze', { expiresIn: 3 })
+      }
+      expect(await refusal(broker.url, { token })).toMatchObject({ code: 'unauthorized', message: 'pulsar.token: the vault is sealed' })
+      failing = false
+      const bus = await busAt(broker.url, { token, admin: false })
+      const got: unknown[] = []
+      await bus.subscribe('refreshed', { group: 'g' }, ({ body }) => void got.push(body))
+      const before = calls
+      await expect.poll(() => calls).toBeGreaterThan(before + 1)
+      await bus.publish('refreshed', 1)
+      failing = true
+      await expect.poll(async () => (await bus.health()).ok).toBe(false)
+      const meanwhile = bus.publish('refreshed', 2).catch((error: Error) => error.message)
+      await sleep(300)
+      failing = false
+      await expect.poll(async () => (await bus.health()).ok).toBe(true)
+      await bus.publish('refreshed', 3)
+      await meanwhile
+      await expect.poll(() => got).toEqual(expect.arrayContaining([1, 3]))
+    })
+
+    test('a role that may produce and consume alone uses topics that the broker makes, and is warned once', async () => {
+      await broker.ask('/admin/v2/namespaces/public/default/permissions/worker', { method: 'POST', body: ['produce', 'consume'] })
+      const warnings: string[] = []
+      const listen = ({ name, message }: Error): void => void (name === 'CozebusWarning' && warnings.push(message))
+      process.on('warning', listen)
+      onTestFinished(() => void process.off('warning', listen))
+      const bus = await busAt(broker.url, { token: broker.token('worker'), admin: broker.admin })
+      await roundTrip(bus)
+      await bus.publish(fresh('worker'), 1)
+      expect(warnings).toEqual([expect.stringContaining('topics are made by the brokers')])
     })
 
     test('a role that may do nothing there is told so', async () => {
@@ -76,6 +117,14 @@ await describePulsar('connecting', () => {
       expect(error.message).toContain('6651')
     })
   })
+
+  test('by TLS, where who a client is stands in its certificate', async () => {
+    const certificates = await makeCertificates()
+    onTestFinished(() => certificates.remove())
+    await using broker = await startPulsar({ tls: { certificates, verify: true, roles: true } })
+    const { ca, clientCert, clientKey } = certificates
+    await works(broker.url, { tls: { ca, cert: clientCert, key: clientKey }, admin: false })
+  }, 120_000)
 
   describe('to a broker', () => {
     let broker: PulsarNode

@@ -6,6 +6,7 @@ import { crashRounds } from '../crash/rounds.ts'
 import { Load } from '../nats/load.ts'
 import { describePulsar } from '../rig/needs.ts'
 import { type PulsarNode, startPulsar } from '../rig/pulsar.ts'
+import { stockSettings } from '../rig/pulsar-config.ts'
 import { eager } from './support.ts'
 
 await describePulsar('a broker that dies', () => {
@@ -73,5 +74,33 @@ await describePulsar('a broker that dies', () => {
     expect(outcome.violations).toEqual([])
     expect(outcome.confirmed).toBeGreaterThan(30)
     expect(outcome.kills).toBeGreaterThan(4)
+  }, 180_000)
+})
+
+await describePulsar('a broker with its defaults', () => {
+  let broker: PulsarNode
+  let load: Load | undefined
+  beforeAll(async () => {
+    broker = await startPulsar({ extra: stockSettings })
+  }, 90_000)
+  afterEach(() => load?.end())
+  afterAll(() => broker.stop())
+
+  test('forgets in a kill what was acknowledged: nothing confirmed is lost, no key out of order, and no member stands still', async () => {
+    load = new Load(
+      () => broker.url,
+      {},
+      (url) => openPulsar(url, { ...eager, admin: broker.admin }),
+      memoryLedger(),
+    )
+    await load.join(2)
+    await load.start()
+    for (let round = 0; round < 2; round++) {
+      await load.calm(1500)
+      await broker.restart()
+      await load.recovered()
+    }
+    const counts = await load.judge()
+    expect(counts.confirmed).toBeGreaterThan(100)
   }, 180_000)
 })

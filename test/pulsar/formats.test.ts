@@ -47,6 +47,18 @@ describe('compressions of Pulsar', () => {
   test('snappy of the reference encoder is read', () => {
     // 11 bytes, one literal.
     expect(decompress(Buffer.from('0b2868656c6c6f20776f726c64', 'hex'), kinds.snappy, 11).toString()).toBe('hello world')
+    // A literal whose length takes a byte of its own, and a copy of it.
+    const long = Buffer.concat([
+      Buffer.from('8801f03f', 'hex'),
+      Buffer.alloc(64, 'x'),
+      Buffer.from('fe0100', 'hex'),
+      Buffer.from('1e0100', 'hex'),
+    ])
+    expect(decompress(long, kinds.snappy, 136).toString()).toBe('x'.repeat(136))
+  })
+
+  test('snappy whose lengths lead backwards is refused, and does not go round for ever', () => {
+    expect(() => decompress(Buffer.from('0bfcfaffffff0000', 'hex'), kinds.snappy, 11)).toThrow(/cannot be decompressed/)
   })
 })
 

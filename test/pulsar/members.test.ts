@@ -121,8 +121,13 @@ await describePulsar('members of a group', async () => {
     const topic = fresh('mixed')
     const bus = await connected()
     await bus.subscribe(topic, { group: 'g', order: 'none' }, () => {})
-    const other = await connected()
+    const other = await connected({ name: 'the other one' })
     await expect(other.subscribe(topic, { group: 'g', order: 'key' }, () => {})).rejects.toMatchObject({ code: 'conflict' })
+    // Within a process order is ours: to the broker that is the first way.
+    await other.subscribe(topic, { group: 'g', order: 'key', orderScope: 'process' }, () => {})
+    const stats = await broker.ask(`${path(topic)}/stats`)
+    const { consumers } = (stats as { subscriptions: { g: { consumers: { clientVersion: string }[] } } }).subscriptions.g
+    expect(consumers.map(({ clientVersion }) => clientVersion).toSorted()).toEqual(['cozebus', 'the other one'])
   })
 
   test('without HTTP what needs it is refused and says how to give it', async () => {

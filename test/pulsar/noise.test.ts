@@ -5,7 +5,6 @@ import { afterAll, describe, expect, test } from 'vitest'
 import { loadLibraries } from '../../src/engines/pulsar/client.ts'
 import { type Compression, compress, decompress, readyForAll } from '../../src/engines/pulsar/compression.ts'
 import { Connection } from '../../src/engines/pulsar/connection.ts'
-import { openPulsar } from '../../src/engines/pulsar/engine.ts'
 import { decodeEntry } from '../../src/engines/pulsar/message.ts'
 import { Codec, FrameParser, messageIdOf, ProtocolError } from '../../src/engines/pulsar/protocol.ts'
 import { BusError } from '../../src/index.ts'
@@ -13,6 +12,7 @@ import { describePulsar } from '../rig/needs.ts'
 import { cut } from '../rig/pieces.ts'
 import { startProxy } from '../rig/proxy.ts'
 import { startPulsar } from '../rig/pulsar.ts'
+import { busAt, fresh } from './support.ts'
 
 const codec = new Codec(await loadLibraries())
 await readyForAll()
@@ -196,9 +196,49 @@ await describePulsar('garbage in the stream', async () => {
     expect(connection.open).toBe(false)
     server.close()
   })
+})
 
-  test('and the engine still opens against the broker itself', async () => {
-    const engine = await openPulsar(broker.url, { admin: broker.admin })
-    await engine.close()
+await describePulsar('garbage in what a broker says', async () => {
+  let port = 0
+  const clients = new Set<Socket>()
+  const between = createServer((socket) => {
+    clients.add(socket.on('error', () => {}).on('close', () => clients.delete(socket)))
+    socket.pipe(dial(port, '127.0.0.1').on('error', () => socket.destroy())).pipe(socket)
+  }).listen(0, '127.0.0.1')
+  await once(between, 'listening')
+  const seen = (between.address() as AddressInfo).port
+  // All go that way, whoever asks where a topic is.
+  const broker = await startPulsar({ extra: { advertisedListeners: `all:pulsar://127.0.0.1:${seen}` } })
+  port = broker.port
+  afterAll(async () => {
+    await broker.stop()
+    between.close()
   })
+
+  test('a bus goes on: it connects again, and nothing confirmed is lost', async () => {
+    const others = new Set(clients)
+    const bus = await busAt(`pulsar://127.0.0.1:${seen}`, { admin: broker.admin })
+    const topic = fresh('noise')
+    const got = new Set<unknown>()
+    await bus.subscribe(topic, { group: 'g', order: 'key' }, ({ body }) => void got.add(body))
+    const confirmed: number[] = []
+    let cut = 0
+    for (let n = 0; n < 60; n++) {
+      const sent = bus.publish(topic, n, { key: `k${n % 3}` }).then(
+        () => confirmed.push(n),
+        () => {},
+      )
+      if (n % 12 === 11)
+        for (const socket of clients) {
+          if (others.has(socket)) continue
+          socket.write(framed(Buffer.alloc(8, 0xff)))
+          cut++
+        }
+      await sent
+    }
+    expect(cut).toBeGreaterThanOrEqual(5)
+    expect(confirmed.length).toBeGreaterThan(50)
+    await expect.poll(() => confirmed.filter((n) => !got.has(n))).toEqual([])
+    await expect.poll(async () => (await bus.health()).ok).toBe(true)
+  }, 60_000)
 })

@@ -29,6 +29,17 @@ export interface PulsarPorts {
   readonly bookie: number
 }
 
+/** Where the rig is quicker than a stock broker, what that does instead: `extra` of a test that shows what costs nothing there. */
+export const stockSettings: Readonly<Record<string, string>> = {
+  managedLedgerDefaultMarkDeleteRateLimit: '1.0',
+  managedLedgerNewEntriesCheckDelayInMillis: '10',
+  journalSyncData: 'true',
+  journalMaxGroupWaitMSec: '1',
+  activeConsumerFailoverDelayTimeMillis: '1000',
+  acknowledgmentAtBatchIndexLevelEnabled: 'false',
+  delayedDeliveryTickTimeMillis: '1000',
+}
+
 export const configFile = 'broker.conf'
 
 /** The broker itself and the rig. */

@@ -48,6 +48,12 @@ export class Cluster {
     throw last
   }
 
+  /** Resolves once any of them answers a question: whose topic it is, which makes none. @throws BusError `engine_unavailable`, `unauthorized` */
+  async answers(): Promise<void> {
+    const lookup = { topic: this.fullName('cozebus-health'), authoritative: false }
+    await (await this.any()).ask('lookup', lookup, 'the brokers')
+  }
+
   /** How many partitions a topic has; 0: it is none of partitions, or not there yet. */
   async partitions(topic: string): Promise<number> {
     const what = `topic '${topic}'`

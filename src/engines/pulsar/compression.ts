@@ -96,9 +96,33 @@ function unpack(bytes: Buffer, kind: number, size: number): Buffer {
       return zstdDecompressSync(bytes, { maxOutputLength: Math.max(1, size) })
     case 'snappy': {
       if (!snappy) throw new BusError('engine_missing', 'a message is compressed with Snappy: npm install snappyjs')
+      mustGoForward(bytes)
       return Buffer.from(snappy.uncompress(bytes, size))
     }
     default:
       throw new Error('an unknown kind')
+  }
+}
+
+/** Of Snappy's literals, whose lengths snappyjs takes with a sign: at one that is less than nothing it goes back, for ever. */
+function mustGoForward(bytes: Buffer): void {
+  let at = 0
+  while (bytes[at++]! >= 128);
+  while (at < bytes.length) {
+    const tag = bytes[at++]!
+    const kind = tag & 3
+    if (kind !== 0) {
+      at += kind === 3 ? 4 : kind
+      continue
+    }
+    let length = (tag >>> 2) + 1
+    if (length > 60) {
+      const width = length - 60
+      if (at + width > bytes.length) return
+      length = bytes.readUIntLE(at, width) + 1
+      at += width
+    }
+    at += length
+    if (at > bytes.length) throw new Error('a literal goes beyond its end')
   }
 }

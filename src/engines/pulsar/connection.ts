@@ -4,10 +4,11 @@ import { BusError, toBusError } from '../../errors.ts'
 import { type Address, addressText } from '../address.ts'
 import { readPems } from '../pem.ts'
 import { isTlsFailure, serverNameOf } from '../tls.ts'
-import { refused } from './failure.ts'
+import { refused, refusedMessage } from './failure.ts'
 import type { PulsarOptions } from './options.ts'
 import { type Codec, type Fields, type Frame, FrameParser, numberOf, ProtocolError } from './protocol.ts'
 import type { Command } from './schema.ts'
+import { tokenOf } from './token.ts'
 
 /** Above any message size that a broker is set up for. */
 const mostFrameBytes = 128 * 1024 * 1024
@@ -33,6 +34,8 @@ export interface ProducerEvents {
 /** A consumer on a connection. */
 export interface ConsumerEvents {
   message(fields: Fields, rest: Buffer): void
+  /** Whether it is the one of its group that gets all there is (Failover). */
+  activated(active: boolean): void
   ended(): void
 }
 
@@ -54,6 +57,7 @@ export class Connection {
   maxMessageBytes = 5 * 1024 * 1024
   readonly #socket: Socket
   readonly #options: PulsarOptions
+  readonly #secure: boolean
   readonly #opened = Promise.withResolvers<void>()
   readonly #waiting = new Map<number, Waiting>()
   #request = 0
@@ -90,6 +94,7 @@ export class Connection {
     this.name = addressText(address)
     this.codec = codec
     this.#options = options
+    this.#secure = secure
     this.#opened.promise.catch(() => {})
     const { tls = {} } = options
     if (secure) {
@@ -97,7 +102,7 @@ export class Connection {
     } else this.#socket = connectTcp({ ...address })
     this.#socket.setNoDelay(true)
     this.#socket.once(secure ? 'secureConnect' : 'connect', () => this.#greet(behind))
-    this.#socket.on('error', (error) => this.end(this.#unreachable(error, secure)))
+    this.#socket.on('error', (error) => this.end(this.#unreachable(error)))
     this.#socket.on('close', () =>
       this.end(new BusError('engine_unavailable', `${this.name} closed the connection${this.#ready ? '' : wrongPort}`)),
     )
@@ -123,19 +128,26 @@ export class Connection {
   }
 
   #greet(behind: string | undefined): void {
-    const token = this.#token()
-    this.tell('connect', {
-      client_version: 'cozebus',
-      protocol_version: protocolVersion,
-      feature_flags: { supports_auth_refresh: true },
-      ...(token === undefined ? {} : { auth_method_name: 'token', auth_data: Buffer.from(token) }),
-      ...(behind === undefined ? {} : { proxy_to_broker_url: behind }),
-    })
+    this.#withToken((token) =>
+      this.tell('connect', {
+        client_version: this.#options.name ?? 'cozebus',
+        protocol_version: protocolVersion,
+        feature_flags: { supports_auth_refresh: true },
+        ...this.#credentials(token),
+        ...(behind === undefined ? {} : { proxy_to_broker_url: behind }),
+      }),
+    )
   }
 
-  #token(): string | undefined {
-    const { token } = this.#options
-    return typeof token === 'function' ? token() : token
+  /** A certificate has been shown by then: it is said that it is to count. */
+  #credentials(token: string | undefined): object {
+    if (token !== undefined) return { auth_method_name: 'token', auth_data: Buffer.from(token) }
+    return this.#secure && this.#options.tls?.cert !== undefined ? { auth_method_name: 'tls', auth_data: Buffer.alloc(0) } : {}
+  }
+
+  /** Whoever gives it may fail: that ends this connection and nothing else. */
+  #withToken(say: (token: string | undefined) => void): void {
+    tokenOf(this.#options).then(say, (error: BusError) => this.end(error))
   }
 
   /** Says it and awaits no answer. */
@@ -185,11 +197,14 @@ export class Connection {
       case 'message':
         this.consumers.get(numberOf(fields['consumer_id']))?.message(fields, rest)
         return
+      case 'activeChange':
+        this.consumers.get(numberOf(fields['consumer_id']))?.activated(fields['is_active'] === true)
+        return
       case 'receipt':
         this.producers.get(numberOf(fields['producer_id']))?.receipt(numberOf(fields['sequence_id']), fields['message_id'])
         return
       case 'sendError': {
-        const error = refused(fields['error'] as number, String(fields['message']), 'a message')
+        const error = refusedMessage(fields['error'] as number, String(fields['message']))
         this.producers.get(numberOf(fields['producer_id']))?.refused(numberOf(fields['sequence_id']), error)
         return
       }
@@ -203,14 +218,9 @@ export class Connection {
       case 'ping':
         this.tell('pong', {})
         return
-      case 'authChallenge': {
-        const token = this.#token() ?? ''
-        this.tell('authResponse', {
-          response: { auth_method_name: 'token', auth_data: Buffer.from(token) },
-          protocol_version: protocolVersion,
-        })
+      case 'authChallenge':
+        this.#withToken((token) => this.tell('authResponse', { response: this.#credentials(token), protocol_version: protocolVersion }))
         return
-      }
       case 'closeProducer':
         this.#moved(this.producers, fields['producer_id'])
         return
@@ -279,9 +289,9 @@ export class Connection {
     for (const one of all) one.ended()
   }
 
-  #unreachable(error: Error, secure: boolean): BusError {
+  #unreachable(error: Error): BusError {
     if (isTlsFailure(error)) return new BusError('engine_unavailable', `${this.name}: TLS failed: ${error.message}`, { cause: error })
-    const hint = secure && (error as NodeJS.ErrnoException).code === 'ECONNRESET' ? '; does it serve TLS on this port?' : ''
+    const hint = this.#secure && (error as NodeJS.ErrnoException).code === 'ECONNRESET' ? '; does it serve TLS on this port?' : ''
     return new BusError('engine_unavailable', `${this.name} cannot be reached: ${error.message}${hint}`, { cause: error })
   }
 }

@@ -3,11 +3,10 @@ import { within } from '../../within.ts'
 import type { Cluster } from './cluster.ts'
 import type { Connection, ConsumerEvents } from './connection.ts'
 import { NotServing } from './failure.ts'
-import { type Come, decodeEntry } from './message.ts'
+import { type Come, decodeEntry, EntryError } from './message.ts'
 import { partitionOf } from './names.ts'
-import { type Fields, type Long, type MessageId, messageIdOf, ProtocolError, wireId } from './protocol.ts'
+import { type Fields, type Long, type MessageId, messageIdOf, wireId } from './protocol.ts'
 
-const lastWaitMs = 3000
 /** So long a topic may be on its way from one broker to another. */
 const moveMs = 10_000
 /** For the answer to a goodbye. */
@@ -23,7 +22,9 @@ export interface ConsumerSpec {
   readonly kind: (typeof kinds)[keyof typeof kinds]
   readonly name: string
   readonly from: 'earliest' | 'latest'
-  /** False: nobody comes back to it. */
+  /** Failover: of several members the one with the lowest has all. */
+  readonly priority?: number
+  /** False: the broker keeps no place for it; it goes on behind what came last. */
   readonly durable: boolean
 }
 
@@ -34,8 +35,10 @@ export interface ConsumerOwner {
   joined(consumer: Consumer): void
   /** What it had in hand is somebody's, ours too. */
   left(consumer: Consumer): void
-  /** What trying again does not mend by itself. */
-  troubled(text: string | undefined): void
+  /** Another member has all of it from now on, what is in hand here too. */
+  superseded(consumer: Consumer): void
+  /** What trying again does not mend by itself; undefined once it is over. */
+  troubled(consumer: Consumer, text: string | undefined): void
 }
 
 let made = 0
@@ -47,9 +50,17 @@ export class Consumer implements ConsumerEvents {
   readonly #owner: ConsumerOwner
   readonly #id = ++made
   #connection: Connection | undefined
-  /** Messages that the broker may still send. */
+  /** Messages that the broker may still send, by its count; less than none where the last batch was larger than that. */
   permits = 0
+  /** Permits that went for what nobody gets here: the broker may send so many more, whatever the credit. */
+  spare = 0
+  #passive = false
+  /** By what it cannot read and may not pass. */
+  #blocked = false
+  /** Of a consumer that is not durable: the last entry that came. */
+  #seen: MessageId | undefined
   #closed = false
+  #joining: Promise<void> | undefined
   #running: Promise<void> | undefined
   #wake: (() => void) | undefined
 
@@ -76,12 +87,20 @@ export class Consumer implements ConsumerEvents {
     }
   }
 
-  async #join(): Promise<void> {
-    const { topic, subscription, kind, name, from, durable } = this.spec
+  #join(): Promise<void> {
+    this.#joining = this.#tryToJoin()
+    return this.#joining
+  }
+
+  async #tryToJoin(): Promise<void> {
+    const { topic, subscription, kind, name, priority, from, durable } = this.spec
     const connection = await this.#cluster.serving(topic)
     if (this.#closed) throw new BusError('closed', 'the subscription is closed')
     connection.consumers.set(this.#id, this)
     this.permits = 0
+    this.spare = 0
+    this.#passive = false
+    this.#blocked = false
     try {
       await connection.ask(
         'subscribe',
@@ -91,17 +110,24 @@ export class Consumer implements ConsumerEvents {
           subType: kind,
           consumer_id: this.#id,
           consumer_name: name,
+          ...(priority === undefined ? {} : { priority_level: priority }),
           durable,
           initialPosition: from === 'earliest' ? 1 : 0,
+          ...(this.#seen ? { start_message_id: wireId(this.#seen) } : {}),
           ...(kind === kinds.keyShared ? { keySharedMeta: { keySharedMode: 0 } } : {}),
         },
         `group '${subscription}' on topic '${topic}'`,
       )
     } catch (error) {
-      connection.consumers.delete(this.#id)
+      // It may stand there all the same, and keys or the whole topic with it, if nothing was heard in time.
+      void this.#leaveBroker(connection)
       throw error
     }
-    if (!connection.open || this.#closed) throw new BusError('engine_unavailable', `topic '${topic}': the connection was lost`)
+    if (this.#closed) {
+      await this.#leaveBroker(connection)
+      throw new BusError('closed', 'the subscription is closed')
+    }
+    if (!connection.open) throw new BusError('engine_unavailable', `topic '${topic}': the connection was lost`)
     this.#connection = connection
     this.#owner.joined(this)
   }
@@ -115,19 +141,20 @@ export class Consumer implements ConsumerEvents {
   }
 
   async #again(): Promise<void> {
-    for (
-      let waitMs = this.#cluster.options.reconnectWaitMs ?? 100;
-      !this.#closed && !this.#connection;
-      waitMs = Math.min(lastWaitMs, waitMs * 2)
-    ) {
+    const { reconnectWaitMs = 100, reconnectMaxWaitMs = 3000 } = this.#cluster.options
+    const tellAt = performance.now() + moveMs
+    const mostMs = Math.max(reconnectWaitMs, reconnectMaxWaitMs)
+    for (let waitMs = reconnectWaitMs; !this.#closed && !this.#connection; waitMs = Math.min(mostMs, waitMs * 2)) {
       await this.#pause(waitMs * (0.5 + Math.random() / 2))
       if (this.#closed) break
       try {
         await this.#join()
-        this.#owner.troubled(undefined)
+        this.#owner.troubled(this, undefined)
       } catch (thrown) {
         const error = toBusError(thrown, 'engine_unavailable')
-        if (error.code !== 'engine_unavailable' && error.code !== 'closed') this.#owner.troubled(error.message)
+        if (this.#closed) break
+        // That a topic is away for a while is no trouble, as long as it is on its way.
+        if (error.code !== 'engine_unavailable' || performance.now() > tellAt) this.#owner.troubled(this, error.message)
       }
     }
     this.#running = undefined
@@ -145,25 +172,40 @@ export class Consumer implements ConsumerEvents {
     })
   }
 
+  activated(active: boolean): void {
+    this.#passive = !active
+    if (!active) this.#owner.superseded(this)
+  }
+
   message(fields: Fields, rest: Buffer): void {
     const id = messageIdOf(fields['message_id'])
     // Where the metadata says nothing of partitions the name does.
     const place = id.partition >= 0 ? id : { ...id, partition: partitionOf(this.spec.topic) }
     const codec = this.#connection?.codec
-    if (!codec) return
+    if (!codec || this.#blocked) return
+    if (!this.spec.durable) {
+      // Whether a place is that of the first one to come or the one before it is not the same on every broker.
+      if (this.#seen && !isAfter(place, this.#seen)) return void this.permits--
+      this.#seen = place
+    }
     let decoded: ReturnType<typeof decodeEntry>
     try {
       decoded = decodeEntry(codec, rest, place, this.spec.storage)
     } catch (error) {
-      if (!(error instanceof ProtocolError)) throw error
-      // It is what is stored that is broken, or what came of it: as the wire has checksums of its own, the first, for ever.
-      this.#owner.troubled(`topic '${this.spec.topic}': ${error.message} at ${place.ledger}:${place.entry}; it is left there`)
-      this.permits--
+      if (!(error instanceof EntryError)) throw error
+      this.#leave(place, error)
       return
     }
-    this.permits -= decoded.count
-    const open = remaining(fields['ack_set'] as readonly Long[] | undefined)
+    const words = fields['ack_set'] as readonly Long[] | undefined
+    const open = remaining(words)
+    // What the group has settled of it, the broker does not count.
+    let counted = decoded.count
+    if (words && words.length > 0) for (let i = 0; i < decoded.count; i++) if (!open(i)) counted--
     const messages = decoded.messages.filter((one, i): one is Come => one !== undefined && open(i))
+    this.permits -= counted
+    // What was on its way when another one became active goes to that one too.
+    if (this.#passive) return void this.allow(counted)
+    this.spare += counted - messages.length
     this.#owner.came(
       this,
       place,
@@ -173,10 +215,19 @@ export class Consumer implements ConsumerEvents {
     )
   }
 
+  /** What is broken is so for ever, as the wire has checksums of its own. What somebody else could read has its turn, where turns are kept. */
+  #leave({ ledger, entry }: MessageId, { message, count, missing }: EntryError): void {
+    this.#owner.troubled(this, `topic '${this.spec.topic}': ${message} at ${ledger}:${entry}; it is left there`)
+    this.permits -= count
+    if (missing && this.spec.kind !== kinds.shared && this.spec.durable) this.#blocked = true
+    else this.allow(count)
+  }
+
   /** The broker may send so many more. */
   allow(messages: number): void {
     if (messages <= 0 || !this.#connection) return
     this.permits += messages
+    this.spare = 0
     this.#connection.tell('flow', { consumer_id: this.#id, messagePermits: messages })
   }
 
@@ -207,14 +258,25 @@ export class Consumer implements ConsumerEvents {
     this.#wake?.()
     const connection = this.#connection
     this.#connection = undefined
-    if (!connection) return
+    // One that is just joining leaves by itself.
+    if (connection) await this.#leaveBroker(connection)
+    else if (this.#joining)
+      await within(
+        closeMs,
+        this.#joining.catch(() => {}),
+      )
+  }
+
+  async #leaveBroker(connection: Connection): Promise<void> {
+    connection.consumers.delete(this.#id)
     await within(
       closeMs,
       connection.ask('closeConsumer', { producer_id: this.#id }, 'a consumer').catch(() => {}),
     )
-    connection.consumers.delete(this.#id)
   }
 }
+
+const isAfter = (one: MessageId, other: MessageId): boolean => (one.ledger - other.ledger || one.entry - other.entry) > 0
 
 /** A bit for each message of a batch that the group has not settled; nothing: none is. */
 function remaining(words: readonly Long[] | undefined): (i: number) => boolean {

@@ -2,6 +2,7 @@ import { BusError, type BusErrorCode } from '../../errors.ts'
 
 /** https://github.com/apache/pulsar/blob/v4.2.4/pulsar-common/src/main/proto/PulsarApi.proto, ServerError. */
 export const serverError = {
+  unknown: 0,
   metadata: 1,
   persistence: 2,
   authentication: 3,
@@ -41,6 +42,24 @@ const meanings: Readonly<Record<number, readonly [BusErrorCode, string]>> = {
 
 /** The topic is on its way to another broker, or not loaded yet: whoever looks for it again finds it. */
 export class NotServing extends BusError {}
+
+/** Of a topic and not of one message: it is fenced, closing or overloaded, and takes the same message later. */
+const ofTheTopic: ReadonlySet<number> = new Set([
+  serverError.unknown,
+  serverError.persistence,
+  serverError.serviceNotReady,
+  serverError.tooManyRequests,
+  serverError.producerBusy,
+  serverError.producerFenced,
+])
+
+/** What a broker answered to one message: {@link NotServing} where all that is on its way to the topic has to go again. */
+export function refusedMessage(code: number, message: string): BusError {
+  const error = refused(code, message, 'a message')
+  if (ofTheTopic.has(code)) return error instanceof NotServing ? error : new NotServing('engine_unavailable', error.message)
+  if (code === serverError.notAllowed && /message size/i.test(message)) return new BusError('message_too_large', error.message)
+  return error.code === 'engine_unavailable' ? new BusError('publish_rejected', error.message) : error
+}
 
 /** What a broker answered that is no success, in the words of the bus. `what`: what was asked of it. */
 export function refused(code: number, message: string, what: string): BusError {

@@ -1,4 +1,3 @@
-import type { BusError } from '../../errors.ts'
 import type { EngineHealth } from '../engine.ts'
 import type { Cluster } from './cluster.ts'
 import type { Pool } from './connection.ts'
@@ -31,7 +30,7 @@ export class Health {
     this.#asking = true
     while (!this.#cluster.closed) {
       try {
-        await this.#cluster.partitions('cozebus-health').catch(answered)
+        await this.#cluster.answers()
         this.#tell(true, 'connected')
         break
       } catch (error) {
@@ -47,9 +46,4 @@ export class Health {
     this.#ok = ok
     for (const listener of this.#listeners) listener({ ok, detail })
   }
-}
-
-/** That there is no such topic, or that it is not ours, is an answer too. */
-function answered(error: BusError): void {
-  if (error.code !== 'not_found' && error.code !== 'forbidden') throw error
 }

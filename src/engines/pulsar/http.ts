@@ -1,18 +1,25 @@
+import { Agent } from 'node:http'
+import { Agent as SecureAgent } from 'node:https'
 import { BusError } from '../../errors.ts'
 import { callHttp, type HttpAnswer, parseAnswer } from '../http.ts'
 import type { PulsarOptions } from './options.ts'
+import { tokenOf } from './token.ts'
 
 const timeoutMs = 10_000
 const mostHops = 5
+/** Of a namespace of thousands of topics each is asked about by itself. */
+const mostAtOnce = 16
 
 /** The brokers' HTTP interface: https://pulsar.apache.org/admin-rest-api/ */
 export class Http {
   readonly #base: URL
   readonly #options: PulsarOptions
+  readonly #agent: Agent
 
   constructor(base: string, options: PulsarOptions) {
     this.#base = new URL(base)
     this.#options = options
+    this.#agent = new (this.#base.protocol === 'https:' ? SecureAgent : Agent)({ maxSockets: mostAtOnce })
   }
 
   /** @throws BusError `engine_unavailable`, `not_found`, `conflict`, `unauthorized`, `forbidden` */
@@ -30,11 +37,12 @@ export class Http {
     }
   }
 
-  #once(url: URL, method: string, body: unknown): Promise<HttpAnswer> {
-    const { token, tls } = this.#options
-    const bearer = typeof token === 'function' ? token() : token
+  async #once(url: URL, method: string, body: unknown): Promise<HttpAnswer> {
+    const { tls } = this.#options
+    const agent = url.protocol === this.#base.protocol ? this.#agent : undefined
+    const bearer = await tokenOf(this.#options)
     const headers: Record<string, string> = bearer === undefined ? {} : { authorization: `Bearer ${bearer}` }
-    return callHttp(url.href, { method, body, headers, tls, tlsPrefix: 'pulsar.tls', timeoutMs }).catch((error: Error) => {
+    return callHttp(url.href, { method, body, headers, tls, tlsPrefix: 'pulsar.tls', timeoutMs, agent }).catch((error: Error) => {
       if (error instanceof BusError) throw error
       const why = `Pulsar's HTTP interface at ${url.origin} cannot be reached (pulsar.admin): ${error.message}`
       throw new BusError('engine_unavailable', why, { cause: error })

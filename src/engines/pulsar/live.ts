@@ -74,10 +74,8 @@ class Listening implements ConsumerOwner {
     if (storage !== undefined) return
     for (const found of (await this.#parts.topics.all()).keys()) if (overlaps(found, this.#pattern)) await this.#follow(found, 'latest')
     if (this.#closed) return
-    this.#unwatch = this.#parts.watch.watch((found) => {
-      // One that cannot be read now is tried again when it is named again.
-      if (overlaps(found, this.#pattern)) this.#follow(found, 'earliest').catch(() => {})
-    })
+    // One that cannot be read now is named again.
+    this.#unwatch = this.#parts.watch.watch((found) => (overlaps(found, this.#pattern) ? this.#follow(found, 'earliest') : undefined))
   }
 
   async #follow(storage: StorageName, from: 'earliest' | 'latest'): Promise<void> {
@@ -105,6 +103,8 @@ class Listening implements ConsumerOwner {
   }
 
   left(): void {}
+
+  superseded(): void {}
 
   troubled(): void {}
 

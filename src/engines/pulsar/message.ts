@@ -1,3 +1,4 @@
+import { BusError } from '../../errors.ts'
 import type { Headers } from '../../message/headers.ts'
 import { wire } from '../../message/wire.ts'
 import type { Outgoing, Stored } from '../engine.ts'
@@ -35,10 +36,24 @@ export interface Come {
   readonly due: number
 }
 
+/** An entry that nothing can be made of; it is left where it is. */
+export class EntryError extends ProtocolError {
+  /** Messages in it, as the broker counts them. */
+  readonly count: number
+  /** Something is missing here, and whoever has it can read it. */
+  readonly missing: boolean
+
+  constructor(message: string, count: number, missing: boolean) {
+    super(message)
+    this.count = count
+    this.missing = missing
+  }
+}
+
 /**
  * The messages of an entry; undefined in a place of a batch for what was compacted away. What cannot be decompressed goes on as it
- * is: whoever decodes it finds out, and it ends as a dead letter with its bytes.
- * @throws ProtocolError where it is no entry at all
+ * is, as one message: whoever decodes it finds out, and it ends as a dead letter with its bytes.
+ * @throws EntryError where it is broken, or a package is missing that reads it
  */
 export function decodeEntry(
   codec: Codec,
@@ -46,21 +61,29 @@ export function decodeEntry(
   id: MessageId,
   storage: string,
 ): { readonly count: number; readonly messages: (Come | undefined)[] } {
-  const { metadata, payload } = codec.decodeMessage(rest)
-  // Marks of transactions and replication are nobody's.
-  if (metadata.marker_type !== undefined) return { count: 1, messages: [] }
-  const chunks = metadata.num_chunks_from_msg ?? 0
-  const plain = chunks > 1 || (metadata.encryption_keys?.length ?? 0) > 0 ? undefined : unpacked(payload, metadata)
-  const count = metadata.num_messages_in_batch
-  if (count === undefined || plain === undefined) {
-    const note: Headers | undefined = plain === undefined ? { [wire.unreadable]: unreadable(metadata, chunks) } : undefined
-    return { count: 1, messages: [come(metadata, metadata, plain ?? payload, id, storage, note)] }
+  let count = 1
+  try {
+    const { metadata, payload } = codec.decodeMessage(rest)
+    // Marks of transactions and replication are nobody's.
+    if (metadata.marker_type !== undefined) return { count, messages: [] }
+    const inBatch = metadata.num_messages_in_batch
+    if (inBatch !== undefined && inBatch < 1) throw new ProtocolError(`a batch of ${inBatch} messages`)
+    count = inBatch ?? 1
+    const chunks = metadata.num_chunks_from_msg ?? 0
+    const plain = chunks > 1 || (metadata.encryption_keys?.length ?? 0) > 0 ? undefined : unpacked(payload, metadata)
+    if (inBatch === undefined || plain === undefined) {
+      const note: Headers | undefined = plain === undefined ? { [wire.unreadable]: unreadable(metadata, chunks) } : undefined
+      return { count, messages: [come(metadata, metadata, plain ?? payload, id, storage, note)] }
+    }
+    const messages = codec
+      .decodeBatch(plain, count)
+      .map(({ single, body }, batch) => (single.compacted_out ? undefined : come(single, metadata, body, { ...id, batch }, storage)))
+    return { count, messages }
+  } catch (error) {
+    if (error instanceof ProtocolError) throw new EntryError(error.message, count, false)
+    if (error instanceof BusError) throw new EntryError(error.message, count, true)
+    throw error
   }
-  if (count < 1) throw new ProtocolError(`a batch of ${count} messages`)
-  const messages = codec
-    .decodeBatch(plain, count)
-    .map(({ single, body }, batch) => (single.compacted_out ? undefined : come(single, metadata, body, { ...id, batch }, storage)))
-  return { count, messages }
 }
 
 function unreadable({ compression }: Metadata, chunks: number): string {
@@ -71,8 +94,10 @@ function unreadable({ compression }: Metadata, chunks: number): string {
 function unpacked(payload: Buffer, { compression = 0, uncompressed_size: size = 0 }: Metadata): Buffer | undefined {
   try {
     return decompress(payload, compression, size)
-  } catch {
-    return undefined
+  } catch (error) {
+    // What is broken is so for all.
+    if (error instanceof BusError && error.code === 'invalid_message') return undefined
+    throw error
   }
 }
 

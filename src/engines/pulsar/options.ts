@@ -12,8 +12,8 @@ export interface PulsarTls {
 }
 
 export interface PulsarOptions {
-  /** A JSON web token, or what gives one for each connection. */
-  readonly token?: string | (() => string)
+  /** A JSON web token, or what gives one for each connection, for each call over HTTP, and when the broker asks again. */
+  readonly token?: string | (() => string | Promise<string>)
   /** For `pulsar+ssl://`. */
   readonly tls?: PulsarTls
   /** Tenant and namespace of topics. Default `public/default`. */

@@ -2,6 +2,7 @@ import { BusError, toBusError } from '../../errors.ts'
 import type { PublishOutcome } from '../engine.ts'
 import type { Cluster } from './cluster.ts'
 import type { Connection, ProducerEvents } from './connection.ts'
+import { NotServing } from './failure.ts'
 import { positionOf } from './message.ts'
 import { messageIdOf } from './protocol.ts'
 
@@ -44,6 +45,7 @@ export class Producer implements ProducerEvents {
   #timer: NodeJS.Timeout | undefined
   #closed = false
   #epoch = 0
+  #usedAt = performance.now()
 
   constructor(cluster: Cluster, topic: string) {
     this.#cluster = cluster
@@ -52,6 +54,11 @@ export class Producer implements ProducerEvents {
 
   get idle(): boolean {
     return this.#queue.length === 0 && this.#sent.length === 0
+  }
+
+  /** Nothing was sent since then, and nothing is under way. */
+  idleSince(then: number): boolean {
+    return this.idle && this.#usedAt < then
   }
 
   send(item: Item): void {
@@ -65,21 +72,29 @@ export class Producer implements ProducerEvents {
       return
     }
     const now = performance.now()
+    this.#usedAt = now
     let count = 0
     while (count < this.#queue.length && this.#connection.unsent < mostUnsent) {
       const sent = { ...this.#queue[count++]!, sequence: this.#sequence++, deadline: now + answerMs }
-      this.#sent.push(sent)
-      this.#write(sent)
+      if (this.#write(sent)) this.#sent.push(sent)
     }
     if (count > 0) this.#queue = this.#queue.slice(count)
     if (this.#sent.length > 0 || this.#queue.length > 0) this.#watch()
   }
 
-  #write({ metadata, payload, sequence }: Sent): void {
-    const { codec } = this.#connection!
+  /** False: no broker takes it, and it would end the connection for all. */
+  #write({ metadata, payload, sequence, done }: Sent): boolean {
+    const { codec, maxMessageBytes } = this.#connection!
     const bytes = codec.encodeMetadata({ ...metadata, producer_name: this.#name, sequence_id: sequence })
+    const size = bytes.byteLength + payload.byteLength
+    if (size > maxMessageBytes) {
+      const why = `topic '${this.#topic}': ${size} bytes with its headers are more than the ${maxMessageBytes} the broker takes (maxMessageSize)`
+      done({ ok: false, error: new BusError('message_too_large', why) })
+      return false
+    }
     const fields = { producer_id: this.#id, sequence_id: sequence, num_messages: 1 }
     this.#connection!.write(...codec.encodeSend(fields, bytes, payload))
+    return true
   }
 
   async #open(): Promise<void> {
@@ -95,13 +110,19 @@ export class Producer implements ProducerEvents {
       const fields = { topic: this.#cluster.fullName(this.#topic), producer_id: this.#id, epoch: this.#epoch++, ...known }
       const answer = await connection.ask('producer', fields, what).catch((error) => {
         connection.producers.delete(this.#id)
+        // It may stand there all the same, if nothing was heard in time.
+        void connection.ask('closeProducer', { producer_id: this.#id }, what).catch(() => {})
         throw error
       })
       if (!connection.open) throw new BusError('engine_unavailable', `${what}: the connection was lost`)
+      if (this.#closed) {
+        connection.producers.delete(this.#id)
+        return void connection.ask('closeProducer', { producer_id: this.#id }, what).catch(() => {})
+      }
       this.#name = String(answer['producer_name'])
       this.#connection = connection
       this.#opening = false
-      for (const one of this.#sent) this.#write(one)
+      this.#sent = this.#sent.filter((one) => this.#write(one))
       this.#pump()
     } catch (thrown) {
       this.#opening = false
@@ -131,10 +152,11 @@ export class Producer implements ProducerEvents {
   }
 
   receipt(sequence: number, messageId: unknown): void {
-    // In order; an answer to what was sent twice comes twice.
-    if (this.#sent[0]?.sequence !== sequence) return
+    // In order, but for those that go again; an answer to what was sent twice comes twice.
+    const at = this.#sent[0]?.sequence === sequence ? 0 : this.#sent.findIndex((one) => one.sequence === sequence)
+    if (at < 0) return
     const id = messageIdOf(messageId)
-    const { done } = this.#sent.shift()!
+    const { done } = at === 0 ? this.#sent.shift()! : this.#sent.splice(at, 1)[0]!
     this.#waitMs = firstWaitMs
     done({ ok: true, position: positionOf({ ...id, batch: -1 }), duplicate: false })
     if (this.#queue.length > 0) this.#pump()
@@ -143,7 +165,7 @@ export class Producer implements ProducerEvents {
   refused(sequence: number, error: BusError): void {
     const at = this.#sent.findIndex((one) => one.sequence === sequence)
     if (at < 0) return
-    if (error.code === 'engine_unavailable') {
+    if (error instanceof NotServing) {
       void this.#goOn()
       return
     }
@@ -157,8 +179,9 @@ export class Producer implements ProducerEvents {
     if (!connection || this.#opening) return
     this.#connection = undefined
     this.#opening = true
-    connection.producers.delete(this.#id)
+    // Until then what others of it became is still told.
     await connection.ask('closeProducer', { producer_id: this.#id }, `topic '${this.#topic}'`).catch(() => {})
+    connection.producers.delete(this.#id)
     await this.#pause()
     this.#opening = false
     if (!this.idle && !this.#closed) this.#pump()
@@ -188,7 +211,9 @@ export class Producer implements ProducerEvents {
   close(): void {
     this.#closed = true
     clearInterval(this.#timer)
-    this.#connection?.producers.delete(this.#id)
+    const connection = this.#connection
+    connection?.producers.delete(this.#id)
+    void connection?.ask('closeProducer', { producer_id: this.#id }, `topic '${this.#topic}'`).catch(() => {})
     for (const { done } of this.#queue.splice(0)) done({ ok: false, error: new BusError('closed', 'the connection to Pulsar is closed') })
     this.#giveUp(new BusError('closed', 'the connection to Pulsar was closed'))
   }

@@ -15,11 +15,14 @@ export class Publishing {
   #flying = 0
   #idle: (() => void)[] = []
   #closed = false
+  readonly #timer: NodeJS.Timeout
 
-  constructor(cluster: Cluster, topics: Topics, maxBytes: number) {
+  /** `idleMs`: so long a producer may do nothing before it is closed. */
+  constructor(cluster: Cluster, topics: Topics, maxBytes: number, idleMs = 5 * 60_000) {
     this.#cluster = cluster
     this.#topics = topics
     this.#maxBytes = maxBytes
+    this.#timer = setInterval(() => this.#closeIdle(performance.now() - idleMs), idleMs / 5).unref()
   }
 
   async publish(batch: readonly Outgoing[]): Promise<PublishOutcome[]> {
@@ -86,6 +89,15 @@ export class Publishing {
     return producer
   }
 
+  /** Topics may be many, and most of them rarely published to. */
+  #closeIdle(then: number): void {
+    for (const [topic, producer] of this.#producers) {
+      if (!producer.idleSince(then)) continue
+      this.#producers.delete(topic)
+      producer.close()
+    }
+  }
+
   /** Before its topic is deleted. */
   drop(topic: string): void {
     const producer = this.#producers.get(topic)
@@ -101,6 +113,7 @@ export class Publishing {
   }
 
   close(): void {
+    clearInterval(this.#timer)
     for (const producer of this.#producers.values()) producer.close()
   }
 }

@@ -22,7 +22,7 @@ message AuthChallenge { optional AuthData challenge = 2; }
 message AuthResponse { optional string client_version = 1; optional AuthData response = 2; optional int32 protocol_version = 3; }
 message KeyShared { required int32 keySharedMode = 1; }
 message Subscribe { required string topic = 1; required string subscription = 2; required int32 subType = 3; required uint64 consumer_id = 4;
-  required uint64 request_id = 5; optional string consumer_name = 6; optional bool durable = 8; optional MessageId start_message_id = 9;
+  required uint64 request_id = 5; optional string consumer_name = 6; optional int32 priority_level = 7; optional bool durable = 8; optional MessageId start_message_id = 9;
   repeated KeyValue metadata = 10; optional int32 initialPosition = 13; optional bool force_topic_creation = 15; optional KeyShared keySharedMeta = 17; }
 message Partitions { required string topic = 1; required uint64 request_id = 2; }
 message PartitionsResponse { optional uint32 partitions = 1; required uint64 request_id = 2; optional int32 response = 3; optional int32 error = 4; optional string message = 5; }
@@ -45,6 +45,7 @@ message Close { required uint64 producer_id = 1; required uint64 request_id = 2;
 message Redeliver { required uint64 consumer_id = 1; repeated MessageId message_ids = 2; }
 message Success { required uint64 request_id = 1; }
 message Failure { required uint64 request_id = 1; required int32 error = 2; required string message = 3; }
+message ActiveChange { required uint64 consumer_id = 1; optional bool is_active = 2; }
 message Nothing { }
 message LastId { required uint64 consumer_id = 1; required uint64 request_id = 2; }
 message LastIdResponse { required MessageId last_message_id = 1; required uint64 request_id = 2; }
@@ -55,7 +56,7 @@ message Base { required int32 type = 1; optional Connect connect = 2; optional C
   optional Unsubscribe unsubscribe = 12; optional Success success = 13; optional Failure error = 14; optional Close closeProducer = 15; optional Close closeConsumer = 16;
   optional ProducerSuccess producerSuccess = 17; optional Nothing ping = 18; optional Nothing pong = 19; optional Redeliver redeliver = 20;
   optional Partitions partitions = 21; optional PartitionsResponse partitionsResponse = 22; optional Lookup lookup = 23; optional LookupResponse lookupResponse = 24;
-  optional Seek seek = 28; optional LastId lastId = 29; optional LastIdResponse lastIdResponse = 30; optional TopicsOf topicsOf = 32;
+  optional Seek seek = 28; optional LastId lastId = 29; optional LastIdResponse lastIdResponse = 30; optional ActiveChange activeChange = 31; optional TopicsOf topicsOf = 32;
   optional TopicsOfResponse topicsOfResponse = 33; optional AuthChallenge authChallenge = 36; optional AuthResponse authResponse = 37;
   optional AckResponse ackResponse = 38; }
 `
@@ -88,6 +89,7 @@ export const commands = {
   seek: 28,
   lastId: 29,
   lastIdResponse: 30,
+  activeChange: 31,
   topicsOf: 32,
   topicsOfResponse: 33,
   authChallenge: 36,

@@ -4,7 +4,8 @@ import type { DeliverySink, EngineSubscription, Settlement, SettleResult, Source
 import { Hand } from '../hand.ts'
 import { ackOf } from './acknowledging.ts'
 import type { Cluster } from './cluster.ts'
-import { Consumer, type ConsumerOwner, kinds } from './consumer.ts'
+import type { Consumer, ConsumerOwner } from './consumer.ts'
+import { Consumers } from './consumers.ts'
 import { Entry, PulsarDelivery } from './delivery.ts'
 import { Finished, keyOf } from './finished.ts'
 import type { Come } from './message.ts'
@@ -16,8 +17,6 @@ import { Waiting } from './waiting.ts'
 const keepUnusedMs = 1000
 const mostAhead = 1000
 const lookMs = 100
-/** Topics may get more partitions. */
-const partitionsMs = 30_000
 
 export interface SubscriptionParts {
   readonly cluster: Cluster
@@ -31,8 +30,7 @@ export class PulsarSubscription implements EngineSubscription, ConsumerOwner {
   readonly #parts: SubscriptionParts
   readonly #spec: SubscriptionSpec
   readonly #sink: DeliverySink
-  readonly #consumers: Consumer[] = []
-  readonly #sources = new Map<string, { readonly source: Source; partitions: number }>()
+  readonly #consumers: Consumers
   readonly #hand = new Hand<PulsarDelivery>()
   /** By topic and place: what is not done with. */
   readonly #entries = new Map<string, Entry>()
@@ -46,8 +44,6 @@ export class PulsarSubscription implements EngineSubscription, ConsumerOwner {
   #due: NodeJS.Timeout | undefined
   readonly #timer: NodeJS.Timeout
   #lookedAt = performance.now()
-  #lookedForMoreAt = performance.now()
-  #trouble: string | undefined
   #stopped = false
   #closed: Promise<void> | undefined
 
@@ -56,12 +52,13 @@ export class PulsarSubscription implements EngineSubscription, ConsumerOwner {
     this.#parts = parts
     this.#spec = spec
     this.#sink = sink
+    this.#consumers = new Consumers({ cluster: parts.cluster, topics: parts.topics, spec, owner: this })
     this.#waiting = new Waiting(({ key }) => (spec.order === 'key' ? key : spec.order === 'topic' ? '' : undefined))
     this.#timer = setInterval(this.#look, lookMs).unref()
   }
 
   get trouble(): string | undefined {
-    return this.#trouble
+    return this.#consumers.trouble
   }
 
   async start(): Promise<void> {
@@ -70,32 +67,8 @@ export class PulsarSubscription implements EngineSubscription, ConsumerOwner {
 
   async add(source: Source): Promise<void> {
     if (this.#stopped) throw new BusError('closed', 'the subscription is closed')
-    const { topics } = this.#parts
-    const parts = await topics.ensure(source.storage)
-    const from = await topics.beginning(source, this.group)
-    const made: Consumer[] = []
-    try {
-      for (const topic of parts) {
-        const consumer = this.#consumer(topic, source)
-        made.push(consumer)
-        await consumer.start()
-        if (from !== undefined) await consumer.seek({ message_publish_time: from })
-      }
-    } catch (error) {
-      await Promise.all(made.map((one) => one.close()))
-      throw error
-    }
-    if (this.#stopped) return void (await Promise.all(made.map((one) => one.close())))
-    this.#sources.set(source.storage, { source, partitions: parts.length })
-    this.#consumers.push(...made)
+    await this.#consumers.add(source)
     this.#steer()
-  }
-
-  #consumer(topic: string, { storage, from }: Source): Consumer {
-    const { order, member, group } = this.#spec
-    const kind = order === 'key' ? kinds.keyShared : order === 'topic' ? kinds.failover : kinds.shared
-    const begin = from === 'new' ? 'latest' : 'earliest'
-    return new Consumer(this.#parts.cluster, { topic, storage, subscription: group, kind, name: member, from: begin, durable: true }, this)
   }
 
   // ── from the broker to the core ───────────────────────────────────────────────────────────────────────────────────
@@ -117,6 +90,20 @@ export class PulsarSubscription implements EngineSubscription, ConsumerOwner {
   left(consumer: Consumer): void {
     const now = performance.now()
     for (const entry of this.#entries.values()) if (entry.consumer === consumer) entry.adriftSince = now
+    this.#dropUnused(consumer)
+  }
+
+  superseded(consumer: Consumer): void {
+    this.#dropUnused(consumer)
+    this.#lose(
+      this.#hand.all().filter((one) => one.entry.consumer === consumer && !one.entry.settled[one.batch]),
+      'another member has the topic',
+    )
+    this.#steer()
+  }
+
+  /** What no handler has begun. */
+  #dropUnused(consumer: Consumer): void {
     const here = (one: PulsarDelivery): boolean => one.entry.consumer === consumer
     const dropped = [...this.#buffer.filter(here), ...this.#waiting.drop(here)]
     this.#buffer = this.#buffer.filter((one) => !here(one))
@@ -129,14 +116,17 @@ export class PulsarSubscription implements EngineSubscription, ConsumerOwner {
     this.#entries.delete(keyOf(entry.consumer.spec.topic, entry.id))
   }
 
-  troubled(text: string | undefined): void {
-    this.#trouble = text
+  troubled(consumer: Consumer, text: string | undefined): void {
+    this.#consumers.troubled(consumer, text)
   }
 
   came(consumer: Consumer, id: MessageId, count: number, messages: readonly Come[], redelivered: number): void {
+    // Whatever becomes of it: for what the core does not get the broker may send more.
+    this.#wake()
     const key = keyOf(consumer.spec.topic, id)
     if (this.#finished.has(key)) {
       consumer.tellAck([wireId(id)])
+      consumer.spare += messages.length
       return
     }
     const known = this.#entries.get(key)
@@ -145,7 +135,8 @@ export class PulsarSubscription implements EngineSubscription, ConsumerOwner {
       return
     }
     const entry = known ?? new Entry(consumer, id, count)
-    // What runs is ours again.
+    // What runs is ours again, and had permits of its own to come by.
+    const drifted = entry.adriftSince !== undefined
     entry.adriftSince = undefined
     if (this.#stopped) return
     if (!known) {
@@ -167,19 +158,24 @@ export class PulsarSubscription implements EngineSubscription, ConsumerOwner {
         )
       : undefined
     const clock = Date.now()
+    let unused = 0
     for (const { id: place, stored, due } of messages) {
       const batch = Math.max(0, place.batch)
-      if (entry.settled[batch] || inHand?.has(batch)) continue
+      if (entry.settled[batch] || inHand?.has(batch)) {
+        unused++
+        continue
+      }
       const before = redelivered > 0 || known !== undefined
       const delivery = new PulsarDelivery(stored, entry, batch, before, this.#spec.leaseMs, now)
       if (due > clock) {
         this.#waiting.delay(delivery, due)
+        if (!this.#waiting.full) unused++
         continue
       }
       this.#hand.add(delivery)
       this.#buffer.push(delivery)
     }
-    this.#wake()
+    if (!drifted) consumer.spare += unused
   }
 
   #wake(): void {
@@ -215,16 +211,16 @@ export class PulsarSubscription implements EngineSubscription, ConsumerOwner {
       this.#buffer = left
     }
     this.#wakeWhenDue(now)
+    this.#messages -= batch.length
+    this.#bytes -= taken
+    this.#out += batch.length
+    this.#steer()
     if (batch.length === 0) return
     const until = performance.now() + this.#spec.leaseMs
     for (const delivery of batch) {
       delivery.handed = true
       delivery.until = until
     }
-    this.#messages -= batch.length
-    this.#bytes -= taken
-    this.#out += batch.length
-    this.#steer()
     this.#sink.deliver(batch)
   }
 
@@ -243,14 +239,11 @@ export class PulsarSubscription implements EngineSubscription, ConsumerOwner {
     this.#steer()
   }
 
-  /** Shares the credit among the consumers. What a broker was once allowed to send cannot be taken back: it waits here. */
+  /** Asks for what there is room for. What comes unasked waits here. */
   #steer(): void {
-    if (this.#stopped || this.#consumers.length === 0) return
-    const want = this.#bytes > 0 || this.#out === 0 ? Math.min(mostAhead, this.#messages - this.#buffer.length) : 0
-    if (want <= 0) return
-    const share = Math.ceil(want / this.#consumers.length)
-    // Not at each message.
-    for (const consumer of this.#consumers) if (consumer.permits * 2 < share) consumer.allow(share - Math.max(0, consumer.permits))
+    if (this.#stopped) return
+    const open = !this.#waiting.full && (this.#bytes > 0 || this.#out === 0)
+    this.#consumers.allow(open ? Math.min(mostAhead, this.#messages - this.#buffer.length) : 0)
   }
 
   // ── from the core to the broker ───────────────────────────────────────────────────────────────────────────────────
@@ -328,32 +321,13 @@ export class PulsarSubscription implements EngineSubscription, ConsumerOwner {
       else if (!delivery.handed && this.#spec.order === 'none' && this.#messages <= 0 && now - delivery.arrivedAt > keepUnusedMs)
         unused.push(delivery)
     }
-    if (this.#consumers.some(({ open }) => open)) this.#finished.tick(now)
+    if (this.#consumers.open) this.#finished.tick(now)
     this.#lose(lost, 'its consumer was moved, and another member has it')
     this.#giveBack(ended)
     this.#lose(ended, 'its lease ended and another member may have it')
     this.#giveBack(unused)
     this.#buffer = this.#buffer.filter((delivery) => this.#hand.has(delivery))
-    if (now - this.#lookedForMoreAt > partitionsMs && !this.#stopped) {
-      this.#lookedForMoreAt = now
-      void this.#lookForMore().catch(() => {})
-    }
-  }
-
-  async #lookForMore(): Promise<void> {
-    for (const one of this.#sources.values()) {
-      const parts = await this.#parts.topics.again(one.source.storage)
-      for (const topic of parts.slice(one.partitions)) {
-        if (this.#stopped) return
-        // Nothing of it has been read.
-        const consumer = this.#consumer(topic, { ...one.source, from: 'earliest' })
-        await consumer.start()
-        if (this.#stopped) return void (await consumer.close())
-        this.#consumers.push(consumer)
-        one.partitions++
-        this.#steer()
-      }
-    }
+    if (!this.#stopped) this.#consumers.look(now)
   }
 
   #lose(lost: readonly PulsarDelivery[], why: string): void {
@@ -401,8 +375,7 @@ export class PulsarSubscription implements EngineSubscription, ConsumerOwner {
   async #close(): Promise<void> {
     await this.stop()
     clearInterval(this.#timer)
-    // Whatever a consumer had that is closed goes to others.
-    await Promise.all(this.#consumers.map((consumer) => consumer.close()))
+    await this.#consumers.close()
     this.#parts.onClose()
   }
 }

@@ -13,10 +13,12 @@ const knownMs = 30_000
 export class Topics {
   readonly #cluster: Cluster
   readonly #http: Http | undefined
-  readonly #known = new Map<StorageName, { readonly parts: readonly string[]; readonly at: number }>()
+  readonly #known = new Map<StorageName, { readonly parts: readonly string[]; at: number }>()
   readonly #making = new Map<StorageName, Promise<readonly string[]>>()
   /** The whole names of those that were cut. */
   readonly #whole = new Map<string, StorageName>()
+  #warned = false
+  #listing: Promise<string[]> | undefined
 
   constructor(cluster: Cluster, http: Http | undefined) {
     this.#cluster = cluster
@@ -28,10 +30,33 @@ export class Topics {
     return `/admin/v2/persistent/${this.#cluster.namespace}/${encodeURIComponent(topic)}`
   }
 
-  /** What is there already or was just made: the topic, or its partitions. */
+  /** What is there already or was just made: the topic, or its partitions. What has become old is looked at meanwhile. */
   known(storage: StorageName): readonly string[] | undefined {
     const known = this.#known.get(storage)
-    return known && performance.now() - known.at < knownMs ? known.parts : undefined
+    const now = performance.now()
+    if (known && now - known.at >= knownMs) {
+      known.at = now
+      void this.#lookAgain(storage)
+    }
+    return known?.parts
+  }
+
+  async #lookAgain(storage: StorageName): Promise<void> {
+    try {
+      await this.#http?.ask('GET', `${this.path(topicName(storage))}/properties`)
+      await this.again(storage)
+    } catch (error) {
+      // Somebody deleted it: it is made anew as it was, with what it keeps.
+      if (error instanceof BusError && error.code === 'not_found') this.forget(storage)
+    }
+  }
+
+  /** Once for all who ask at the same time. */
+  #list(): Promise<string[]> {
+    this.#listing ??= this.#cluster.topics().finally(() => {
+      this.#listing = undefined
+    })
+    return this.#listing
   }
 
   /** Makes it where it is missing. @throws BusError `not_found`, `forbidden`, `engine_unavailable` */
@@ -56,7 +81,7 @@ export class Topics {
     const topic = topicName(storage)
     const http = this.#http
     if (http) {
-      const isThere = (await this.#cluster.topics()).some((name) => withoutPartition(name) === topic)
+      const isThere = (await this.#list()).some((name) => withoutPartition(name) === topic)
       if (!isThere) await this.#make(http, storage, topic)
       else if (!this.#known.has(storage)) await this.#complete(http, topic)
     }
@@ -74,11 +99,22 @@ export class Topics {
         await http.ask('PUT', `${path}/properties`, note)
       }
     } catch (error) {
-      if (!(error instanceof BusError && error.code === 'conflict')) throw error
       // Somebody else was faster.
-      return this.#complete(http, topic)
+      if (error instanceof BusError && error.code === 'conflict') return this.#complete(http, topic)
+      return this.#mayNot(error)
     }
-    await this.#keep(http, topic)
+    await this.#keep(http, topic).catch((error: unknown) => this.#mayNot(error))
+  }
+
+  /** Who may use topics need not be one who may make them, or say what they keep: then they are as brokers make them by themselves. */
+  #mayNot(error: unknown): void {
+    if (!(error instanceof BusError && (error.code === 'forbidden' || error.code === 'unauthorized'))) throw error
+    if (this.#warned) return
+    this.#warned = true
+    process.emitWarning(
+      `topics are made by the brokers, with what they keep by default, as this role may not say it (a tenant's admin may): ${error.message}`,
+      { type: 'CozebusWarning', code: error.code },
+    )
   }
 
   /** Who made it, as its note tells, may have died before it had said how long it keeps; of topics of others that is theirs to say. */
@@ -88,7 +124,7 @@ export class Topics {
       const kept = await http.ask('GET', `${this.path(topic)}/retention`)
       if (kept === undefined || kept === null) await this.#keep(http, topic)
     } catch (error) {
-      // Who may use it need not be one who may say such things.
+      // Whoever made it may.
       if (!(error instanceof BusError && ['forbidden', 'unauthorized'].includes(error.code))) throw error
     }
   }

@@ -8,11 +8,17 @@ interface Held {
   readonly loose: boolean
 }
 
+/** Of what is not due yet: what there is beyond, the broker keeps. */
+const mostLoose = 1000
+const mostLooseBytes = 64 * 1024 * 1024
+
 /** Given back and kept here until its time: the broker would give it again at once. It holds what comes after it in its lane. */
 export class Waiting {
   readonly #laneOf: (delivery: PulsarDelivery) => string | undefined
   #held: Held[] = []
   readonly #lanes = new Map<string, number>()
+  #loose = 0
+  #looseBytes = 0
 
   constructor(laneOf: (delivery: PulsarDelivery) => string | undefined) {
     this.#laneOf = laneOf
@@ -20,6 +26,11 @@ export class Waiting {
 
   get size(): number {
     return this.#held.length
+  }
+
+  /** Of what is not due yet as much as may be here. */
+  get full(): boolean {
+    return this.#loose >= mostLoose || this.#looseBytes >= mostLooseBytes
   }
 
   add(delivery: PulsarDelivery, readyAt: number): void {
@@ -31,6 +42,8 @@ export class Waiting {
   /** What is not due yet: brokers are early by up to a tick of theirs, and know no delay where one consumer has all. */
   delay(delivery: PulsarDelivery, readyAt: number): void {
     this.#held.push({ delivery, readyAt, loose: true })
+    this.#loose++
+    this.#looseBytes += delivery.body.byteLength
   }
 
   /** Whether something of its lane has to come first. */
@@ -71,7 +84,12 @@ export class Waiting {
 
   #remove(which: (held: Held) => boolean): void {
     for (const held of this.#held) {
-      if (!which(held) || held.loose) continue
+      if (!which(held)) continue
+      if (held.loose) {
+        this.#loose--
+        this.#looseBytes -= held.delivery.body.byteLength
+        continue
+      }
       const lane = this.#laneOf(held.delivery)
       if (lane === undefined) continue
       const left = this.#lanes.get(lane)! - 1
