@@ -1,8 +1,8 @@
 import type { Headers } from '../../message/headers.ts'
 import type { Delivery } from '../engine.ts'
 import { type Move, unwrap, wrap } from './envelope.ts'
-import type { Session } from './feed.ts'
 import type { WireMessage } from './protocol.ts'
+import type { Session } from './session.ts'
 
 /** A message in our hands, with where to settle it and until when it is ours. Times are `performance.now()`. */
 export class NsqDelivery implements Delivery {

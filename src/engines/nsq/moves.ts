@@ -1,7 +1,7 @@
 import { BusError } from '../../errors.ts'
 import type { NsqDelivery } from './delivery.ts'
-import type { Session } from './feed.ts'
 import { fin, req } from './protocol.ts'
+import type { Session } from './session.ts'
 
 /** How long nobody else takes a copy whose holder has not met it yet; of the lease at least two. */
 const leastHoldMs = 10_000

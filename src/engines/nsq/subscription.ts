@@ -1,22 +1,20 @@
 import { BusError } from '../../errors.ts'
 import { isPrivate, privateTopic } from '../../topic/name.ts'
 import type { DeliverySink, EngineSubscription, Settlement, SettleResult, Source, SubscriptionSpec } from '../engine.ts'
-import { Hand } from '../hand.ts'
 import type { Cluster } from './cluster.ts'
 import { NsqDelivery } from './delivery.ts'
-import type { Session } from './feed.ts'
+import { Finished, keyOf } from './finished.ts'
+import { InHand } from './in-hand.ts'
 import { Moves } from './moves.ts'
 import type { Names } from './names.ts'
 import { fin, req, touch, type WireMessage } from './protocol.ts'
+import type { Session } from './session.ts'
 import { SourceReader } from './source-reader.ts'
 
 /** What nsqd sent beyond the credit goes back after this time, for others to have it. */
 const keepUnusedMs = 1000
-/** Finished work whose end nsqd may not have heard of is remembered for so long, and so much of it. */
-const rememberMs = 15 * 60_000
-const rememberMost = 10_000
-/** What was said so shortly before a connection ended may not have been read. */
-const unsureMs = 3000
+/** So long after its original was finished nsqd may still say that it was somebody else's. */
+const unsureMs = 60_000
 /** A Go member gives up, in silence, on what comes more often than five times. */
 const goAttempts = 4
 /** One REQ holds no longer delay; the rest of it the core keeps. */
@@ -44,20 +42,10 @@ export class NsqSubscription implements EngineSubscription {
   readonly #privates = new WeakSet<Session>()
   readonly #storages = new Set<string>()
   readonly #moves: Moves
-  readonly #hand = new Hand<NsqDelivery>()
-  /** Of what is in hand: what came through connections that have ended. */
-  readonly #orphans = new Set<NsqDelivery>()
-  /** Come, and not handed on for want of credit. */
-  #buffer: NsqDelivery[] = []
-  /** By nsqd and id: handled, and nsqd may not know. It comes again, and is finished then. */
-  readonly #done = new Map<string, number>()
+  readonly #hand = new InHand()
+  readonly #finished = new Finished()
   /** Deliveries that go on as copies, by their originals, until nsqd has surely heard that those are finished. */
   readonly #originals = new Map<string, { readonly delivery: NsqDelivery; readonly until: number }>()
-  #finished: { readonly session: Session; readonly key: string; readonly at: number }[] = []
-  #messages = 0
-  #bytes = 0
-  #typicalBytes = 1024
-  #out = 0
   #scheduled = false
   readonly #timer: NodeJS.Timeout
   #stopped: Promise<void> | undefined
@@ -126,12 +114,10 @@ export class NsqSubscription implements EngineSubscription {
     this.#steer()
   }
 
-  /** What is in hand goes on: nsqd gives it to nobody before its time is over, and has lost it if it was killed. */
   #left(session: Session): void {
     this.#sessions.delete(session)
-    const since = performance.now() - unsureMs
-    for (const one of this.#finished) if (one.session === session && one.at >= since) this.#remember(one.key)
-    for (const delivery of this.#hand.all()) if (delivery.session === session) this.#orphans.add(delivery)
+    this.#finished.left(session)
+    this.#hand.left(session)
     this.#steer()
   }
 
@@ -143,69 +129,48 @@ export class NsqSubscription implements EngineSubscription {
     const now = performance.now()
     session.came(now)
     // Not by its attempts: an nsqd that was killed reads its queue again from where it last wrote down, and counts from one.
-    if (this.#done.size > 0 && this.#done.delete(keyOf(session, message.id))) {
-      this.#finish(session, message.id, now)
+    if (this.#finished.take(session, message.id)) {
+      session.finish(message.id)
       return
     }
-    if (message.attempts > 1 || this.#orphans.size > 0) {
-      const known = this.#hand.find(({ wireId, session: { nsqd } }) => wireId === message.id && nsqd === session.nsqd)
-      if (known?.moving === 'away') {
-        this.#finish(session, message.id, now)
-        return
-      }
-      if (known && !known.session.open) {
-        session.inFlight++
-        this.#adopt(known, session, message.id, now)
-        return
-      }
-      if (known) this.#lose([known], 'its lease ran out and nsqd has sent it again')
+    const known = this.#hand.again(session, message)
+    if (known?.moving === 'away') {
+      session.finish(message.id)
+      return
     }
+    if (known && !known.session.open) {
+      this.#hand.adopt(known, session, message.id, now)
+      return
+    }
+    if (known) this.#lose([known], 'its lease ran out and nsqd has sent it again')
     const delivery = new NsqDelivery(message, storage, raw, session, this.#spec.leaseMs, now)
     const met = this.#moves.meet(delivery, session, now)
     if (met === 'done') return
-    session.inFlight++
     if (met !== 'new') {
       // Where the original is still ours too it is done with: this stands in its place.
       if (met.mine.moving === 'sending') this.#finishOriginal(met.mine)
-      this.#adopt(met.mine, session, message.id, now)
+      this.#hand.adopt(met.mine, session, message.id, now)
       return
     }
-    this.#typicalBytes = this.#typicalBytes * 0.9 + delivery.body.byteLength * 0.1
     this.#hand.add(delivery)
-    this.#buffer.push(delivery)
     if (this.#scheduled) return
     this.#scheduled = true
     // Once for all that came in one read of the socket.
     queueMicrotask(this.#handOn)
   }
 
-  #adopt(delivery: NsqDelivery, session: Session, wireId: string, now: number): void {
-    this.#orphans.delete(delivery)
-    delivery.adopt(session, wireId, now)
-  }
-
   #handOn = (): void => {
     this.#scheduled = false
-    if (this.#stopped || this.#buffer.length === 0) return
-    let count = 0
-    while (count < this.#buffer.length && this.#messages > 0 && (this.#bytes > 0 || this.#out === 0)) {
-      const delivery = this.#buffer[count++]!
-      delivery.handed = true
-      this.#messages--
-      this.#bytes -= delivery.body.byteLength
-      this.#out++
-    }
-    if (count === 0) return
-    const batch = this.#buffer.slice(0, count)
-    this.#buffer = this.#buffer.slice(count)
+    if (this.#stopped || !this.#hand.anyWaits) return
+    const batch = this.#hand.take()
+    if (batch.length === 0) return
     this.#steer()
     this.#sink.deliver(batch)
   }
 
   grant(messages: number, bytes: number): void {
     if (this.#stopped) return
-    this.#messages += messages
-    this.#bytes += bytes
+    this.#hand.grant(messages, bytes)
     this.#handOn()
     this.#steer()
   }
@@ -215,8 +180,7 @@ export class NsqSubscription implements EngineSubscription {
    * hand counts on top. Each connection may send one at least, as nobody knows where the next message is.
    */
   #steer(): void {
-    const fitting = Math.ceil(this.#bytes / this.#typicalBytes)
-    const want = this.#stopped ? 0 : Math.max(0, Math.min(this.#messages, fitting) - this.#buffer.length)
+    const want = this.#stopped ? 0 : this.#hand.room
     const most = Math.ceil(want / Math.max(1, this.#sessions.size))
     for (const session of this.#sessions) {
       const share = Math.min(most, session.window)
@@ -240,7 +204,6 @@ export class NsqSubscription implements EngineSubscription {
     // nsqd would fill what is freed: first it hears how much there is to be.
     this.#steer()
     for (const [session, command] of commands) session.connection.send(command)
-    if (this.#finished.length > 4096) this.#finished = this.#finished.filter(({ at }) => at >= now - unsureMs)
     if (moves.length > 0) await Promise.all(moves)
     return results
   }
@@ -257,7 +220,7 @@ export class NsqSubscription implements EngineSubscription {
     }
     if (delivery.moving === 'away') {
       this.#moves.settled(delivery, settlement.kind === 'ack' ? 'drop' : { againAt: now + settlement.delayMs })
-      this.#forget(delivery)
+      this.#hand.settled(delivery)
       return 'sent'
     }
     // What is said is said of the original: a copy is one too many.
@@ -267,12 +230,11 @@ export class NsqSubscription implements EngineSubscription {
       moves.push(this.#retryElsewhere(delivery, settlement.delayMs))
       return 'sent'
     }
-    this.#forget(delivery)
+    this.#hand.settled(delivery)
     if (settlement.kind === 'ack') {
-      const key = keyOf(session, wireId)
-      if (!session.open) this.#remember(key)
+      if (!session.open) this.#finished.remember(session, wireId)
       else {
-        this.#finished.push({ session, key, at: now })
+        session.tell(wireId)
         commands.push([session, fin(wireId)])
       }
       return 'sent'
@@ -288,9 +250,10 @@ export class NsqSubscription implements EngineSubscription {
       () => false,
     )
     const { session, wireId } = delivery
-    this.#forget(delivery)
+    this.#hand.settled(delivery)
     this.#steer()
-    session.connection.send(moved ? fin(wireId) : req(wireId, Math.ceil(delayMs)))
+    if (moved) session.finish(wireId)
+    else session.connection.send(req(wireId, Math.ceil(delayMs)))
   }
 
   /** Before nsqd's longest lease is over the job goes on in the private topic. */
@@ -304,15 +267,9 @@ export class NsqSubscription implements EngineSubscription {
 
   #finishOriginal(delivery: NsqDelivery): void {
     const { session, wireId } = delivery
-    const now = performance.now()
     session.inFlight--
-    this.#finish(session, wireId, now)
-    this.#originals.set(keyOf(session, wireId), { delivery, until: now + unsureMs })
-  }
-
-  #finish(session: Session, wireId: string, now: number): void {
-    this.#finished.push({ session, key: keyOf(session, wireId), at: now })
-    session.connection.send(fin(wireId))
+    session.finish(wireId)
+    this.#originals.set(keyOf(session, wireId), { delivery, until: performance.now() + unsureMs })
   }
 
   /** nsqd gave the original to somebody else before it was finished: that one has the job, and the copy is one too many. */
@@ -329,33 +286,18 @@ export class NsqSubscription implements EngineSubscription {
     delivery.extended(now)
   }
 
-  /** Out of our hands. */
-  #forget(delivery: NsqDelivery): void {
-    if (!this.#hand.delete(delivery)) return
-    this.#orphans.delete(delivery)
-    if (delivery.handed) this.#out--
-    if (delivery.moving !== 'away') delivery.session.inFlight--
-  }
-
-  #remember(key: string): void {
-    this.#done.delete(key)
-    this.#done.set(key, performance.now() + rememberMs)
-    if (this.#done.size > rememberMost) for (const oldest of this.#done.keys()) return void this.#done.delete(oldest)
-  }
-
   // ── leases ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
   /** nsqd has given it to somebody else, or has forgotten it. */
   #refused(session: Session, id: string): void {
-    const key = keyOf(session, id)
-    const original = this.#originals.get(key)
+    const original = this.#originals.get(keyOf(session, id))
     if (original) {
       // The job is not done here: should it come back, it is work.
-      this.#finished = this.#finished.filter((one) => one.key !== key)
+      session.untell(id)
       this.#forsake(original.delivery)
       return
     }
-    const delivery = this.#hand.find((one) => one.wireId === id && one.session === session)
+    const delivery = this.#hand.of(session, id)
     if (delivery) this.#lose([delivery], 'its lease ran out and another member may have it')
   }
 
@@ -366,7 +308,7 @@ export class NsqSubscription implements EngineSubscription {
     const unused: NsqDelivery[] = []
     const commands: [Session, Buffer][] = []
     // Given back it would come after what is later; and a Go member of the channel gives up on what has come five times.
-    const givesBack = this.#spec.order === 'none' && (this.#messages <= 0 || this.#bytes <= 0)
+    const givesBack = this.#spec.order === 'none' && !this.#hand.hasCredit
     for (const delivery of this.#hand.all()) {
       const { session } = delivery
       if (delivery.until <= now) lost.push(delivery)
@@ -385,10 +327,7 @@ export class NsqSubscription implements EngineSubscription {
     this.#giveBack(unused)
     this.#moves.expire(now)
     for (const [key, { until }] of this.#originals) if (until <= now) this.#originals.delete(key)
-    for (const [key, until] of this.#done) {
-      if (until > now) break
-      this.#done.delete(key)
-    }
+    this.#finished.expire(now)
   }
 
   #nearsItsEnd(delivery: NsqDelivery, now: number): boolean {
@@ -398,8 +337,7 @@ export class NsqSubscription implements EngineSubscription {
 
   #lose(lost: readonly NsqDelivery[], why: string): void {
     if (lost.length === 0) return
-    for (const delivery of lost) this.#forget(delivery)
-    this.#buffer = this.#buffer.filter((delivery) => this.#hand.has(delivery))
+    this.#hand.drop(lost)
     this.#steer()
     const told = lost.filter(({ handed }) => handed)
     if (told.length > 0) this.#sink.lost(told, why)
@@ -407,18 +345,14 @@ export class NsqSubscription implements EngineSubscription {
 
   #giveBack(deliveries: readonly NsqDelivery[]): void {
     if (deliveries.length === 0) return
-    for (const delivery of deliveries) this.#forget(delivery)
-    this.#buffer = this.#buffer.filter((delivery) => this.#hand.has(delivery))
+    this.#hand.drop(deliveries)
     this.#steer()
     for (const { session, wireId, moving } of deliveries) if (moving !== 'away') session.connection.send(req(wireId, 0))
   }
 
   /** When the oldest message in hand was published, ms. */
   oldestAt(storage: string): number | undefined {
-    let oldest: number | undefined
-    for (const delivery of this.#hand.all())
-      if (delivery.storage === storage && (oldest === undefined || delivery.at < oldest)) oldest = delivery.at
-    return oldest
+    return this.#hand.oldestAt(storage)
   }
 
   // ── the end ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -446,8 +380,4 @@ export class NsqSubscription implements EngineSubscription {
     await Promise.allSettled(this.#readers.map((reader) => reader.stop()))
     this.#parts.onClose()
   }
-}
-
-function keyOf({ nsqd }: Session, id: string): string {
-  return `${nsqd}/${id}`
 }
