@@ -7,7 +7,7 @@ import { describeNsq } from '../rig/needs.ts'
 import type { NsqNode } from '../rig/nsq.ts'
 import { freePorts } from '../rig/ports.ts'
 import { startProxy } from '../rig/proxy.ts'
-import { busOn, eager, nsqd } from './support.ts'
+import { busAt, busOn, eager, nsqd } from './support.ts'
 
 interface Stats {
   topics: { topic_name: string; channels: { depth: number; in_flight_count: number; deferred_count: number; requeue_count: number }[] }[]
@@ -89,6 +89,70 @@ await describeNsq('messages that cannot stay where they are', () => {
     proxy.cut()
     await expect.poll(() => attempts.length, { timeout: 20_000 }).toBe(1)
   }, 60_000)
+
+  test('a drain waits for a job past nsqd’s longest lease, and leaves nothing of it to others', async () => {
+    const node = await nsqd({ maxMsgTimeoutMs: 4000 })
+    const runs: string[] = []
+    let aborted = 0
+    const join = async (name: string) =>
+      (await busOn(node, {}, { drain: 30_000 })).subscribe('t', { group: 'g', lease: '2s' }, async (_, { signal }) => {
+        runs.push(name)
+        signal.addEventListener('abort', () => aborted++)
+        await sleep(9000)
+      })
+    const a = await join('a')
+    await node.publish('t', '1')
+    await expect.poll(() => runs).toEqual(['a'])
+    await join('b')
+    await sleep(500)
+    await a.close()
+    await expect.poll(() => left(node), { timeout: 40_000 }).toEqual([0, 0])
+    expect(runs.length).toBe(1 + aborted)
+    expect(aborted).toBeLessThanOrEqual(1)
+  }, 70_000)
+
+  test('a job whose copy went unanswered runs once: of two copies one is too many', async () => {
+    const node = await nsqd({ maxMsgTimeoutMs: 4000 })
+    const proxy = await startProxy(node.ports.tcp)
+    onTestFinished(() => proxy[Symbol.asyncDispose]())
+    const bus = await busAt(`nsq://127.0.0.1:${proxy.port}`, { http: [node.http], heartbeatMs: 60_000 })
+    let runs = 0
+    let aborted = 0
+    const work = await bus.subscribe('t', { group: 'g', lease: '2s' }, async (_, { signal }) => {
+      runs++
+      signal.addEventListener('abort', () => aborted++)
+      await sleep(9000)
+    })
+    await node.publish('t', '1')
+    await expect.poll(() => runs).toBe(1)
+    const [publishing, , fromPrivate] = proxy.connections
+    // nsqd gets the copy; of its answer one byte comes back, and the copy itself comes when there is a second one.
+    publishing!.cutAfter(1, 'down')
+    fromPrivate!.set({ blackhole: true })
+    await expect.poll(async () => (await left(node)).sort(), { timeout: 20_000 }).toEqual([0, 2])
+    fromPrivate!.set({ blackhole: false })
+    await expect.poll(() => work.status().handled, { timeout: 40_000 }).toBe(1)
+    await expect.poll(() => left(node), { timeout: 20_000 }).toEqual([0, 0])
+    expect(runs).toBe(1 + aborted)
+    expect(aborted).toBeLessThanOrEqual(1)
+  }, 70_000)
+
+  test('two jobs of one id, both past nsqd’s longest lease, run once each', async () => {
+    const node = await nsqd({ maxMsgTimeoutMs: 4000 })
+    const bus = await busOn(node)
+    let runs = 0
+    let aborted = 0
+    const work = await bus.subscribe('t', { group: 'g', lease: '2s', concurrency: 2 }, async (_, { signal }) => {
+      runs++
+      signal.addEventListener('abort', () => aborted++)
+      await sleep(9000)
+    })
+    for (let i = 0; i < 2; i++) await bus.publish('t', i, { id: 'same' })
+    await expect.poll(() => work.status().handled, { timeout: 40_000 }).toBe(2)
+    await expect.poll(() => left(node), { timeout: 20_000 }).toEqual([0, 0])
+    expect(runs).toBe(2 + aborted)
+    expect(aborted).toBeLessThanOrEqual(2)
+  }, 70_000)
 
   test('a retry on a raw topic leaves it before a Go member would give up on it, and counts on', async () => {
     const node = await nsqd()

@@ -34,6 +34,8 @@ export class NsqDelivery implements Delivery {
   handed = false
   /** Its copy is on the way to the private topic, or there while nsqd has none of ours: see {@link Moves}. */
   moving: 'no' | 'sending' | 'away' | 'never' = 'no'
+  /** The name of its last copy. */
+  copy = ''
 
   constructor(message: WireMessage, storage: string, raw: boolean, session: Session, leaseMs: number, now: number) {
     const opened = raw ? undefined : unwrap(message.body)

@@ -21,8 +21,8 @@ export interface Envelope {
 export interface Move {
   /** The fence that it had. */
   readonly fence: number
-  /** The member that still works on it, and until when nobody else may, ms since the epoch. */
-  readonly holder?: { readonly member: string; readonly untilMs: number }
+  /** The member that still works on it, by which name it knows this copy, and until when nobody else may, ms since the epoch. */
+  readonly holder?: { readonly member: string; readonly copy: string; readonly untilMs: number }
 }
 
 interface Attributes {
@@ -39,6 +39,7 @@ interface Attributes {
   readonly cozebusheaders?: string
   readonly cozebusfence?: string
   readonly cozebusholder?: string
+  readonly cozebuscopy?: string
   readonly cozebusheld?: string
 }
 
@@ -75,6 +76,7 @@ export function wrap({ id, storage, name, key, headers, at, body }: Omit<Outgoin
   if (moved) attributes['cozebusfence'] = String(moved.fence)
   if (moved?.holder) {
     attributes['cozebusholder'] = moved.holder.member
+    attributes['cozebuscopy'] = moved.holder.copy
     attributes['cozebusheld'] = String(moved.holder.untilMs)
   }
   const head = Buffer.from(JSON.stringify(attributes).slice(0, -1))
@@ -127,10 +129,10 @@ function isTexts(value: unknown): boolean {
   return true
 }
 
-function moveOf({ cozebusfence, cozebusholder: member, cozebusheld }: Attributes): Move | undefined {
+function moveOf({ cozebusfence, cozebusholder: member, cozebuscopy: copy = '', cozebusheld }: Attributes): Move | undefined {
   if (cozebusfence === undefined) return undefined
   const fence = Number(cozebusfence)
-  return member === undefined ? { fence } : { fence, holder: { member, untilMs: Number(cozebusheld) } }
+  return member === undefined ? { fence } : { fence, holder: { member, copy, untilMs: Number(cozebusheld) } }
 }
 
 // Broken times would be refused by those who read the event as one.

@@ -1,11 +1,12 @@
 import { BusError } from '../../errors.ts'
 import { isPrivate, privateTopic } from '../../topic/name.ts'
+import { within } from '../../within.ts'
 import type { DeliverySink, EngineSubscription, Settlement, SettleResult, Source, SubscriptionSpec } from '../engine.ts'
 import type { Cluster } from './cluster.ts'
 import { NsqDelivery } from './delivery.ts'
 import { Finished, keyOf } from './finished.ts'
 import { InHand } from './in-hand.ts'
-import { Moves } from './moves.ts'
+import { Moves, notMineMs } from './moves.ts'
 import type { Names } from './names.ts'
 import { fin, req, touch, type WireMessage } from './protocol.ts'
 import type { Session } from './session.ts'
@@ -15,6 +16,8 @@ import { SourceReader } from './source-reader.ts'
 const keepUnusedMs = 1000
 /** So long after its original was finished nsqd may still say that it was somebody else's. */
 const unsureMs = 60_000
+/** A copy that is under way comes in a moment; where its nsqd is away nobody knows when. */
+const meetWaitMs = 5000
 /** A Go member gives up, in silence, on what comes more often than five times. */
 const goAttempts = 4
 /** One REQ holds no longer delay; the rest of it the core keeps. */
@@ -48,6 +51,7 @@ export class NsqSubscription implements EngineSubscription {
   readonly #originals = new Map<string, { readonly delivery: NsqDelivery; readonly until: number }>()
   #scheduled = false
   readonly #timer: NodeJS.Timeout
+  #stopping = false
   #stopped: Promise<void> | undefined
   #closed: Promise<void> | undefined
 
@@ -74,14 +78,14 @@ export class NsqSubscription implements EngineSubscription {
   }
 
   async add(source: Source): Promise<void> {
-    if (this.#stopped) throw new BusError('closed', 'the subscription is closed')
+    if (this.#stopping) throw new BusError('closed', 'the subscription is closed')
     const { names, cluster, isRaw } = this.#parts
     const topic = names.physical(source.storage)
     const channel = names.physical(this.#spec.group)
     const since = source.from === 'earliest' ? 0 : source.from === 'new' ? Date.now() + 1 : source.from.timeMs
     // Whoever reads first gets all that waits. What is older than a new group wants is nobody's then.
     const skipBefore = since > 0 && (await this.#parts.exists(topic, channel)) === false ? BigInt(Math.round(since)) * 1_000_000n : 0n
-    if (this.#stopped) throw new BusError('closed', 'the subscription is closed')
+    if (this.#stopping) throw new BusError('closed', 'the subscription is closed')
     const raw = isRaw(source.storage)
     const reader = new SourceReader(cluster, topic, channel, this.#spec.leaseMs, {
       joined: (session) => {
@@ -122,10 +126,6 @@ export class NsqSubscription implements EngineSubscription {
   }
 
   #arrived(session: Session, message: WireMessage, storage: string, raw: boolean): void {
-    if (this.#stopped) {
-      session.connection.send(req(message.id, 0))
-      return
-    }
     const now = performance.now()
     session.came(now)
     // Not by its attempts: an nsqd that was killed reads its queue again from where it last wrote down, and counts from one.
@@ -146,10 +146,15 @@ export class NsqSubscription implements EngineSubscription {
     const delivery = new NsqDelivery(message, storage, raw, session, this.#spec.leaseMs, now)
     const met = this.#moves.meet(delivery, session, now)
     if (met === 'done') return
-    if (met !== 'new') {
+    if (met !== 'new' && this.#hand.has(met.mine)) {
       // Where the original is still ours too it is done with: this stands in its place.
       if (met.mine.moving === 'sending') this.#finishOriginal(met.mine)
       this.#hand.adopt(met.mine, session, message.id, now)
+      return
+    }
+    if (this.#stopping) {
+      // Not at once: it would come here again while a copy is awaited.
+      session.connection.send(req(message.id, this.#moves.awaited > 0 ? notMineMs : 0))
       return
     }
     this.#hand.add(delivery)
@@ -161,7 +166,7 @@ export class NsqSubscription implements EngineSubscription {
 
   #handOn = (): void => {
     this.#scheduled = false
-    if (this.#stopped || !this.#hand.anyWaits) return
+    if (this.#stopping || !this.#hand.anyWaits) return
     const batch = this.#hand.take()
     if (batch.length === 0) return
     this.#steer()
@@ -169,7 +174,7 @@ export class NsqSubscription implements EngineSubscription {
   }
 
   grant(messages: number, bytes: number): void {
-    if (this.#stopped) return
+    if (this.#stopping) return
     this.#hand.grant(messages, bytes)
     this.#handOn()
     this.#steer()
@@ -180,7 +185,7 @@ export class NsqSubscription implements EngineSubscription {
    * hand counts on top. Each connection may send one at least, as nobody knows where the next message is.
    */
   #steer(): void {
-    const want = this.#stopped ? 0 : this.#hand.room
+    const want = this.#stopping ? 0 : this.#hand.room
     const most = Math.ceil(want / Math.max(1, this.#sessions.size))
     for (const session of this.#sessions) {
       const share = Math.min(most, session.window)
@@ -347,7 +352,12 @@ export class NsqSubscription implements EngineSubscription {
     if (deliveries.length === 0) return
     this.#hand.drop(deliveries)
     this.#steer()
-    for (const { session, wireId, moving } of deliveries) if (moving !== 'away') session.connection.send(req(wireId, 0))
+    for (const delivery of deliveries) {
+      const { session, wireId, moving } = delivery
+      if (moving === 'away') this.#moves.settled(delivery, { againAt: 0 })
+      else session.connection.send(req(wireId, 0))
+      if (moving === 'sending') this.#moves.settled(delivery, 'drop')
+    }
   }
 
   /** When the oldest message in hand was published, ms. */
@@ -363,7 +373,10 @@ export class NsqSubscription implements EngineSubscription {
   }
 
   async #stop(): Promise<void> {
-    await Promise.all([...this.#sessions].map((session) => session.quiet()))
+    this.#stopping = true
+    // Private topics are read on: a job that is still at work may have to go on there, as a copy that this member has to meet.
+    this.#steer()
+    await Promise.all([...this.#sessions].map((session) => (this.#privates.has(session) ? undefined : session.quiet())))
     this.#giveBack(this.#hand.all().filter(({ handed }) => !handed))
   }
 
@@ -374,9 +387,11 @@ export class NsqSubscription implements EngineSubscription {
 
   async #close(): Promise<void> {
     await this.stop()
-    clearInterval(this.#timer)
     // nsqd keeps what a client had that leaves, until its time is over: it has to be told.
     this.#giveBack(this.#hand.all())
+    // Nobody else can settle a copy for its holder: it would be done again.
+    await within(meetWaitMs, this.#moves.met())
+    clearInterval(this.#timer)
     await Promise.allSettled(this.#readers.map((reader) => reader.stop()))
     this.#parts.onClose()
   }
