@@ -2,6 +2,7 @@ import { BusError } from '../../errors.ts'
 import { isPrivate, privateTopic } from '../../topic/name.ts'
 import { within } from '../../within.ts'
 import type { DeliverySink, EngineSubscription, Settlement, SettleResult, Source, SubscriptionSpec } from '../engine.ts'
+import { begin } from './beginning.ts'
 import type { Cluster } from './cluster.ts'
 import { NsqDelivery } from './delivery.ts'
 import { Finished, keyOf } from './finished.ts'
@@ -27,8 +28,6 @@ export interface SubscriptionParts {
   readonly cluster: Cluster
   readonly names: Names
   readonly isRaw: (storage: string) => boolean
-  /** Whether some nsqd has the channel; undefined where that cannot be asked. */
-  readonly exists: (topic: string, channel: string) => Promise<boolean | undefined>
   readonly forward: (storage: string, body: Uint8Array, delayMs: number) => Promise<void>
   readonly onClose: () => void
 }
@@ -82,10 +81,6 @@ export class NsqSubscription implements EngineSubscription {
     const { names, cluster, isRaw } = this.#parts
     const topic = names.physical(source.storage)
     const channel = names.physical(this.#spec.group)
-    const since = source.from === 'earliest' ? 0 : source.from === 'new' ? Date.now() + 1 : source.from.timeMs
-    // Whoever reads first gets all that waits. What is older than a new group wants is nobody's then.
-    const skipBefore = since > 0 && (await this.#parts.exists(topic, channel)) === false ? BigInt(Math.round(since)) * 1_000_000n : 0n
-    if (this.#stopping) throw new BusError('closed', 'the subscription is closed')
     const raw = isRaw(source.storage)
     const reader = new SourceReader(cluster, topic, channel, this.#spec.leaseMs, {
       joined: (session) => {
@@ -94,15 +89,12 @@ export class NsqSubscription implements EngineSubscription {
       },
       left: (session) => this.#left(session),
       refused: (session, id) => this.#refused(session, id),
-      message: (session, message) => {
-        if (message.timestampNs < skipBefore) session.connection.send(fin(message.id))
-        else this.#arrived(session, message, source.storage, raw)
-      },
+      message: (session, message) => this.#arrived(session, message, source.storage, raw),
     })
     this.#readers.push(reader)
     this.#storages.add(source.storage)
     try {
-      await reader.start()
+      await begin(cluster, { from: source.from, topic, channel, reader, closed: () => this.#stopping })
     } catch (error) {
       this.#readers.splice(this.#readers.indexOf(reader), 1)
       this.#storages.delete(source.storage)
