@@ -8,6 +8,12 @@ export function refusedMessage(text: string): string | undefined {
   return ofMessage.exec(text)?.[1]
 }
 
+/** What an nsqd takes at most, of a message or of a command with many, as told by its refusal of something larger. */
+export function limitIn(text: string): { readonly of: 'message' | 'body'; readonly bytes: number } | undefined {
+  const [, of, bytes] = /PUB (message|body) too big \d+ > (\d+)/.exec(text) ?? []
+  return bytes === undefined ? undefined : { of: of as 'message' | 'body', bytes: Number(bytes) }
+}
+
 /** What nsqd said before it ended the connection, in the words of the bus. */
 export function nsqdError(text: string, what: string): BusError {
   const say = (code: ConstructorParameters<typeof BusError>[0], why: string): BusError =>
