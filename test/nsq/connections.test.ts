@@ -269,6 +269,33 @@ await describeNsq('connections to nsqd', () => {
     expect(runs).toEqual({ a: 1, b: 1, long: 1, c: 1, after: 1 })
   })
 
+  for (const askable of [true, false])
+    test(`an nsqd that was killed counts from one: what failed before goes on with its attempts all the same${askable ? '' : ', also where its HTTP side cannot be asked'}`, async () => {
+      const node = await nsqd({ memoryQueue: 0, syncEvery: 1_000_000, syncTimeoutMs: 3_600_000 })
+      const [nobody] = await freePorts(1)
+      const bus = await busOn(node, askable ? {} : { http: [`127.0.0.1:${nobody}`] })
+      const attempts: number[] = []
+      let over = false
+      const options = { group: 'g', retry: { attempts: 20, initial: 20, max: 20 } } as const
+      const handle = (_: unknown, { attempt }: { attempt: number }): void => {
+        attempts.push(attempt)
+        if (!over) throw new Error('not yet')
+      }
+      await (await bus.subscribe('t', options, handle)).close()
+      await bus.publish('t', 1)
+      await node.restart('SIGTERM')
+      await expect.poll(async () => (await bus.health()).ok).toBe(true)
+      await bus.subscribe('t', options, handle)
+      await expect.poll(() => attempts.length).toBeGreaterThan(2)
+      await node.kill()
+      const before = attempts.length
+      over = true
+      await node.start()
+      await expect.poll(() => attempts.length).toBeGreaterThan(before)
+      // What it read again of its disk may come more than once; the first of it tells.
+      expect(attempts.slice(0, before + 1)).toEqual(Array.from({ length: before + 1 }, (_, i) => i + 1))
+    })
+
   test('a publish that was sent and not answered is unknown, not refused, and not sent again', async () => {
     const node = await nsqd()
     const proxy = await startProxy(node.ports.tcp)
@@ -369,6 +396,8 @@ await describeNsq('nsqds found by nsqlookupd', () => {
 
     const second = await startNsqd({ lookupd: [lookup.tcp], id: 2 })
     onTestFinished(() => second.stop())
+    // Before it knows nsqlookupd it makes the topic without the groups registered there.
+    await expect.poll(() => second.logs()).toContain('peer info')
     await second.publish('t', '2')
     await expect.poll(() => seen).toEqual({ one: [1, 2], two: [1, 2] })
     expect((await bus.admin.groups('t')).map(({ group }) => group).sort()).toEqual(['one', 'two'])

@@ -48,7 +48,7 @@ export class NsqDelivery implements Delivery {
     this.body = opened?.body ?? message.body
     this.at = at
     this.moved = moved
-    this.redelivered = message.attempts > 1 || moved !== undefined
+    this.redelivered = message.attempts > 1 || moved !== undefined || message.timestampNs < session.bornNs
     this.fence = message.attempts + (moved?.fence ?? 0)
     this.wireId = message.id
     this.session = session

@@ -72,11 +72,13 @@ export class Feed {
       first: { command: sub(this.#topic, this.#channel), what: `channel '${this.#channel}' of topic '${this.#topic}'` },
       signal: this.#stop.signal,
     })
+    // Asked once it is connected to: the life that is told of is this one, or the connection ends with it.
+    const bornNs = await this.nsqd.bornNs()
     if (this.#stop.signal.aborted) {
       await connection.end()
       return
     }
-    const session = new Session(this.nsqd.name, connection)
+    const session = new Session(this.nsqd.name, connection, bornNs)
     await new Promise<void>((resolve) => {
       connection.handle({
         message: (message) => this.#handlers.message(session, message),

@@ -6,8 +6,11 @@ import { Connection, type Negotiated } from './connection.ts'
 import { askHttp, baseOf } from './http.ts'
 import type { NsqOptions } from './options.ts'
 
-/** They are known by default: nobody waits long for them. */
-const limitsTimeoutMs = 1000
+/** What is asked so has a default: nobody waits long for it. */
+const askedTimeoutMs = 1000
+
+/** Its clock and ours are not further apart than that. */
+const clockDifferenceMs = 5000
 
 /** Settings of an nsqd that its HTTP side tells. */
 export interface Limits {
@@ -82,11 +85,23 @@ export class Nsqd {
   /** Best effort: undefined where its HTTP side cannot be asked. */
   async limits(): Promise<Limits> {
     const setting = async (name: string): Promise<number | undefined> => {
-      const value = await askHttp(this.http, 'GET', `/config/${name}`, this.#options.tls, limitsTimeoutMs).catch(() => undefined)
+      const value = await askHttp(this.http, 'GET', `/config/${name}`, this.#options.tls, askedTimeoutMs).catch(() => undefined)
       return typeof value === 'number' ? value : undefined
     }
     const [maxMessageBytes, maxBodyBytes, delayNs] = await Promise.all(['max_msg_size', 'max_body_size', 'max_req_timeout'].map(setting))
     return { maxMessageBytes, maxBodyBytes, maxDelayMs: delayNs === undefined ? undefined : Math.floor(delayNs / 1e6) }
+  }
+
+  /**
+   * Before that, ns by nsqd's clock, a message was stored by an earlier life of this nsqd, which may have been killed: then it
+   * counts its attempts from one again. Where nsqd cannot be asked for it, a moment that comes after it.
+   */
+  async bornNs(): Promise<bigint> {
+    const info = await askHttp(this.http, 'GET', '/info', this.#options.tls, askedTimeoutMs).catch(() => undefined)
+    const seconds = (info as { start_time?: unknown } | undefined)?.start_time
+    // It is told in whole seconds.
+    if (typeof seconds === 'number') return BigInt(seconds + 1) * 1_000_000_000n
+    return BigInt(Date.now() + clockDifferenceMs) * 1_000_000n
   }
 
   ask(method: 'GET' | 'POST', path: string): Promise<unknown> {

@@ -17,6 +17,8 @@ const idleMs = 50
 export class Session {
   readonly nsqd: string
   readonly connection: Connection
+  /** {@link Nsqd.bornNs} */
+  readonly bornNs: bigint
   /** How long a message is ours without a word of it. */
   readonly msgTimeoutMs: number
   /** How long it can be at all. */
@@ -38,7 +40,8 @@ export class Session {
   readonly #told: string[] = []
   #toldAt = 0
 
-  constructor(nsqd: string, connection: Connection) {
+  constructor(nsqd: string, connection: Connection, bornNs: bigint) {
+    this.bornNs = bornNs
     this.#soonMs = Math.max(soonMs, connection.roundTripMs * 3)
     this.nsqd = nsqd
     this.connection = connection
