@@ -269,6 +269,18 @@ await describeNsq('connections to nsqd', () => {
     expect(runs).toEqual({ a: 1, b: 1, long: 1, c: 1, after: 1 })
   })
 
+  test('what is delayed is not early when nsqd was started again meanwhile', async () => {
+    const node = await nsqd()
+    const bus = await busOn(node)
+    const at: number[] = []
+    await bus.subscribe('t', { group: 'g' }, () => void at.push(Date.now()))
+    const due = Date.now() + 4000
+    await bus.publish('t', 1, { deliverAt: new Date(due) })
+    await node.restart('SIGTERM')
+    await expect.poll(() => at.length, { timeout: 20_000 }).toBe(1)
+    expect(at[0]).toBeGreaterThanOrEqual(due)
+  })
+
   for (const askable of [true, false])
     test(`an nsqd that was killed counts from one: what failed before goes on with its attempts all the same${askable ? '' : ', also where its HTTP side cannot be asked'}`, async () => {
       const node = await nsqd({ memoryQueue: 0, syncEvery: 1_000_000, syncTimeoutMs: 3_600_000 })

@@ -19,6 +19,8 @@ export class NsqDelivery implements Delivery {
   /** nsqd's id of it. */
   wireId: string
   readonly moved: Move | undefined
+  /** How long it is still to wait; not above 0 where it is not. */
+  readonly tooEarlyMs: number
   /** What it came through; the connection may have ended since. */
   session: Session
   readonly arrivedAt: number
@@ -39,7 +41,7 @@ export class NsqDelivery implements Delivery {
 
   constructor(message: WireMessage, storage: string, raw: boolean, session: Session, leaseMs: number, now: number) {
     const opened = raw ? undefined : unwrap(message.body)
-    const { id, name, key, headers, at, moved } = opened?.envelope ?? foreign(message, storage)
+    const { id, name, key, headers, at, dueAt, moved } = opened?.envelope ?? foreign(message, storage)
     this.storage = storage
     this.name = name
     this.id = id
@@ -48,6 +50,8 @@ export class NsqDelivery implements Delivery {
     this.body = opened?.body ?? message.body
     this.at = at
     this.moved = moved
+    // Stopped and started again, nsqd gives at once what it was to delay.
+    this.tooEarlyMs = dueAt !== undefined && message.timestampNs < session.bornNs ? dueAt - Date.now() : 0
     this.redelivered = message.attempts > 1 || moved !== undefined || message.timestampNs < session.bornNs
     this.fence = message.attempts + (moved?.fence ?? 0)
     this.wireId = message.id
@@ -96,6 +100,7 @@ function foreign({ id, timestampNs }: WireMessage, storage: string) {
     key: undefined,
     headers: undefined,
     at: Number(timestampNs / 1_000_000n),
+    dueAt: undefined,
     moved: undefined,
   }
 }

@@ -144,6 +144,10 @@ export class NsqSubscription implements EngineSubscription {
       this.#hand.adopt(met.mine, session, message.id, now)
       return
     }
+    if (delivery.tooEarlyMs > 0) {
+      session.connection.send(req(message.id, Math.ceil(Math.min(longestDelayMs, delivery.tooEarlyMs))))
+      return
+    }
     if (this.#stopping) {
       // Not at once: it would come here again while a copy is awaited.
       session.connection.send(req(message.id, this.#moves.awaited > 0 ? notMineMs : 0))
