@@ -24,6 +24,8 @@ export function nsqdError(text: string, what: string): BusError {
   if (/^E_(AUTH_FIRST|AUTH_FAILED|UNAUTHORIZED|AUTH_ERROR)/.test(text)) return say('unauthorized', 'nsqd refuses the secret (nsq.secret)')
   if (text.startsWith('E_AUTH_DISABLED')) return say('unauthorized', 'nsqd asks for no secret; leave out nsq.secret')
   if (/^E_BAD_(MESSAGE|BODY)/.test(text)) return say('message_too_large', 'nsqd refuses its size')
+  if (text.startsWith('E_SUB_FAILED'))
+    return say('engine_unavailable', 'nsqd takes no more readers of this channel, or it is being deleted')
   if (text.startsWith('E_INVALID DPUB'))
     return say('unsupported', 'nsqd keeps no delay that long (--max-req-timeout); tell the bus by nsq.maxDelayMs, and the ledger keeps it')
   if (/exiting/i.test(text)) return say('engine_unavailable', 'nsqd is about to end, or the topic is being deleted')

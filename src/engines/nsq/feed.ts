@@ -30,6 +30,8 @@ export class Feed {
   readonly #first = Promise.withResolvers<void>()
   readonly #running: Promise<void>
   session: Session | undefined
+  /** Why there was no connection at the last attempt. */
+  #failure: BusError | undefined
 
   constructor(nsqd: Nsqd, topic: string, channel: string, leaseMs: number, options: NsqOptions, handlers: FeedHandlers) {
     this.nsqd = nsqd
@@ -40,6 +42,11 @@ export class Feed {
     this.#handlers = handlers
     this.#first.promise.catch(() => {})
     this.#running = this.#run()
+  }
+
+  /** Why nothing comes, while nsqd is there: of one that is away health tells. */
+  get trouble(): string | undefined {
+    return this.nsqd.connection && this.#failure?.message
   }
 
   /** The outcome of the first attempt; others follow whatever it is. */
@@ -54,7 +61,8 @@ export class Feed {
         await this.#read()
         backoff.reset()
       } catch (error) {
-        this.#first.reject(toBusError(error, 'engine_unavailable'))
+        this.#failure = toBusError(error, 'engine_unavailable')
+        this.#first.reject(this.#failure)
       }
       if (!this.#stop.signal.aborted) await sleep(backoff.next(), undefined, { signal: this.#stop.signal }).catch(() => {})
     }
@@ -86,6 +94,7 @@ export class Feed {
         closed: () => resolve(),
       })
       this.session = session
+      this.#failure = undefined
       this.#first.resolve()
       if (connection.open) this.#handlers.joined(session)
     })

@@ -356,6 +356,11 @@ export class NsqSubscription implements EngineSubscription {
     }
   }
 
+  get trouble(): string | undefined {
+    for (const { trouble } of this.#readers) if (trouble !== undefined) return trouble
+    return undefined
+  }
+
   /** When the oldest message in hand was published, ms. */
   oldestAt(storage: string): number | undefined {
     return this.#hand.oldestAt(storage)
