@@ -1,7 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, onTestFinished, test } from 'vitest'
 import { connectEngine } from '../../src/bus.ts'
+import { Connection } from '../../src/engines/nsq/connection.ts'
 import { openNsq } from '../../src/engines/nsq/engine.ts'
+import { rdy, req, sub } from '../../src/engines/nsq/protocol.ts'
 import { memoryLedger } from '../../src/testing/models/ledger.ts'
 import { describeNsq } from '../rig/needs.ts'
 import type { NsqNode } from '../rig/nsq.ts'
@@ -176,6 +178,48 @@ await describeNsq('messages that cannot stay where they are', () => {
     expect((await stats(node)).topics.find(({ topic_name }) => topic_name === 'opencoze_knowledge')!.channels[0]!.requeue_count).toBe(3)
     await expect.poll(() => left(node)).toEqual([0, 0])
   }, 60_000)
+
+  test('what came to members that died of it is on the private topic before a fifth one handles it', async () => {
+    const node = await nsqd()
+    const topic = 'opencoze_knowledge'
+    let times = 0
+    const dying = await Connection.open({
+      address: { host: '127.0.0.1', port: node.ports.tcp },
+      options: {},
+      first: { command: sub(topic, 'cg'), what: 'the channel' },
+    })
+    dying.handle({
+      message: ({ id, attempts }) => {
+        times = attempts
+        // Once more: a fifth time it would come here again.
+        dying.send(attempts < 4 ? req(id, 0) : rdy(0))
+        if (attempts === 4) dying.send(req(id, 0))
+      },
+    })
+    dying.send(rdy(1))
+    await node.publish(topic, '1')
+    await expect.poll(() => times).toBe(4)
+    await dying.end()
+    const gate = Promise.withResolvers<void>()
+    const bus = await busOn(node)
+    let begun = 0
+    await bus.subscribe(topic, { group: 'cg' }, async () => {
+      begun++
+      await gate.promise
+    })
+    await expect.poll(() => begun).toBe(1)
+    const held = (await stats(node)).topics.map(({ topic_name, channels: [channel] }) => [
+      topic_name,
+      channel!.depth + channel!.in_flight_count,
+    ])
+    expect(held.sort()).toEqual([
+      [`_cozebus.replay.cg.${topic}`, 1],
+      [topic, 0],
+    ])
+    gate.resolve()
+    await expect.poll(() => left(node)).toEqual([0, 0])
+    expect(begun).toBe(1)
+  })
 
   // REQ and DPUB beyond it: nsqd gives back too early, or ends the connection.
   test('a retry and a delay that are longer than nsqd keeps one are kept, through the ledger', async () => {

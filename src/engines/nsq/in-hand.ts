@@ -28,10 +28,20 @@ export class InHand {
     return this.#hand.all()
   }
 
+  /** For the core, once it has credit for it. */
   add(delivery: NsqDelivery): void {
+    this.keep(delivery)
+    this.queue(delivery)
+  }
+
+  /** Not for the core. */
+  keep(delivery: NsqDelivery): void {
     delivery.session.inFlight++
-    this.#typicalBytes = this.#typicalBytes * 0.9 + delivery.body.byteLength * 0.1
     this.#hand.add(delivery)
+  }
+
+  queue(delivery: NsqDelivery): void {
+    this.#typicalBytes = this.#typicalBytes * 0.9 + delivery.body.byteLength * 0.1
     this.#waiting.push(delivery)
   }
 

@@ -49,6 +49,8 @@ export class NsqSubscription implements EngineSubscription {
   /** Deliveries that go on as copies, by their originals, until nsqd has surely heard that those are finished. */
   readonly #originals = new Map<string, { readonly delivery: NsqDelivery; readonly until: number }>()
   #scheduled = false
+  /** What is on its way to the private topic. */
+  readonly #passing = new Set<Promise<void>>()
   readonly #timer: NodeJS.Timeout
   #stopping = false
   #stopped: Promise<void> | undefined
@@ -153,11 +155,43 @@ export class NsqSubscription implements EngineSubscription {
       session.connection.send(req(message.id, this.#moves.awaited > 0 ? notMineMs : 0))
       return
     }
+    if (raw && message.attempts > goAttempts && this.#moves.can(delivery)) {
+      const passing = this.#passOn(delivery).finally(() => this.#passing.delete(passing))
+      this.#passing.add(passing)
+      return
+    }
     this.#hand.add(delivery)
+    this.#schedule()
+  }
+
+  /** Once for all that came in one read of the socket. */
+  #schedule(): void {
     if (this.#scheduled) return
     this.#scheduled = true
-    // Once for all that came in one read of the socket.
     queueMicrotask(this.#handOn)
+  }
+
+  /** To the private topic before anybody handles it: should that one die of it, a Go member would be the next. */
+  async #passOn(delivery: NsqDelivery): Promise<void> {
+    this.#hand.keep(delivery)
+    const passed = await this.#moves.retry(delivery, 0).then(
+      () => true,
+      () => false,
+    )
+    if (passed) {
+      this.#hand.settled(delivery)
+      this.#finish(delivery)
+      this.#steer()
+    } else if (this.#hand.has(delivery)) {
+      this.#hand.queue(delivery)
+      this.#schedule()
+    }
+  }
+
+  /** nsqd hears of it now, or when it comes again. */
+  #finish({ session, wireId }: NsqDelivery): void {
+    if (session.open) session.finish(wireId)
+    else this.#finished.remember(session, wireId)
   }
 
   #handOn = (): void => {
@@ -253,7 +287,7 @@ export class NsqSubscription implements EngineSubscription {
     const { session, wireId } = delivery
     this.#hand.settled(delivery)
     this.#steer()
-    if (moved) session.finish(wireId)
+    if (moved) this.#finish(delivery)
     else session.connection.send(req(wireId, Math.ceil(delayMs)))
   }
 
@@ -378,6 +412,7 @@ export class NsqSubscription implements EngineSubscription {
     // Private topics are read on: a job that is still at work may have to go on there, as a copy that this member has to meet.
     this.#steer()
     await Promise.all([...this.#sessions].map((session) => (this.#privates.has(session) ? undefined : session.quiet())))
+    await Promise.all(this.#passing)
     this.#giveBack(this.#hand.all().filter(({ handed }) => !handed))
   }
 
