@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { type BusError, toBusError } from '../../errors.ts'
+import { BusError, toBusError } from '../../errors.ts'
 import { type Address, addressText } from '../address.ts'
 import { Backoff } from './backoff.ts'
 import { Connection, type Negotiated } from './connection.ts'
@@ -105,7 +105,11 @@ export class Nsqd {
   }
 
   ask(method: 'GET' | 'POST', path: string): Promise<unknown> {
-    return askHttp(this.http, method, path, this.#options.tls)
+    return askHttp(this.http, method, path, this.#options.tls).catch((error: BusError) => {
+      if (!/cannot be reached/.test(error.message)) throw error
+      const advice = 'is the HTTP side of nsqd elsewhere? nsq.http says where, nsqlookupd its --broadcast-http-port'
+      throw new BusError(error.code, `${error.message}; ${advice}`, { cause: error })
+    })
   }
 
   async stop(): Promise<void> {
