@@ -47,23 +47,26 @@ await describeNsq('messages that cannot stay where they are', () => {
   }, 70_000)
 
   test('a job that ends just as it is moved leaves nothing behind, and one that fails then is tried again', async () => {
-    const node = await nsqd({ maxMsgTimeoutMs: 2000 })
+    const node = await nsqd({ maxMsgTimeoutMs: 6000 })
     const bus = await busOn(node)
     const runs: number[] = []
     const works = await bus.subscribe(
       't',
-      { group: 'g', lease: '1s', concurrency: 40, retry: { initial: 50 } },
+      { group: 'g', lease: '3s', concurrency: 40, retry: { initial: 50 } },
       async ({ body }, { attempt }) => {
         runs.push(body as number)
-        // About when they are moved, at 1.5 s, and taken up again a moment later.
-        await sleep(1300 + (body as number) * 15)
+        // About when they are moved, at 4.5 s, and taken up again a moment later.
+        await sleep(4300 + (body as number) * 15)
         if (attempt === 1 && (body as number) % 3 === 0) throw new Error('once')
       },
     )
     for (let n = 0; n < 40; n++) await bus.publish('t', n)
-    await expect.poll(() => works.status().handled, { timeout: 20_000 }).toBe(40)
+    await expect.poll(() => works.status().handled, { timeout: 40_000 }).toBe(40)
     await expect.poll(() => left(node), { timeout: 15_000 }).toEqual([0, 0])
-    expect(runs.length).toBe(40 + 14)
+    // On a machine that stands still for seconds a lease may be lost: that is counted, and costs one run more at most.
+    expect(runs.length).toBeGreaterThanOrEqual(40 + 14)
+    expect(runs.length).toBeLessThanOrEqual(40 + 14 + works.status().lost)
+    expect(works.status().lost).toBeLessThanOrEqual(10)
   }, 60_000)
 
   test('when the member that works on a moved job vanishes, another takes it up after its time', async () => {
