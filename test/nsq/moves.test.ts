@@ -134,7 +134,7 @@ await describeNsq('messages that cannot stay where they are', () => {
     // nsqd gets the copy; of its answer one byte comes back, and the copy itself comes when there is a second one.
     publishing!.cutAfter(1, 'down')
     fromPrivate!.set({ blackhole: true })
-    await expect.poll(async () => (await left(node)).sort(), { timeout: 20_000 }).toEqual([0, 2])
+    await expect.poll(async () => (await left(node)).some((count) => count >= 2), { timeout: 20_000 }).toBe(true)
     fromPrivate!.set({ blackhole: false })
     await expect.poll(() => work.status().handled, { timeout: 40_000 }).toBe(1)
     await expect.poll(() => left(node), { timeout: 20_000 }).toEqual([0, 0])

@@ -5,18 +5,15 @@ import type { DeliverySink, EngineSubscription, Settlement, SettleResult, Source
 import { begin } from './beginning.ts'
 import type { Cluster } from './cluster.ts'
 import { NsqDelivery } from './delivery.ts'
-import { Finished, keyOf } from './finished.ts'
+import { Finished } from './finished.ts'
 import { InHand } from './in-hand.ts'
+import { Leases } from './leases.ts'
 import { Moves, notMineMs } from './moves.ts'
 import type { Names } from './names.ts'
-import { fin, req, touch, type WireMessage } from './protocol.ts'
+import { fin, req, type WireMessage } from './protocol.ts'
 import type { Session } from './session.ts'
 import { SourceReader } from './source-reader.ts'
 
-/** What nsqd sent beyond the credit goes back after this time, for others to have it. */
-const keepUnusedMs = 1000
-/** So long after its original was finished nsqd may still say that it was somebody else's. */
-const unsureMs = 60_000
 /** A copy that is under way comes in a moment; where its nsqd is away nobody knows when. */
 const meetWaitMs = 5000
 /** A Go member gives up, in silence, on what comes more often than five times. */
@@ -46,12 +43,10 @@ export class NsqSubscription implements EngineSubscription {
   readonly #moves: Moves
   readonly #hand = new InHand()
   readonly #finished = new Finished()
-  /** Deliveries that go on as copies, by their originals, until nsqd has surely heard that those are finished. */
-  readonly #originals = new Map<string, { readonly delivery: NsqDelivery; readonly until: number }>()
+  readonly #leases: Leases
   #scheduled = false
   /** What is on its way to the private topic. */
   readonly #passing = new Set<Promise<void>>()
-  readonly #timer: NodeJS.Timeout
   #stopping = false
   #stopped: Promise<void> | undefined
   #closed: Promise<void> | undefined
@@ -70,8 +65,19 @@ export class NsqSubscription implements EngineSubscription {
         return this.#storages.has(name) ? name : undefined
       },
     })
-    this.#timer = setInterval(this.#look, Math.max(20, Math.min(250, spec.leaseMs / 6)))
-    this.#timer.unref()
+    this.#leases = new Leases({
+      leaseMs: spec.leaseMs,
+      hand: this.#hand,
+      moves: this.#moves,
+      finished: this.#finished,
+      sessions: this.#sessions,
+      // Given back it would come after what is later; and a Go member of the channel gives up on what has come five times.
+      givesBack: (storage) => spec.order === 'none' && !parts.isRaw(storage),
+      finish: (delivery) => this.#finish(delivery),
+      giveBack: (deliveries) => this.#giveBack(deliveries),
+      lose: (deliveries, why) => this.#lose(deliveries, why),
+      changed: () => this.#steer(),
+    })
   }
 
   async start(): Promise<void> {
@@ -90,7 +96,7 @@ export class NsqSubscription implements EngineSubscription {
         this.#joined(session)
       },
       left: (session) => this.#left(session),
-      refused: (session, id) => this.#refused(session, id),
+      refused: (session, id) => this.#leases.refused(session, id),
       message: (session, message) => this.#arrived(session, message, source.storage, raw),
     })
     this.#readers.push(reader)
@@ -142,7 +148,7 @@ export class NsqSubscription implements EngineSubscription {
     if (met === 'done') return
     if (met !== 'new' && this.#hand.has(met.mine)) {
       // Where the original is still ours too it is done with: this stands in its place.
-      if (met.mine.moving === 'sending') this.#finishOriginal(met.mine)
+      if (met.mine.moving === 'sending') this.#leases.finishOriginal(met.mine)
       this.#hand.adopt(met.mine, session, message.id, now)
       return
     }
@@ -250,7 +256,7 @@ export class NsqSubscription implements EngineSubscription {
     if (settlement.kind === 'extend') {
       delivery.wanted = now + settlement.leaseMs
       // Without a connection it is ours for the rest of its time all the same.
-      if (session.open && delivery.moving !== 'away') this.#touch(delivery, now, commands)
+      if (session.open && delivery.moving !== 'away') this.#leases.extend(delivery, now, commands)
       return 'sent'
     }
     if (delivery.moving === 'away') {
@@ -291,88 +297,13 @@ export class NsqSubscription implements EngineSubscription {
     else session.connection.send(req(wireId, Math.ceil(delayMs)))
   }
 
-  /** Before nsqd's longest lease is over the job goes on in the private topic. */
-  async #moveOn(delivery: NsqDelivery, now: number): Promise<void> {
-    const moved = this.#moves.hold(delivery, now)
-    this.#steer()
-    await moved
-    if (this.#hand.has(delivery) && delivery.moving === 'away') this.#finishOriginal(delivery)
-    this.#steer()
-  }
-
-  #finishOriginal(delivery: NsqDelivery): void {
-    const { session, wireId } = delivery
-    session.inFlight--
-    session.finish(wireId)
-    this.#originals.set(keyOf(session, wireId), { delivery, until: performance.now() + unsureMs })
-  }
-
-  /** nsqd gave the original to somebody else before it was finished: that one has the job, and the copy is one too many. */
-  #forsake(delivery: NsqDelivery): void {
-    if (!this.#hand.has(delivery)) return
-    if (delivery.moving === 'away') this.#moves.settled(delivery, 'drop')
-    else delivery.session.connection.send(fin(delivery.wireId))
-    this.#lose([delivery], 'its lease ran out while it was moved, and another member may have it')
-  }
-
-  #touch(delivery: NsqDelivery, now: number, commands: [Session, Buffer][]): void {
-    if (delivery.until >= delivery.limit) return
-    commands.push([delivery.session, touch(delivery.wireId)])
-    delivery.extended(now)
-  }
-
-  // ── leases ────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-  /** nsqd has given it to somebody else, or has forgotten it. */
-  #refused(session: Session, id: string): void {
-    const original = this.#originals.get(keyOf(session, id))
-    if (original) {
-      // The job is not done here: should it come back, it is work.
-      session.untell(id)
-      this.#forsake(original.delivery)
-      return
-    }
-    const delivery = this.#hand.of(session, id)
-    if (delivery) this.#lose([delivery], 'its lease ran out and another member may have it')
-  }
-
-  /** Keeps alive what waits here, and what the core wants for longer than nsqd gives at once; tells what ran out. */
-  #look = (): void => {
-    const now = performance.now()
-    const lost: NsqDelivery[] = []
-    const unused: NsqDelivery[] = []
-    const commands: [Session, Buffer][] = []
-    // Given back it would come after what is later; and a Go member of the channel gives up on what has come five times.
-    const givesBack = this.#spec.order === 'none' && !this.#hand.hasCredit
-    for (const delivery of this.#hand.all()) {
-      const { session } = delivery
-      if (delivery.until <= now) lost.push(delivery)
-      else if (!session.open || delivery.moving === 'away') continue
-      else if (delivery.handed && this.#nearsItsEnd(delivery, now)) void this.#moveOn(delivery, now)
-      else if (!delivery.handed && givesBack && delivery.arrivedAt + keepUnusedMs <= now && !this.#parts.isRaw(delivery.storage))
-        unused.push(delivery)
-      else if ((!delivery.handed || delivery.wanted > delivery.until) && delivery.until - now < (session.msgTimeoutMs * 2) / 3)
-        this.#touch(delivery, now, commands)
-    }
-    for (const [session, command] of commands) session.connection.send(command)
-    let calmed = false
-    for (const session of this.#sessions) if (session.calmed(now)) calmed = true
-    if (calmed) this.#steer()
-    this.#lose(lost, 'its lease ran out and another member may have it')
-    this.#giveBack(unused)
-    this.#moves.expire(now)
-    for (const [key, { until }] of this.#originals) if (until <= now) this.#originals.delete(key)
-    this.#finished.expire(now)
-  }
-
-  #nearsItsEnd(delivery: NsqDelivery, now: number): boolean {
-    if (delivery.moving !== 'no' || delivery.wanted <= delivery.limit) return false
-    return delivery.limit - now < Math.min(30_000, delivery.session.maxMsgTimeoutMs / 4) && this.#moves.can(delivery)
-  }
+  // ── what leaves otherwise ─────────────────────────────────────────────────────────────────────────────────────────
 
   #lose(lost: readonly NsqDelivery[], why: string): void {
     if (lost.length === 0) return
     this.#hand.drop(lost)
+    // nsqd has the original still, and gives it to somebody: that one has the job.
+    for (const delivery of lost) if (delivery.moving === 'sending') this.#moves.settled(delivery, 'drop')
     this.#steer()
     const told = lost.filter(({ handed }) => handed)
     if (told.length > 0) this.#sink.lost(told, why)
@@ -427,7 +358,7 @@ export class NsqSubscription implements EngineSubscription {
     this.#giveBack(this.#hand.all())
     // Nobody else can settle a copy for its holder: it would be done again.
     await within(meetWaitMs, this.#moves.met())
-    clearInterval(this.#timer)
+    this.#leases.end()
     await Promise.allSettled(this.#readers.map((reader) => reader.stop()))
     this.#parts.onClose()
   }
