@@ -79,5 +79,6 @@ process.on('SIGTERM', () => {
   journal.note({ what: 'leave' })
   void bus.close().then(() => process.exit(0))
 })
+if (role === 'work') await work()
 process.send?.('ready')
-await (role === 'publish' ? publish() : work())
+if (role === 'publish') await publish()

@@ -163,7 +163,8 @@ export async function crashRounds(
   let broken = true
   try {
     await keepAll(arena)
-    for (let i = 0; i < workers; i++) arena.start('work')
+    // A group that is not there yet may be given nothing of what is published before.
+    await arena.ready(Array.from({ length: workers }, () => arena.start('work')))
     for (let round = 0; round < rounds; round++) {
       const names = Array.from({ length: publishers }, () => arena.start('publish'))
       await arena.ready(names)

@@ -120,14 +120,13 @@ await describeNsq('an nsqd that dies', () => {
     await load.join()
     await load.join()
     await load.start()
-    for (let drop = 0; drop < 50; drop++) {
+    for (let drop = 0; drop < 50 || load.confirmed <= 200; drop++) {
       proxy.cutAfter(1 + Math.floor(Math.random() * 4000), drop % 2 === 0 ? 'down' : 'up')
       await sleep(50)
     }
     await load.recovered()
     await load.settled()
     report([...nothingLost(load.harness.history, [group]), ...nothingChanged(load.harness.history)])
-    expect(load.confirmed).toBeGreaterThan(200)
   }, 60_000)
 
   test('members that vanish: what they had goes to others after its lease', async () => {
@@ -165,7 +164,7 @@ await describeNsq('an nsqd that dies', () => {
     await load.join()
     await load.start()
     const kills: number[] = []
-    for (let round = 0; round < 5; round++) {
+    for (let round = 0; round < 5 || load.confirmed <= 200; round++) {
       await sleep(150 + Math.random() * 300)
       kills.push(performance.now())
       await node.kill()
@@ -179,7 +178,6 @@ await describeNsq('an nsqd that dies', () => {
     for (const at of lost) expect(kills.some((kill) => at <= kill + 50 && kill - at < 1500)).toBe(true)
     // A few at each kill: those between nsqd's queues.
     expect(lost.length).toBeLessThan(load.confirmed / 5)
-    expect(load.confirmed).toBeGreaterThan(200)
   }, 60_000)
 
   test('ended and started again, with processes that are killed too: nothing is lost, early or tried for ever', async () => {
