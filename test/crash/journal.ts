@@ -4,7 +4,7 @@ import { closeSync, openSync, readFileSync, writeSync } from 'node:fs'
 export type Line = { readonly at: number; readonly who: string } & (
   | { readonly what: 'try'; readonly id: string; readonly key: string | undefined; readonly digest: string; readonly delay: number }
   | { readonly what: 'ok'; readonly id: string; readonly duplicate: boolean }
-  | { readonly what: 'refused'; readonly id: string; readonly error: string }
+  | { readonly what: 'refused'; readonly id: string; readonly error: string; readonly unknown: boolean }
   | {
       readonly what: 'begin'
       readonly id: string

@@ -1,11 +1,12 @@
 // One process of the crash test, which may die at any line.
 import type { EngineOptions } from '../../src/engines/registry.ts'
-import { connect } from '../../src/index.ts'
+import { type BusError, connect } from '../../src/index.ts'
 import { Random } from '../../src/testing/random.ts'
 import { Journal } from './journal.ts'
 import { type Body, digestOfJob, digestOfMessage, type Job, job, leaseMs, options, topic } from './work.ts'
 
-const [role, url, file, name, seed, replicas, ledger, given] = process.argv.slice(2) as [
+const [role, url, file, name, seed, replicas, ledger, order, given] = process.argv.slice(2) as [
+  string,
   string,
   string,
   string,
@@ -21,6 +22,7 @@ const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout
 const bus = await connect(url, {
   nats: { waitForServer: true, reconnectWaitMs: 100, reconnectJitterMs: 100, replicas: Number(replicas) },
   kafka: { waitForServer: true, sessionTimeoutMs: leaseMs },
+  nsq: { waitForServer: true, reconnectMaxWaitMs: 500, ...(JSON.parse(given) as EngineOptions).nsq },
   pulsar: { waitForServer: true, reconnectMaxWaitMs: 500, returnMs: leaseMs, ...(JSON.parse(given) as EngineOptions).pulsar },
   ...(ledger === '' ? {} : { ledger }),
 })
@@ -42,7 +44,7 @@ async function publish(): Promise<void> {
       })
       journal.note({ what: 'ok', id, duplicate: receipt.duplicate })
     } catch (error) {
-      journal.note({ what: 'refused', id, error: String(error) })
+      journal.note({ what: 'refused', id, error: String(error), unknown: (error as BusError).code === 'publish_unknown' })
     }
   }
   for (let n = 0; ; ) {
@@ -56,7 +58,7 @@ async function publish(): Promise<void> {
 }
 
 async function work(): Promise<void> {
-  await bus.subscribe(topic, options, async (message, delivery) => {
+  await bus.subscribe(topic, { ...options, order: order as 'key' | 'none' }, async (message, delivery) => {
     const { id, key } = message
     const { kind, workMs } = message.body as Body
     const { attempt, fence } = delivery
@@ -77,4 +79,6 @@ process.on('SIGTERM', () => {
   journal.note({ what: 'leave' })
   void bus.close().then(() => process.exit(0))
 })
-await (role === 'publish' ? publish() : work())
+if (role === 'work') await work()
+process.send?.('ready')
+if (role === 'publish') await publish()

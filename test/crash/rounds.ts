@@ -39,6 +39,12 @@ export interface Broker {
   readonly needsLedger?: boolean
   /** It confirms an acknowledgement before it has written it down: killed, it may give again what was just finished. */
   readonly forgets?: boolean
+  /** It gives what somebody is at work on to another, when it is struck. */
+  readonly losesLeases?: boolean
+  /** It keeps no order across members. */
+  readonly unordered?: boolean
+  /** What was sent and not answered is not sent again: nobody knows whether it is stored. */
+  readonly unanswered?: boolean
   /** Something happens to it, in each round. */
   strike(): Promise<void>
 }
@@ -50,11 +56,13 @@ class Arena {
   /** Empty: the engine's own. */
   readonly ledger: string
   readonly options: EngineOptions
+  readonly order: 'key' | 'none'
   readonly #replicas: number
   readonly journal = new Journal(join(this.dir, 'journal'), 'arena')
   readonly count = { kills: 0, selfKills: 0, pauses: 0, drains: 0 }
   readonly #random: Random
   readonly #live = new Map<string, ChildProcess>()
+  readonly #ready = new Map<string, Promise<unknown>>()
   #started = 0
   #ending = false
 
@@ -63,16 +71,28 @@ class Arena {
     this.url = broker?.url ?? `file:${this.dir}/store`
     this.ledger = broker?.needsLedger === true ? `file:${this.dir}/ledger` : ''
     this.options = broker?.options ?? {}
+    this.order = broker?.unordered === true ? 'none' : 'key'
     this.#replicas = broker?.replicas ?? 1
   }
 
   start(role: 'publish' | 'work'): string {
     const name = `${role === 'publish' ? 'p' : 'w'}${this.#started++}`
     const seed = String(this.#random.below(2 ** 31))
-    const words = [role, this.url, join(this.dir, 'journal'), name, seed, String(this.#replicas), this.ledger, JSON.stringify(this.options)]
+    const words = [
+      role,
+      this.url,
+      join(this.dir, 'journal'),
+      name,
+      seed,
+      String(this.#replicas),
+      this.ledger,
+      this.order,
+      JSON.stringify(this.options),
+    ]
     const child = spawn(process.execPath, [member, ...words], {
-      stdio: ['ignore', 'ignore', 'inherit'],
+      stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
     })
+    this.#ready.set(name, new Promise((resolve) => child.once('message', resolve).once('exit', resolve)))
     this.#live.set(name, child)
     child.once('exit', () => {
       this.#live.delete(name)
@@ -83,6 +103,11 @@ class Arena {
       }
     })
     return name
+  }
+
+  /** Resolves once they are connected: on a busy machine that takes longer than a round. */
+  async ready(names: readonly string[]): Promise<void> {
+    await Promise.all(names.map((name) => this.#ready.get(name)))
   }
 
   kill(name: string): void {
@@ -137,9 +162,12 @@ export async function crashRounds(
   const forgot: [number, number][] = []
   let broken = true
   try {
-    for (let i = 0; i < workers; i++) arena.start('work')
+    await keepAll(arena)
+    // A group that is not there yet may be given nothing of what is published before.
+    await arena.ready(Array.from({ length: workers }, () => arena.start('work')))
     for (let round = 0; round < rounds; round++) {
       const names = Array.from({ length: publishers }, () => arena.start('publish'))
+      await arena.ready(names)
       await sleep(600)
       for (let strikes = 1 + random.below(3); strikes > 0; strikes--) {
         await sleep(random.below(500))
@@ -152,7 +180,8 @@ export async function crashRounds(
       for (const name of names) arena.kill(name)
       onRound(round + 1)
     }
-    const rest = { ...(await settle(arena)), forgot }
+    const { losesLeases = false, unordered = false, unanswered = false } = broker ?? {}
+    const rest = { ...(await settle(arena)), forgot, losesLeases, unordered, unanswered }
     const verdict = judge(arena.journal.read(), rest)
     broken = verdict.violations.length > 0
     return {
@@ -168,9 +197,13 @@ export async function crashRounds(
   }
 }
 
+function connectTo({ url, ledger, options }: Arena): Promise<Bus> {
+  return connect(url, { ...options, ...(ledger === '' ? {} : { ledger }) })
+}
+
 /** Waits until nothing is left to do, or as long as that may take. */
-async function settle({ url, ledger, options }: Arena): Promise<Omit<Rest, 'forgot'>> {
-  await using bus = await connect(url, { ...options, ...(ledger === '' ? {} : { ledger }) })
+async function settle(arena: Arena): Promise<Pick<Rest, 'stored' | 'dead' | 'lag' | 'dedupes'>> {
+  await using bus = await connectTo(arena)
   let least = await bus.admin.lag(topic, group)
   let lag = least
   // Delayed messages are not in the topic yet: a while of nothing is rest.
@@ -185,12 +218,17 @@ async function settle({ url, ledger, options }: Arena): Promise<Omit<Rest, 'forg
   return { stored: await allStored(bus), dead: await allDead(bus), lag, dedupes: bus.status().capabilities.dedupeWindowMs > 0 }
 }
 
+/** What cannot be browsed a group of the judge's own keeps: on some brokers one that comes late is given nothing of what was before. */
+async function keepAll(arena: Arena): Promise<void> {
+  await using bus = await connectTo(arena)
+  if (!bus.status().capabilities.history) await (await bus.subscribe(topic, { group: 'judge', order: 'none' }, () => {})).close()
+}
+
 type StoredMessage = Pick<StoredView, 'id' | 'key'>
 
 async function allStored(bus: Bus): Promise<StoredMessage[]> {
   const all: StoredMessage[] = []
   if (!bus.status().capabilities.history) {
-    // What cannot be browsed a new group reads from the beginning.
     const judge = await bus.subscribe(topic, { group: 'judge', order: 'none', concurrency: 1 }, ({ id, key }) => void all.push({ id, key }))
     while ((await bus.admin.lag(topic, 'judge')) > 0) await sleep(100)
     await judge.close()

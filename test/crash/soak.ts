@@ -7,7 +7,9 @@ import { Random } from '../../src/testing/random.ts'
 import { startCluster } from '../rig/cluster.ts'
 import { startKafka } from '../rig/kafka.ts'
 import { startNats } from '../rig/nats.ts'
+import { startNsqd } from '../rig/nsq.ts'
 import { startPulsar } from '../rig/pulsar.ts'
+import { nsqBroker } from './nsq.ts'
 import { type Broker, crashRounds, type Outcome } from './rounds.ts'
 
 const help = `soak: publishers and workers in processes of their own, killed at random; exits with 1 when a rule was broken
@@ -21,6 +23,7 @@ const help = `soak: publishers and workers in processes of their own, killed at 
   npm run soak -- nats --rounds 20       on a NATS server, which is killed too, in each round
   npm run soak -- kafka --rounds 20      on a Kafka broker, likewise
   npm run soak -- pulsar --rounds 20     on a Pulsar broker, likewise
+  npm run soak -- nsq --rounds 20        on an nsqd, which is ended and started again in each round
   npm run soak -- cluster --rounds 20    on three of them, of which one is killed, or told to go, or has its leader step down
 `
 
@@ -30,6 +33,7 @@ const places: Record<string, { heading: string; start?: (random: Random) => Prom
   nats: { heading: 'One NATS server, killed in each round', start: oneServer },
   kafka: { heading: 'One Kafka broker, killed in each round', start: oneBroker },
   pulsar: { heading: 'One Pulsar broker, killed in each round', start: onePulsar },
+  nsq: { heading: 'One nsqd, ended and started again in each round', start: oneNsqd },
   cluster: { heading: 'Three NATS servers, one of which fails in each round', start: threeServers },
 }
 
@@ -75,6 +79,11 @@ async function onePulsar(): Promise<Broker & AsyncDisposable> {
     },
     [Symbol.asyncDispose]: () => broker.stop(),
   }
+}
+
+async function oneNsqd(): Promise<Broker & AsyncDisposable> {
+  const node = await startNsqd()
+  return { ...nsqBroker(node), [Symbol.asyncDispose]: () => node.stop() }
 }
 
 async function threeServers(random: Random): Promise<Broker & AsyncDisposable> {

@@ -1,13 +1,15 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, onTestFinished, test } from 'vitest'
 import { connectEngine } from '../../src/bus.ts'
+import { Connection } from '../../src/engines/nsq/connection.ts'
 import { openNsq } from '../../src/engines/nsq/engine.ts'
+import { rdy, req, sub } from '../../src/engines/nsq/protocol.ts'
 import { memoryLedger } from '../../src/testing/models/ledger.ts'
 import { describeNsq } from '../rig/needs.ts'
 import type { NsqNode } from '../rig/nsq.ts'
 import { freePorts } from '../rig/ports.ts'
 import { startProxy } from '../rig/proxy.ts'
-import { busOn, eager, nsqd } from './support.ts'
+import { busAt, busOn, eager, nsqd } from './support.ts'
 
 interface Stats {
   topics: { topic_name: string; channels: { depth: number; in_flight_count: number; deferred_count: number; requeue_count: number }[] }[]
@@ -45,23 +47,26 @@ await describeNsq('messages that cannot stay where they are', () => {
   }, 70_000)
 
   test('a job that ends just as it is moved leaves nothing behind, and one that fails then is tried again', async () => {
-    const node = await nsqd({ maxMsgTimeoutMs: 2000 })
+    const node = await nsqd({ maxMsgTimeoutMs: 6000 })
     const bus = await busOn(node)
     const runs: number[] = []
     const works = await bus.subscribe(
       't',
-      { group: 'g', lease: '1s', concurrency: 40, retry: { initial: 50 } },
+      { group: 'g', lease: '3s', concurrency: 40, retry: { initial: 50 } },
       async ({ body }, { attempt }) => {
         runs.push(body as number)
-        // About when they are moved, at 1.5 s, and taken up again a moment later.
-        await sleep(1300 + (body as number) * 15)
+        // About when they are moved, at 4.5 s, and taken up again a moment later.
+        await sleep(4300 + (body as number) * 15)
         if (attempt === 1 && (body as number) % 3 === 0) throw new Error('once')
       },
     )
     for (let n = 0; n < 40; n++) await bus.publish('t', n)
-    await expect.poll(() => works.status().handled, { timeout: 20_000 }).toBe(40)
+    await expect.poll(() => works.status().handled, { timeout: 40_000 }).toBe(40)
     await expect.poll(() => left(node), { timeout: 15_000 }).toEqual([0, 0])
-    expect(runs.length).toBe(40 + 14)
+    // On a machine that stands still for seconds a lease may be lost: that is counted, and costs one run more at most.
+    expect(runs.length).toBeGreaterThanOrEqual(40 + 14)
+    expect(runs.length).toBeLessThanOrEqual(40 + 14 + works.status().lost)
+    expect(works.status().lost).toBeLessThanOrEqual(10)
   }, 60_000)
 
   test('when the member that works on a moved job vanishes, another takes it up after its time', async () => {
@@ -90,6 +95,70 @@ await describeNsq('messages that cannot stay where they are', () => {
     await expect.poll(() => attempts.length, { timeout: 20_000 }).toBe(1)
   }, 60_000)
 
+  test('a drain waits for a job past nsqd’s longest lease, and leaves nothing of it to others', async () => {
+    const node = await nsqd({ maxMsgTimeoutMs: 4000 })
+    const runs: string[] = []
+    let aborted = 0
+    const join = async (name: string) =>
+      (await busOn(node, {}, { drain: 30_000 })).subscribe('t', { group: 'g', lease: '2s' }, async (_, { signal }) => {
+        runs.push(name)
+        signal.addEventListener('abort', () => aborted++)
+        await sleep(9000)
+      })
+    const a = await join('a')
+    await node.publish('t', '1')
+    await expect.poll(() => runs).toEqual(['a'])
+    await join('b')
+    await sleep(500)
+    await a.close()
+    await expect.poll(() => left(node), { timeout: 40_000 }).toEqual([0, 0])
+    expect(runs.length).toBe(1 + aborted)
+    expect(aborted).toBeLessThanOrEqual(1)
+  }, 70_000)
+
+  test('a job whose copy went unanswered runs once: of two copies one is too many', async () => {
+    const node = await nsqd({ maxMsgTimeoutMs: 4000 })
+    const proxy = await startProxy(node.ports.tcp)
+    onTestFinished(() => proxy[Symbol.asyncDispose]())
+    const bus = await busAt(`nsq://127.0.0.1:${proxy.port}`, { http: [node.http], heartbeatMs: 60_000 })
+    let runs = 0
+    let aborted = 0
+    const work = await bus.subscribe('t', { group: 'g', lease: '2s' }, async (_, { signal }) => {
+      runs++
+      signal.addEventListener('abort', () => aborted++)
+      await sleep(9000)
+    })
+    await node.publish('t', '1')
+    await expect.poll(() => runs).toBe(1)
+    const [publishing, , fromPrivate] = proxy.connections
+    // nsqd gets the copy; of its answer one byte comes back, and the copy itself comes when there is a second one.
+    publishing!.cutAfter(1, 'down')
+    fromPrivate!.set({ blackhole: true })
+    await expect.poll(async () => (await left(node)).some((count) => count >= 2), { timeout: 20_000 }).toBe(true)
+    fromPrivate!.set({ blackhole: false })
+    await expect.poll(() => work.status().handled, { timeout: 40_000 }).toBe(1)
+    await expect.poll(() => left(node), { timeout: 20_000 }).toEqual([0, 0])
+    expect(runs).toBe(1 + aborted)
+    expect(aborted).toBeLessThanOrEqual(1)
+  }, 70_000)
+
+  test('two jobs of one id, both past nsqd’s longest lease, run once each', async () => {
+    const node = await nsqd({ maxMsgTimeoutMs: 4000 })
+    const bus = await busOn(node)
+    let runs = 0
+    let aborted = 0
+    const work = await bus.subscribe('t', { group: 'g', lease: '2s', concurrency: 2 }, async (_, { signal }) => {
+      runs++
+      signal.addEventListener('abort', () => aborted++)
+      await sleep(9000)
+    })
+    for (let i = 0; i < 2; i++) await bus.publish('t', i, { id: 'same' })
+    await expect.poll(() => work.status().handled, { timeout: 40_000 }).toBe(2)
+    await expect.poll(() => left(node), { timeout: 20_000 }).toEqual([0, 0])
+    expect(runs).toBe(2 + aborted)
+    expect(aborted).toBeLessThanOrEqual(2)
+  }, 70_000)
+
   test('a retry on a raw topic leaves it before a Go member would give up on it, and counts on', async () => {
     const node = await nsqd()
     const bus = await busOn(node)
@@ -112,6 +181,48 @@ await describeNsq('messages that cannot stay where they are', () => {
     expect((await stats(node)).topics.find(({ topic_name }) => topic_name === 'opencoze_knowledge')!.channels[0]!.requeue_count).toBe(3)
     await expect.poll(() => left(node)).toEqual([0, 0])
   }, 60_000)
+
+  test('what came to members that died of it is on the private topic before a fifth one handles it', async () => {
+    const node = await nsqd()
+    const topic = 'opencoze_knowledge'
+    let times = 0
+    const dying = await Connection.open({
+      address: { host: '127.0.0.1', port: node.ports.tcp },
+      options: {},
+      first: { command: sub(topic, 'cg'), what: 'the channel' },
+    })
+    dying.handle({
+      message: ({ id, attempts }) => {
+        times = attempts
+        // Once more: a fifth time it would come here again.
+        dying.send(attempts < 4 ? req(id, 0) : rdy(0))
+        if (attempts === 4) dying.send(req(id, 0))
+      },
+    })
+    dying.send(rdy(1))
+    await node.publish(topic, '1')
+    await expect.poll(() => times).toBe(4)
+    await dying.end()
+    const gate = Promise.withResolvers<void>()
+    const bus = await busOn(node)
+    let begun = 0
+    await bus.subscribe(topic, { group: 'cg' }, async () => {
+      begun++
+      await gate.promise
+    })
+    await expect.poll(() => begun).toBe(1)
+    const held = (await stats(node)).topics.map(({ topic_name, channels: [channel] }) => [
+      topic_name,
+      channel!.depth + channel!.in_flight_count,
+    ])
+    expect(held.sort()).toEqual([
+      [`_cozebus.replay.cg.${topic}`, 1],
+      [topic, 0],
+    ])
+    gate.resolve()
+    await expect.poll(() => left(node)).toEqual([0, 0])
+    expect(begun).toBe(1)
+  })
 
   // REQ and DPUB beyond it: nsqd gives back too early, or ends the connection.
   test('a retry and a delay that are longer than nsqd keeps one are kept, through the ledger', async () => {

@@ -36,7 +36,13 @@ export interface NsqdSettings {
   memoryQueue?: number
   maxMsgTimeoutMs?: number
   maxMsgSize?: number
+  /** Of a command with many messages. */
+  maxBodySize?: number
   maxReqTimeoutMs?: number
+  /** Readers of one channel. */
+  maxChannelConsumers?: number
+  maxHeartbeatMs?: number
+  minOutputBufferMs?: number
   /** Messages between two writes of the disk queue's state. */
   syncEvery?: number
   /** And the longest time between two. */
@@ -70,6 +76,10 @@ const nsqdArguments =
       'max-msg-timeout': settings.maxMsgTimeoutMs && `${settings.maxMsgTimeoutMs}ms`,
       'max-req-timeout': settings.maxReqTimeoutMs && `${settings.maxReqTimeoutMs}ms`,
       'max-msg-size': settings.maxMsgSize,
+      'max-body-size': settings.maxBodySize,
+      'max-channel-consumers': settings.maxChannelConsumers,
+      'max-heartbeat-interval': settings.maxHeartbeatMs && `${settings.maxHeartbeatMs}ms`,
+      'min-output-buffer-timeout': settings.minOutputBufferMs && `${settings.minOutputBufferMs}ms`,
       'sync-every': settings.syncEvery,
       'sync-timeout': settings.syncTimeoutMs && `${settings.syncTimeoutMs}ms`,
       'node-id': settings.id,

@@ -14,7 +14,6 @@ export class Cluster {
   readonly options: NsqOptions
   readonly #nodes = new Map<string, Nsqd>()
   readonly #healthListeners = new Set<(health: EngineHealth) => void>()
-  readonly #nodeListeners = new Set<() => void>()
   #health: EngineHealth = { ok: false, detail: 'not connected yet' }
   #lookupTrouble: BusError | undefined
   #timer: NodeJS.Timeout | undefined
@@ -24,8 +23,11 @@ export class Cluster {
   static async open(target: NsqTarget, options: NsqOptions): Promise<Cluster> {
     const cluster = new Cluster(target, options)
     try {
-      if (cluster.lookup) cluster.#add(await cluster.lookup.nodes())
-      else {
+      if (cluster.lookup) {
+        if (options.http)
+          throw new BusError('invalid_argument', 'nsq.http is for nsq://; with nsq+lookup:// nsqlookupd tells the HTTP side of each nsqd')
+        cluster.#add(await cluster.lookup.nodes())
+      } else {
         const http = options.http ?? []
         if (http.length > 0 && http.length !== target.addresses.length)
           throw new BusError(
@@ -75,12 +77,6 @@ export class Cluster {
     // Some may have been away from the beginning.
     if (this.connected.length < this.#nodes.size) queueMicrotask(() => this.#healthListeners.has(listener) && listener(this.#look()))
     return () => this.#healthListeners.delete(listener)
-  }
-
-  /** Told when an nsqd comes or goes. */
-  onNodes(listener: () => void): () => void {
-    this.#nodeListeners.add(listener)
-    return () => this.#nodeListeners.delete(listener)
   }
 
   /** Those that a reader of the topic has to read. */
@@ -142,7 +138,6 @@ export class Cluster {
 
   #tell = (): void => {
     if (this.#closed) return
-    for (const listener of this.#nodeListeners) listener()
     const health = this.#look()
     if (health.ok === this.#health.ok && health.detail === this.#health.detail) return
     this.#health = health

@@ -6,7 +6,7 @@ import { BusError, toBusError } from '../../errors.ts'
 import { type Address, addressText } from '../address.ts'
 import { readPems } from '../pem.ts'
 import { isTlsFailure, serverNameOf } from '../tls.ts'
-import { nsqdError, refusedMessage } from './failure.ts'
+import { nsqdError, refusedMessage, refusesOutputBuffer } from './failure.ts'
 import type { NsqOptions } from './options.ts'
 import { auth, FrameParser, heartbeat, identify, magic, nop, ProtocolError, type WireMessage } from './protocol.ts'
 
@@ -81,6 +81,16 @@ export class Connection {
 
   /** @throws BusError `engine_unavailable`, `unauthorized`, `unsupported`, `invalid_argument` */
   static async open(dial: Dial): Promise<Connection> {
+    try {
+      return await Connection.#open(dial, outputBufferMs)
+    } catch (error) {
+      // Then for as long as nsqd itself thinks right.
+      if (refusesOutputBuffer(error)) return Connection.#open(dial, undefined)
+      throw error
+    }
+  }
+
+  static async #open(dial: Dial, bufferMs: number | undefined): Promise<Connection> {
     const connection = new Connection(dial)
     const timeoutMs = dial.options.connectTimeoutMs ?? 5000
     const timer = setTimeout(
@@ -90,7 +100,7 @@ export class Connection {
     const abort = (): void => connection.#fail(new BusError('closed', `the connection to nsqd ${connection.address} is given up`))
     dial.signal?.addEventListener('abort', abort)
     try {
-      await connection.#begin(dial)
+      await connection.#begin(dial, bufferMs)
       connection.#begun = true
       return connection
     } catch (error) {
@@ -121,15 +131,6 @@ export class Connection {
 
   get open(): boolean {
     return this.#error === undefined
-  }
-
-  /** Why it is over. */
-  get error(): BusError | undefined {
-    return this.#error
-  }
-
-  get unanswered(): number {
-    return this.#waiting.length - this.#answered
   }
 
   handle(handlers: ConnectionHandlers): void {
@@ -173,14 +174,9 @@ export class Connection {
     await this.#closed.promise
   }
 
-  /** At once, whatever is under way. */
-  destroy(error: BusError): void {
-    this.#fail(error)
-  }
-
   // ── the beginning ─────────────────────────────────────────────────────────────────────────────────────────────────
 
-  async #begin({ options, msgTimeoutMs, first }: Dial): Promise<void> {
+  async #begin({ options, msgTimeoutMs, first }: Dial, bufferMs: number | undefined): Promise<void> {
     const heartbeatMs = options.heartbeatMs ?? 10_000
     const { deflate = false, name = 'cozebus' } = options
     const wish = {
@@ -188,10 +184,10 @@ export class Connection {
       user_agent: 'cozebus',
       feature_negotiation: true,
       heartbeat_interval: heartbeatMs,
-      output_buffer_timeout: outputBufferMs,
       tls_v1: options.tls !== undefined,
       deflate: deflate !== false,
       ...(typeof deflate === 'number' ? { deflate_level: deflate } : {}),
+      ...(bufferMs === undefined ? {} : { output_buffer_timeout: bufferMs }),
       ...(msgTimeoutMs === undefined ? {} : { msg_timeout: msgTimeoutMs }),
     }
     this.#stream.write(magic)

@@ -1,8 +1,8 @@
 import type { Headers } from '../../message/headers.ts'
 import type { Delivery } from '../engine.ts'
 import { type Move, unwrap, wrap } from './envelope.ts'
-import type { Session } from './feed.ts'
 import type { WireMessage } from './protocol.ts'
+import type { Session } from './session.ts'
 
 /** A message in our hands, with where to settle it and until when it is ours. Times are `performance.now()`. */
 export class NsqDelivery implements Delivery {
@@ -19,6 +19,8 @@ export class NsqDelivery implements Delivery {
   /** nsqd's id of it. */
   wireId: string
   readonly moved: Move | undefined
+  /** How long it is still to wait; not above 0 where it is not. */
+  readonly tooEarlyMs: number
   /** What it came through; the connection may have ended since. */
   session: Session
   readonly arrivedAt: number
@@ -34,10 +36,12 @@ export class NsqDelivery implements Delivery {
   handed = false
   /** Its copy is on the way to the private topic, or there while nsqd has none of ours: see {@link Moves}. */
   moving: 'no' | 'sending' | 'away' | 'never' = 'no'
+  /** The name of its last copy. */
+  copy = ''
 
   constructor(message: WireMessage, storage: string, raw: boolean, session: Session, leaseMs: number, now: number) {
     const opened = raw ? undefined : unwrap(message.body)
-    const { id, name, key, headers, at, moved } = opened?.envelope ?? foreign(message, storage)
+    const { id, name, key, headers, at, dueAt, moved } = opened?.envelope ?? foreign(message, storage)
     this.storage = storage
     this.name = name
     this.id = id
@@ -46,7 +50,9 @@ export class NsqDelivery implements Delivery {
     this.body = opened?.body ?? message.body
     this.at = at
     this.moved = moved
-    this.redelivered = message.attempts > 1 || moved !== undefined
+    // Stopped and started again, nsqd gives at once what it was to delay.
+    this.tooEarlyMs = dueAt !== undefined && message.timestampNs < session.bornNs ? dueAt - Date.now() : 0
+    this.redelivered = message.attempts > 1 || moved !== undefined || message.timestampNs < session.bornNs
     this.fence = message.attempts + (moved?.fence ?? 0)
     this.wireId = message.id
     this.session = session
@@ -94,6 +100,7 @@ function foreign({ id, timestampNs }: WireMessage, storage: string) {
     key: undefined,
     headers: undefined,
     at: Number(timestampNs / 1_000_000n),
+    dueAt: undefined,
     moved: undefined,
   }
 }

@@ -23,7 +23,6 @@ import { NameRecord } from './name-record.ts'
 import { Names } from './names.ts'
 import { checkNsqOptions, type NsqOptions } from './options.ts'
 import { Publishing } from './publishing.ts'
-import { statsOf } from './stats.ts'
 import { NsqSubscription } from './subscription.ts'
 import { TopicWatch } from './topic-watch.ts'
 import { type NsqTarget, parseNsqUrl } from './url.ts'
@@ -151,7 +150,6 @@ class NsqEngine implements Engine {
         names: this.#names,
         isRaw: this.#isRaw,
         forward: (storage, body, delayMs) => this.#publishing.forward(storage, body, delayMs),
-        exists: (topic, channel) => this.#exists(topic, channel),
         onClose: () => this.#subscriptions.delete(subscription),
       },
       spec,
@@ -165,15 +163,6 @@ class NsqEngine implements Engine {
       throw error
     }
     return subscription
-  }
-
-  async #exists(topic: string, channel: string): Promise<boolean | undefined> {
-    try {
-      const nodes = await statsOf(this.#cluster, topic)
-      return nodes.some(({ topics }) => topics.some(({ channels }) => channels.some(({ channel_name }) => channel_name === channel)))
-    } catch {
-      return undefined
-    }
   }
 
   read(): Promise<Page> {

@@ -14,6 +14,8 @@ export interface Envelope {
   readonly key: string | undefined
   readonly headers: Headers | undefined
   readonly at: number
+  /** Not before this time, ms since the epoch. */
+  readonly dueAt?: number
   readonly moved?: Move
 }
 
@@ -21,8 +23,8 @@ export interface Envelope {
 export interface Move {
   /** The fence that it had. */
   readonly fence: number
-  /** The member that still works on it, and until when nobody else may, ms since the epoch. */
-  readonly holder?: { readonly member: string; readonly untilMs: number }
+  /** The member that still works on it, by which name it knows this copy, and until when nobody else may, ms since the epoch. */
+  readonly holder?: { readonly member: string; readonly copy: string; readonly untilMs: number }
 }
 
 interface Attributes {
@@ -37,8 +39,10 @@ interface Attributes {
   readonly traceparent?: string
   readonly tracestate?: string
   readonly cozebusheaders?: string
+  readonly cozebusdue?: string
   readonly cozebusfence?: string
   readonly cozebusholder?: string
+  readonly cozebuscopy?: string
   readonly cozebusheld?: string
 }
 
@@ -54,7 +58,10 @@ export const envelopeRoom = 4096
 
 const own = { datacontenttype: 'content-type', traceparent: 'traceparent', tracestate: 'tracestate' } as const
 
-export function wrap({ id, storage, name, key, headers, at, body }: Omit<Outgoing, 'deliverAt'>, moved?: Move): Buffer {
+export function wrap(
+  { id, storage, name, key, headers, at, deliverAt, body }: Omit<Outgoing, 'deliverAt'> & Partial<Pick<Outgoing, 'deliverAt'>>,
+  moved?: Move,
+): Buffer {
   const attributes: Record<string, string> = {
     specversion: '1.0',
     cozebus: '1',
@@ -72,9 +79,11 @@ export function wrap({ id, storage, name, key, headers, at, body }: Omit<Outgoin
     else (others ??= {})[header] = value
   }
   if (others) attributes['cozebusheaders'] = JSON.stringify(others)
+  if (deliverAt !== undefined) attributes['cozebusdue'] = timeOf(deliverAt)
   if (moved) attributes['cozebusfence'] = String(moved.fence)
   if (moved?.holder) {
     attributes['cozebusholder'] = moved.holder.member
+    attributes['cozebuscopy'] = moved.holder.copy
     attributes['cozebusheld'] = String(moved.holder.untilMs)
   }
   const head = Buffer.from(JSON.stringify(attributes).slice(0, -1))
@@ -107,6 +116,8 @@ export function unwrap(bytes: Buffer): { envelope: Envelope; body: Buffer } | un
   const { id, type, time, partitionkey } = attributes
   const at = Date.parse(time)
   if (id === undefined || type === undefined || Number.isNaN(at)) return undefined
+  const dueAt = attributes.cozebusdue === undefined ? undefined : Date.parse(attributes.cozebusdue)
+  if (Number.isNaN(dueAt)) return undefined
   const moved = moveOf(attributes)
   if (moved && !(Number.isFinite(moved.fence) && Number.isFinite(moved.holder?.untilMs ?? 0))) return undefined
   let headers = others
@@ -118,7 +129,10 @@ export function unwrap(bytes: Buffer): { envelope: Envelope; body: Buffer } | un
     data >= 0
       ? bytes.subarray(data + dataMark.length, -end.length)
       : Buffer.from(bytes.toString('latin1', base64 + base64Mark.length, bytes.length - base64End.length), 'base64')
-  return { envelope: { id, name: type, key: partitionkey, headers, at, ...(moved && { moved }) }, body }
+  return {
+    envelope: { id, name: type, key: partitionkey, headers, at, ...(dueAt !== undefined && { dueAt }), ...(moved && { moved }) },
+    body,
+  }
 }
 
 function isTexts(value: unknown): boolean {
@@ -127,10 +141,10 @@ function isTexts(value: unknown): boolean {
   return true
 }
 
-function moveOf({ cozebusfence, cozebusholder: member, cozebusheld }: Attributes): Move | undefined {
+function moveOf({ cozebusfence, cozebusholder: member, cozebuscopy: copy = '', cozebusheld }: Attributes): Move | undefined {
   if (cozebusfence === undefined) return undefined
   const fence = Number(cozebusfence)
-  return member === undefined ? { fence } : { fence, holder: { member, untilMs: Number(cozebusheld) } }
+  return member === undefined ? { fence } : { fence, holder: { member, copy, untilMs: Number(cozebusheld) } }
 }
 
 // Broken times would be refused by those who read the event as one.

@@ -8,6 +8,29 @@ export function refusedMessage(text: string): string | undefined {
   return ofMessage.exec(text)?.[1]
 }
 
+/** By the name that nsqd gives to what it refuses in IDENTIFY. */
+const refusedSettings: Readonly<Record<string, string>> = {
+  'heartbeat interval': 'this nsqd wants signs of life more often (--max-heartbeat-interval); set nsq.heartbeatMs to no more than that',
+  'msg timeout': 'this nsqd gives no lease that long (--max-msg-timeout); set lease to no more than that',
+}
+
+/** Whether nsqd refuses for how long it may gather what it sends. */
+export function refusesOutputBuffer(error: unknown): boolean {
+  return error instanceof BusError && /E_BAD_BODY IDENTIFY output buffer timeout/.test(error.message)
+}
+
+function settingRefused(text: string): string | undefined {
+  if (!text.startsWith('E_BAD_BODY IDENTIFY')) return undefined
+  const name = /IDENTIFY (.+) \(-?\d+\) is invalid/.exec(text)?.[1] ?? ''
+  return refusedSettings[name] ?? 'nsqd refuses how it is to treat this client'
+}
+
+/** What an nsqd takes at most, of a message or of a command with many, as told by its refusal of something larger. */
+export function limitIn(text: string): { readonly of: 'message' | 'body'; readonly bytes: number } | undefined {
+  const [, of, bytes] = /PUB (message|body) too big \d+ > (\d+)/.exec(text) ?? []
+  return bytes === undefined ? undefined : { of: of as 'message' | 'body', bytes: Number(bytes) }
+}
+
 /** What nsqd said before it ended the connection, in the words of the bus. */
 export function nsqdError(text: string, what: string): BusError {
   const say = (code: ConstructorParameters<typeof BusError>[0], why: string): BusError =>
@@ -17,7 +40,11 @@ export function nsqdError(text: string, what: string): BusError {
   if (text.startsWith('E_UNAUTHORIZED') && text.includes(' on ')) return say('forbidden', 'this secret does not allow it')
   if (/^E_(AUTH_FIRST|AUTH_FAILED|UNAUTHORIZED|AUTH_ERROR)/.test(text)) return say('unauthorized', 'nsqd refuses the secret (nsq.secret)')
   if (text.startsWith('E_AUTH_DISABLED')) return say('unauthorized', 'nsqd asks for no secret; leave out nsq.secret')
+  const setting = settingRefused(text)
+  if (setting !== undefined) return say('invalid_argument', setting)
   if (/^E_BAD_(MESSAGE|BODY)/.test(text)) return say('message_too_large', 'nsqd refuses its size')
+  if (text.startsWith('E_SUB_FAILED'))
+    return say('engine_unavailable', 'nsqd takes no more readers of this channel, or it is being deleted')
   if (text.startsWith('E_INVALID DPUB'))
     return say('unsupported', 'nsqd keeps no delay that long (--max-req-timeout); tell the bus by nsq.maxDelayMs, and the ledger keeps it')
   if (/exiting/i.test(text)) return say('engine_unavailable', 'nsqd is about to end, or the topic is being deleted')

@@ -1,18 +1,22 @@
-import { BusError } from '../../errors.ts'
+import type { BusError } from '../../errors.ts'
+import { newId } from '../../message/id.ts'
 import type { NsqDelivery } from './delivery.ts'
-import type { Session } from './feed.ts'
-import { fin, req } from './protocol.ts'
+import { req } from './protocol.ts'
+import type { Session } from './session.ts'
 
 /** How long nobody else takes a copy whose holder has not met it yet; of the lease at least two. */
 const leastHoldMs = 10_000
 /** Whoever meets another's copy gives it back for so long: until nsqd looks again. */
-const notMineMs = 100
+export const notMineMs = 100
+/** A copy that is one too many is known for so long. */
+const rememberMs = 15 * 60_000
 
 /** What its holder waits for. */
 interface Awaited {
   readonly delivery: NsqDelivery
+  /** Until when nobody else takes it. */
   readonly until: number
-  /** What was said of it meanwhile, for the copy: it is done with, or to come again at that time. */
+  /** What was said of it meanwhile, for the copy: it is one too many, or to come again at that time. */
   outcome: 'open' | 'drop' | { readonly againAt: number }
 }
 
@@ -32,7 +36,11 @@ export interface MoveParts {
  */
 export class Moves {
   readonly #parts: MoveParts
+  /** By the copy's own name: one job may have several on the way, and two jobs one id. */
   readonly #awaited = new Map<string, Awaited>()
+  /** Copies that others may have by now, and that are one too many here: until when that is known. */
+  readonly #unwanted = new Map<string, number>()
+  readonly #onNoneAwaited: (() => void)[] = []
 
   constructor(parts: MoveParts) {
     this.#parts = parts
@@ -43,6 +51,11 @@ export class Moves {
     return this.#awaited.size
   }
 
+  /** Resolves once it has met all its copies, or others may take those that it has not. */
+  async met(): Promise<void> {
+    while (this.#awaited.size > 0) await new Promise<void>((resolve) => this.#onNoneAwaited.push(resolve))
+  }
+
   can({ storage }: NsqDelivery): boolean {
     return this.#parts.privateOf(storage) !== undefined
   }
@@ -51,16 +64,21 @@ export class Moves {
   async hold(delivery: NsqDelivery, now: number): Promise<boolean> {
     const { member, leaseMs, forward, privateOf } = this.#parts
     const holdMs = Math.max(leastHoldMs, 2 * leaseMs)
+    const copy = newId()
     const awaited: Awaited = { delivery, until: now + holdMs, outcome: 'open' }
     delivery.moving = 'sending'
-    this.#awaited.set(delivery.id, awaited)
+    delivery.copy = copy
+    this.#awaited.set(copy, awaited)
     try {
       const storage = privateOf(delivery.storage)!
-      await forward(storage, delivery.copyFor(storage, { member, untilMs: Date.now() + holdMs }), 0)
+      await forward(storage, delivery.copyFor(storage, { member, copy, untilMs: Date.now() + holdMs }), 0)
     } catch (error) {
-      // It may be there all the same; then it is one too many.
-      awaited.outcome = 'drop'
-      delivery.moving = error instanceof BusError && error.code === 'message_too_large' ? 'never' : 'no'
+      // Taken up already: it had come through before its connection ended.
+      if (delivery.moving !== 'sending') return true
+      const { code } = error as BusError
+      if (code === 'publish_unknown') this.#tooMany(copy)
+      else this.#forget(copy)
+      delivery.moving = code === 'message_too_large' ? 'never' : 'no'
       return false
     }
     // The copy may have been faster than its confirmation.
@@ -78,8 +96,8 @@ export class Moves {
 
   /** Settled while its copy was under way: what is said of it holds for the copy. */
   settled(delivery: NsqDelivery, outcome: 'drop' | { readonly againAt: number }): void {
-    const awaited = this.#awaited.get(delivery.id)
-    if (awaited?.delivery === delivery) awaited.outcome = outcome
+    const awaited = this.#awaited.get(delivery.copy)
+    if (awaited) awaited.outcome = outcome
   }
 
   /** Whether the copy that came is dealt with. `mine`: it stands for a delivery in hand. */
@@ -91,18 +109,42 @@ export class Moves {
       session.connection.send(req(copy.wireId, notMineMs))
       return 'done'
     }
-    const awaited = this.#awaited.get(copy.id)
+    if (this.#unwanted.delete(holder.copy)) {
+      session.finish(copy.wireId)
+      return 'done'
+    }
+    const awaited = this.#awaited.get(holder.copy)
     if (!awaited) return 'new'
-    this.#awaited.delete(copy.id)
+    this.#forget(holder.copy)
     const { outcome, delivery } = awaited
-    if (outcome === 'drop') session.connection.send(fin(copy.wireId))
+    if (outcome === 'drop') session.finish(copy.wireId)
     else if (outcome !== 'open') session.connection.send(req(copy.wireId, Math.max(0, Math.ceil(outcome.againAt - now))))
     else return { mine: delivery }
     return 'done'
   }
 
-  /** Forgets what others may take by now. */
+  /** It may be there all the same: wherever it comes it is one too many. */
+  #tooMany(copy: string): void {
+    const awaited = this.#awaited.get(copy)
+    if (awaited) awaited.outcome = 'drop'
+    else this.#unwanted.set(copy, performance.now() + rememberMs)
+  }
+
+  #forget(copy: string): void {
+    this.#awaited.delete(copy)
+    if (this.#awaited.size === 0) for (const resolve of this.#onNoneAwaited.splice(0)) resolve()
+  }
+
+  /** Waits no longer for what others may take by now. */
   expire(now: number): void {
-    for (const [id, { until }] of this.#awaited) if (until <= now) this.#awaited.delete(id)
+    for (const [copy, { until, outcome }] of this.#awaited) {
+      if (until > now) continue
+      this.#forget(copy)
+      if (outcome === 'drop') this.#tooMany(copy)
+    }
+    for (const [copy, until] of this.#unwanted) {
+      if (until > now) break
+      this.#unwanted.delete(copy)
+    }
   }
 }

@@ -1,13 +1,16 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { type BusError, toBusError } from '../../errors.ts'
+import { BusError, toBusError } from '../../errors.ts'
 import { type Address, addressText } from '../address.ts'
 import { Backoff } from './backoff.ts'
 import { Connection, type Negotiated } from './connection.ts'
 import { askHttp, baseOf } from './http.ts'
 import type { NsqOptions } from './options.ts'
 
-/** They are known by default: nobody waits long for them. */
-const limitsTimeoutMs = 1000
+/** What is asked so has a default: nobody waits long for it. */
+const askedTimeoutMs = 1000
+
+/** Its clock and ours are not further apart than that. */
+const clockDifferenceMs = 5000
 
 /** Settings of an nsqd that its HTTP side tells. */
 export interface Limits {
@@ -82,15 +85,31 @@ export class Nsqd {
   /** Best effort: undefined where its HTTP side cannot be asked. */
   async limits(): Promise<Limits> {
     const setting = async (name: string): Promise<number | undefined> => {
-      const value = await askHttp(this.http, 'GET', `/config/${name}`, this.#options.tls, limitsTimeoutMs).catch(() => undefined)
+      const value = await askHttp(this.http, 'GET', `/config/${name}`, this.#options.tls, askedTimeoutMs).catch(() => undefined)
       return typeof value === 'number' ? value : undefined
     }
     const [maxMessageBytes, maxBodyBytes, delayNs] = await Promise.all(['max_msg_size', 'max_body_size', 'max_req_timeout'].map(setting))
     return { maxMessageBytes, maxBodyBytes, maxDelayMs: delayNs === undefined ? undefined : Math.floor(delayNs / 1e6) }
   }
 
+  /**
+   * Before that, ns by nsqd's clock, a message was stored by an earlier life of this nsqd, which may have been killed: then it
+   * counts its attempts from one again. Where nsqd cannot be asked for it, a moment that comes after it.
+   */
+  async bornNs(): Promise<bigint> {
+    const info = await askHttp(this.http, 'GET', '/info', this.#options.tls, askedTimeoutMs).catch(() => undefined)
+    const seconds = (info as { start_time?: unknown } | undefined)?.start_time
+    // It is told in whole seconds.
+    if (typeof seconds === 'number') return BigInt(seconds + 1) * 1_000_000_000n
+    return BigInt(Date.now() + clockDifferenceMs) * 1_000_000n
+  }
+
   ask(method: 'GET' | 'POST', path: string): Promise<unknown> {
-    return askHttp(this.http, method, path, this.#options.tls)
+    return askHttp(this.http, method, path, this.#options.tls).catch((error: BusError) => {
+      if (!/cannot be reached/.test(error.message)) throw error
+      const advice = 'is the HTTP side of nsqd elsewhere? nsq.http says where, nsqlookupd its --broadcast-http-port'
+      throw new BusError(error.code, `${error.message}; ${advice}`, { cause: error })
+    })
   }
 
   async stop(): Promise<void> {

@@ -5,6 +5,7 @@ import type { Outgoing, PublishOutcome } from '../engine.ts'
 import type { Cluster } from './cluster.ts'
 import type { Connection } from './connection.ts'
 import { wrap } from './envelope.ts'
+import { limitIn } from './failure.ts'
 import type { Names } from './names.ts'
 import { dpub, mpub, pub } from './protocol.ts'
 
@@ -37,6 +38,9 @@ interface Item {
 /** The way out: one nsqd gets all, and when it is away the next one does. What was sent and not answered is not sent again. */
 export class Publishing {
   readonly #parts: PublishingParts
+  /** As far as is known: an nsqd whose HTTP side cannot be asked tells its own by the first refusal. */
+  #maxMessageBytes: number
+  #maxBodyBytes: number
   /** By the nsqd's name; a random one to begin with, so that many processes use all of them. */
   #current: string | undefined
   #flying = 0
@@ -45,6 +49,8 @@ export class Publishing {
 
   constructor(parts: PublishingParts) {
     this.#parts = parts
+    this.#maxMessageBytes = parts.maxMessageBytes
+    this.#maxBodyBytes = parts.maxBodyBytes
   }
 
   async publish(batch: readonly Outgoing[]): Promise<PublishOutcome[]> {
@@ -78,7 +84,7 @@ export class Publishing {
         const topic = this.#parts.names.physical(message.storage)
         const delayMs = this.#delayOf(message)
         if (delayMs > 0)
-          sending.push(settle(connection.ask(dpub(topic, delayMs, body), `topic '${message.name}'`), outcomes, [{ index, body }]))
+          sending.push(this.#settle(connection.ask(dpub(topic, delayMs, body), `topic '${message.name}'`), outcomes, [{ index, body }]))
         else {
           const items = byTopic.get(topic)
           if (items) items.push({ index, body })
@@ -97,9 +103,9 @@ export class Publishing {
 
   /** Bytes as they are, to a topic of the bus's own. @throws BusError */
   async forward(storage: string, body: Uint8Array, delayMs: number): Promise<void> {
-    const { names, maxMessageBytes, maxDelayMs } = this.#parts
-    if (body.byteLength > maxMessageBytes)
-      throw new BusError('message_too_large', `${body.byteLength} bytes are more than ${maxMessageBytes}`)
+    const { names, maxDelayMs } = this.#parts
+    if (body.byteLength > this.#maxMessageBytes)
+      throw new BusError('message_too_large', `${body.byteLength} bytes are more than ${this.#maxMessageBytes}`)
     const topic = names.physical(storage)
     const waitMs = Math.min(maxDelayMs, Math.ceil(delayMs))
     await this.#connection().ask(waitMs > 0 ? dpub(topic, waitMs, body) : pub(topic, body), `topic '${storage}'`)
@@ -107,18 +113,36 @@ export class Publishing {
 
   async #sendChunk(connection: Connection, topic: string, chunk: readonly Item[], outcomes: PublishOutcome[]): Promise<void> {
     const what = `topic '${this.#parts.names.original(topic)}'`
-    if (chunk.length === 1) return settle(connection.ask(pub(topic, chunk[0]!.body), what), outcomes, chunk)
+    if (chunk.length === 1) return this.#settle(connection.ask(pub(topic, chunk[0]!.body), what), outcomes, chunk)
     const command = mpub(
       topic,
       chunk.map(({ body }) => body),
     )
-    await settle(connection.ask(command, what), outcomes, chunk)
-    // nsqd takes less than we know of: it stored nothing of these, and names none. Each alone, so that one hides no other.
-    if (isTooLarge(outcomes[chunk[0]!.index]!)) for (const item of chunk) await settle(this.#alone(topic, item, what), outcomes, [item])
+    await this.#settle(connection.ask(command, what), outcomes, chunk)
   }
 
-  async #alone(topic: string, { body }: Item, what: string): Promise<string> {
-    return this.#connection().ask(pub(topic, body), what)
+  async #settle(answer: Promise<string>, outcomes: PublishOutcome[], items: readonly Item[]): Promise<void> {
+    try {
+      await answer
+      const stored: PublishOutcome = { ok: true, position: undefined, duplicate: false }
+      for (const { index } of items) outcomes[index] = stored
+    } catch (thrown) {
+      const error = toBusError(thrown, 'publish_unknown')
+      const told = error.code === 'message_too_large' && this.#learn(error.message)
+      for (const { index, body } of items) {
+        // nsqd stored none of them: what is small enough, or comes in smaller commands, is to be sent again.
+        const fits = told && body.byteLength <= this.#maxMessageBytes
+        outcomes[index] = { ok: false, error: fits ? new BusError('engine_unavailable', error.message, { cause: error }) : error }
+      }
+    }
+  }
+
+  /** False where the refusal tells no limit. */
+  #learn(refusal: string): boolean {
+    const limit = limitIn(refusal)
+    if (limit?.of === 'message') this.#maxMessageBytes = Math.min(this.#maxMessageBytes, limit.bytes)
+    if (limit?.of === 'body') this.#maxBodyBytes = Math.min(this.#maxBodyBytes, limit.bytes)
+    return limit !== undefined
   }
 
   #chunks(items: readonly Item[]): Item[][] {
@@ -127,7 +151,7 @@ export class Publishing {
     let bytes = 4
     for (const item of items) {
       const more = 4 + item.body.byteLength
-      if (chunk.length >= batchMost || (chunk.length > 0 && bytes + more > this.#parts.maxBodyBytes)) {
+      if (chunk.length >= batchMost || (chunk.length > 0 && bytes + more > this.#maxBodyBytes)) {
         chunks.push(chunk)
         chunk = []
         bytes = 4
@@ -154,10 +178,10 @@ export class Publishing {
     if (message.body.byteLength > most)
       throw new BusError('message_too_large', `topic '${name}': ${message.body.byteLength} bytes are more than ${most}`)
     const body = raw ? message.body : wrap(message)
-    if (body.byteLength > this.#parts.maxMessageBytes)
+    if (body.byteLength > this.#maxMessageBytes)
       throw new BusError(
         'message_too_large',
-        `topic '${name}': ${message.body.byteLength} bytes are ${body.byteLength} on the wire; this nsqd takes ${this.#parts.maxMessageBytes} (--max-msg-size)`,
+        `topic '${name}': ${message.body.byteLength} bytes are ${body.byteLength} on the wire; this nsqd takes ${this.#maxMessageBytes} (--max-msg-size)`,
       )
     return body
   }
@@ -187,19 +211,4 @@ export class Publishing {
     ])
     clearTimeout(timer)
   }
-}
-
-function isTooLarge(outcome: PublishOutcome): boolean {
-  return !outcome.ok && outcome.error.code === 'message_too_large'
-}
-
-async function settle(answer: Promise<string>, outcomes: PublishOutcome[], items: readonly Item[]): Promise<void> {
-  let outcome: PublishOutcome
-  try {
-    await answer
-    outcome = { ok: true, position: undefined, duplicate: false }
-  } catch (error) {
-    outcome = { ok: false, error: toBusError(error, 'publish_unknown') }
-  }
-  for (const { index } of items) outcomes[index] = outcome
 }

@@ -81,6 +81,12 @@ export class SourceReader {
     else this.#waitMs = Math.min(mostMs, this.#waitMs * 1.5)
   }
 
+  /** {@link Feed.trouble}, of the first that has any. */
+  get trouble(): string | undefined {
+    for (const { trouble } of this.#feeds.values()) if (trouble !== undefined) return trouble
+    return undefined
+  }
+
   async stop(): Promise<void> {
     this.#stopped = true
     clearTimeout(this.#timer)

@@ -1,22 +1,21 @@
 import { BusError } from '../../errors.ts'
 import { isPrivate, privateTopic } from '../../topic/name.ts'
+import { within } from '../../within.ts'
 import type { DeliverySink, EngineSubscription, Settlement, SettleResult, Source, SubscriptionSpec } from '../engine.ts'
-import { Hand } from '../hand.ts'
+import { begin } from './beginning.ts'
 import type { Cluster } from './cluster.ts'
 import { NsqDelivery } from './delivery.ts'
-import type { Session } from './feed.ts'
-import { Moves } from './moves.ts'
+import { Finished } from './finished.ts'
+import { InHand } from './in-hand.ts'
+import { Leases } from './leases.ts'
+import { Moves, notMineMs } from './moves.ts'
 import type { Names } from './names.ts'
-import { fin, req, touch, type WireMessage } from './protocol.ts'
+import { fin, req, type WireMessage } from './protocol.ts'
+import type { Session } from './session.ts'
 import { SourceReader } from './source-reader.ts'
 
-/** What nsqd sent beyond the credit goes back after this time, for others to have it. */
-const keepUnusedMs = 1000
-/** Finished work whose end nsqd may not have heard of is remembered for so long, and so much of it. */
-const rememberMs = 15 * 60_000
-const rememberMost = 10_000
-/** What was said so shortly before a connection ended may not have been read. */
-const unsureMs = 3000
+/** A copy that is under way comes in a moment; where its nsqd is away nobody knows when. */
+const meetWaitMs = 5000
 /** A Go member gives up, in silence, on what comes more often than five times. */
 const goAttempts = 4
 /** One REQ holds no longer delay; the rest of it the core keeps. */
@@ -26,8 +25,6 @@ export interface SubscriptionParts {
   readonly cluster: Cluster
   readonly names: Names
   readonly isRaw: (storage: string) => boolean
-  /** Whether some nsqd has the channel; undefined where that cannot be asked. */
-  readonly exists: (topic: string, channel: string) => Promise<boolean | undefined>
   readonly forward: (storage: string, body: Uint8Array, delayMs: number) => Promise<void>
   readonly onClose: () => void
 }
@@ -44,22 +41,13 @@ export class NsqSubscription implements EngineSubscription {
   readonly #privates = new WeakSet<Session>()
   readonly #storages = new Set<string>()
   readonly #moves: Moves
-  readonly #hand = new Hand<NsqDelivery>()
-  /** Of what is in hand: what came through connections that have ended. */
-  readonly #orphans = new Set<NsqDelivery>()
-  /** Come, and not handed on for want of credit. */
-  #buffer: NsqDelivery[] = []
-  /** By nsqd and id: handled, and nsqd may not know. It comes again, and is finished then. */
-  readonly #done = new Map<string, number>()
-  /** Deliveries that go on as copies, by their originals, until nsqd has surely heard that those are finished. */
-  readonly #originals = new Map<string, { readonly delivery: NsqDelivery; readonly until: number }>()
-  #finished: { readonly session: Session; readonly key: string; readonly at: number }[] = []
-  #messages = 0
-  #bytes = 0
-  #typicalBytes = 1024
-  #out = 0
+  readonly #hand = new InHand()
+  readonly #finished = new Finished()
+  readonly #leases: Leases
   #scheduled = false
-  readonly #timer: NodeJS.Timeout
+  /** What is on its way to the private topic. */
+  readonly #passing = new Set<Promise<void>>()
+  #stopping = false
   #stopped: Promise<void> | undefined
   #closed: Promise<void> | undefined
 
@@ -77,8 +65,19 @@ export class NsqSubscription implements EngineSubscription {
         return this.#storages.has(name) ? name : undefined
       },
     })
-    this.#timer = setInterval(this.#look, Math.max(20, Math.min(250, spec.leaseMs / 6)))
-    this.#timer.unref()
+    this.#leases = new Leases({
+      leaseMs: spec.leaseMs,
+      hand: this.#hand,
+      moves: this.#moves,
+      finished: this.#finished,
+      sessions: this.#sessions,
+      // Given back it would come after what is later; and a Go member of the channel gives up on what has come five times.
+      givesBack: (storage) => spec.order === 'none' && !parts.isRaw(storage),
+      finish: (delivery) => this.#finish(delivery),
+      giveBack: (deliveries) => this.#giveBack(deliveries),
+      lose: (deliveries, why) => this.#lose(deliveries, why),
+      changed: () => this.#steer(),
+    })
   }
 
   async start(): Promise<void> {
@@ -86,14 +85,10 @@ export class NsqSubscription implements EngineSubscription {
   }
 
   async add(source: Source): Promise<void> {
-    if (this.#stopped) throw new BusError('closed', 'the subscription is closed')
+    if (this.#stopping) throw new BusError('closed', 'the subscription is closed')
     const { names, cluster, isRaw } = this.#parts
     const topic = names.physical(source.storage)
     const channel = names.physical(this.#spec.group)
-    const since = source.from === 'earliest' ? 0 : source.from === 'new' ? Date.now() + 1 : source.from.timeMs
-    // Whoever reads first gets all that waits. What is older than a new group wants is nobody's then.
-    const skipBefore = since > 0 && (await this.#parts.exists(topic, channel)) === false ? BigInt(Math.round(since)) * 1_000_000n : 0n
-    if (this.#stopped) throw new BusError('closed', 'the subscription is closed')
     const raw = isRaw(source.storage)
     const reader = new SourceReader(cluster, topic, channel, this.#spec.leaseMs, {
       joined: (session) => {
@@ -101,16 +96,13 @@ export class NsqSubscription implements EngineSubscription {
         this.#joined(session)
       },
       left: (session) => this.#left(session),
-      refused: (session, id) => this.#refused(session, id),
-      message: (session, message) => {
-        if (message.timestampNs < skipBefore) session.connection.send(fin(message.id))
-        else this.#arrived(session, message, source.storage, raw)
-      },
+      refused: (session, id) => this.#leases.refused(session, id),
+      message: (session, message) => this.#arrived(session, message, source.storage, raw),
     })
     this.#readers.push(reader)
     this.#storages.add(source.storage)
     try {
-      await reader.start()
+      await begin(cluster, { from: source.from, topic, channel, reader, closed: () => this.#stopping })
     } catch (error) {
       this.#readers.splice(this.#readers.indexOf(reader), 1)
       this.#storages.delete(source.storage)
@@ -126,86 +118,100 @@ export class NsqSubscription implements EngineSubscription {
     this.#steer()
   }
 
-  /** What is in hand goes on: nsqd gives it to nobody before its time is over, and has lost it if it was killed. */
   #left(session: Session): void {
     this.#sessions.delete(session)
-    const since = performance.now() - unsureMs
-    for (const one of this.#finished) if (one.session === session && one.at >= since) this.#remember(one.key)
-    for (const delivery of this.#hand.all()) if (delivery.session === session) this.#orphans.add(delivery)
+    this.#finished.left(session)
+    this.#hand.left(session)
     this.#steer()
   }
 
   #arrived(session: Session, message: WireMessage, storage: string, raw: boolean): void {
-    if (this.#stopped) {
-      session.connection.send(req(message.id, 0))
-      return
-    }
     const now = performance.now()
     session.came(now)
     // Not by its attempts: an nsqd that was killed reads its queue again from where it last wrote down, and counts from one.
-    if (this.#done.size > 0 && this.#done.delete(keyOf(session, message.id))) {
-      this.#finish(session, message.id, now)
+    if (this.#finished.take(session, message.id)) {
+      session.finish(message.id)
       return
     }
-    if (message.attempts > 1 || this.#orphans.size > 0) {
-      const known = this.#hand.find(({ wireId, session: { nsqd } }) => wireId === message.id && nsqd === session.nsqd)
-      if (known?.moving === 'away') {
-        this.#finish(session, message.id, now)
-        return
-      }
-      if (known && !known.session.open) {
-        session.inFlight++
-        this.#adopt(known, session, message.id, now)
-        return
-      }
-      if (known) this.#lose([known], 'its lease ran out and nsqd has sent it again')
+    const known = this.#hand.again(session, message)
+    if (known?.moving === 'away') {
+      session.finish(message.id)
+      return
     }
+    if (known && !known.session.open) {
+      this.#hand.adopt(known, session, message.id, now)
+      return
+    }
+    if (known) this.#lose([known], 'its lease ran out and nsqd has sent it again')
     const delivery = new NsqDelivery(message, storage, raw, session, this.#spec.leaseMs, now)
     const met = this.#moves.meet(delivery, session, now)
     if (met === 'done') return
-    session.inFlight++
-    if (met !== 'new') {
+    if (met !== 'new' && this.#hand.has(met.mine)) {
       // Where the original is still ours too it is done with: this stands in its place.
-      if (met.mine.moving === 'sending') this.#finishOriginal(met.mine)
-      this.#adopt(met.mine, session, message.id, now)
+      if (met.mine.moving === 'sending') this.#leases.finishOriginal(met.mine)
+      this.#hand.adopt(met.mine, session, message.id, now)
       return
     }
-    this.#typicalBytes = this.#typicalBytes * 0.9 + delivery.body.byteLength * 0.1
+    if (delivery.tooEarlyMs > 0) {
+      session.connection.send(req(message.id, Math.ceil(Math.min(longestDelayMs, delivery.tooEarlyMs))))
+      return
+    }
+    if (this.#stopping) {
+      // Not at once: it would come here again while a copy is awaited.
+      session.connection.send(req(message.id, this.#moves.awaited > 0 ? notMineMs : 0))
+      return
+    }
+    if (raw && message.attempts > goAttempts && this.#moves.can(delivery)) {
+      const passing = this.#passOn(delivery).finally(() => this.#passing.delete(passing))
+      this.#passing.add(passing)
+      return
+    }
     this.#hand.add(delivery)
-    this.#buffer.push(delivery)
+    this.#schedule()
+  }
+
+  /** Once for all that came in one read of the socket. */
+  #schedule(): void {
     if (this.#scheduled) return
     this.#scheduled = true
-    // Once for all that came in one read of the socket.
     queueMicrotask(this.#handOn)
   }
 
-  #adopt(delivery: NsqDelivery, session: Session, wireId: string, now: number): void {
-    this.#orphans.delete(delivery)
-    delivery.adopt(session, wireId, now)
+  /** To the private topic before anybody handles it: should that one die of it, a Go member would be the next. */
+  async #passOn(delivery: NsqDelivery): Promise<void> {
+    this.#hand.keep(delivery)
+    const passed = await this.#moves.retry(delivery, 0).then(
+      () => true,
+      () => false,
+    )
+    if (passed) {
+      this.#hand.settled(delivery)
+      this.#finish(delivery)
+      this.#steer()
+    } else if (this.#hand.has(delivery)) {
+      this.#hand.queue(delivery)
+      this.#schedule()
+    }
+  }
+
+  /** nsqd hears of it now, or when it comes again. */
+  #finish({ session, wireId }: NsqDelivery): void {
+    if (session.open) session.finish(wireId)
+    else this.#finished.remember(session, wireId)
   }
 
   #handOn = (): void => {
     this.#scheduled = false
-    if (this.#stopped || this.#buffer.length === 0) return
-    let count = 0
-    while (count < this.#buffer.length && this.#messages > 0 && (this.#bytes > 0 || this.#out === 0)) {
-      const delivery = this.#buffer[count++]!
-      delivery.handed = true
-      this.#messages--
-      this.#bytes -= delivery.body.byteLength
-      this.#out++
-    }
-    if (count === 0) return
-    const batch = this.#buffer.slice(0, count)
-    this.#buffer = this.#buffer.slice(count)
+    if (this.#stopping || !this.#hand.anyWaits) return
+    const batch = this.#hand.take()
+    if (batch.length === 0) return
     this.#steer()
     this.#sink.deliver(batch)
   }
 
   grant(messages: number, bytes: number): void {
-    if (this.#stopped) return
-    this.#messages += messages
-    this.#bytes += bytes
+    if (this.#stopping) return
+    this.#hand.grant(messages, bytes)
     this.#handOn()
     this.#steer()
   }
@@ -215,8 +221,7 @@ export class NsqSubscription implements EngineSubscription {
    * hand counts on top. Each connection may send one at least, as nobody knows where the next message is.
    */
   #steer(): void {
-    const fitting = Math.ceil(this.#bytes / this.#typicalBytes)
-    const want = this.#stopped ? 0 : Math.max(0, Math.min(this.#messages, fitting) - this.#buffer.length)
+    const want = this.#stopping ? 0 : this.#hand.room
     const most = Math.ceil(want / Math.max(1, this.#sessions.size))
     for (const session of this.#sessions) {
       const share = Math.min(most, session.window)
@@ -240,7 +245,6 @@ export class NsqSubscription implements EngineSubscription {
     // nsqd would fill what is freed: first it hears how much there is to be.
     this.#steer()
     for (const [session, command] of commands) session.connection.send(command)
-    if (this.#finished.length > 4096) this.#finished = this.#finished.filter(({ at }) => at >= now - unsureMs)
     if (moves.length > 0) await Promise.all(moves)
     return results
   }
@@ -252,12 +256,12 @@ export class NsqSubscription implements EngineSubscription {
     if (settlement.kind === 'extend') {
       delivery.wanted = now + settlement.leaseMs
       // Without a connection it is ours for the rest of its time all the same.
-      if (session.open && delivery.moving !== 'away') this.#touch(delivery, now, commands)
+      if (session.open && delivery.moving !== 'away') this.#leases.extend(delivery, now, commands)
       return 'sent'
     }
     if (delivery.moving === 'away') {
       this.#moves.settled(delivery, settlement.kind === 'ack' ? 'drop' : { againAt: now + settlement.delayMs })
-      this.#forget(delivery)
+      this.#hand.settled(delivery)
       return 'sent'
     }
     // What is said is said of the original: a copy is one too many.
@@ -267,12 +271,11 @@ export class NsqSubscription implements EngineSubscription {
       moves.push(this.#retryElsewhere(delivery, settlement.delayMs))
       return 'sent'
     }
-    this.#forget(delivery)
+    this.#hand.settled(delivery)
     if (settlement.kind === 'ack') {
-      const key = keyOf(session, wireId)
-      if (!session.open) this.#remember(key)
+      if (!session.open) this.#finished.remember(session, wireId)
       else {
-        this.#finished.push({ session, key, at: now })
+        session.tell(wireId)
         commands.push([session, fin(wireId)])
       }
       return 'sent'
@@ -288,118 +291,19 @@ export class NsqSubscription implements EngineSubscription {
       () => false,
     )
     const { session, wireId } = delivery
-    this.#forget(delivery)
+    this.#hand.settled(delivery)
     this.#steer()
-    session.connection.send(moved ? fin(wireId) : req(wireId, Math.ceil(delayMs)))
+    if (moved) this.#finish(delivery)
+    else session.connection.send(req(wireId, Math.ceil(delayMs)))
   }
 
-  /** Before nsqd's longest lease is over the job goes on in the private topic. */
-  async #moveOn(delivery: NsqDelivery, now: number): Promise<void> {
-    const moved = this.#moves.hold(delivery, now)
-    this.#steer()
-    await moved
-    if (this.#hand.has(delivery) && delivery.moving === 'away') this.#finishOriginal(delivery)
-    this.#steer()
-  }
-
-  #finishOriginal(delivery: NsqDelivery): void {
-    const { session, wireId } = delivery
-    const now = performance.now()
-    session.inFlight--
-    this.#finish(session, wireId, now)
-    this.#originals.set(keyOf(session, wireId), { delivery, until: now + unsureMs })
-  }
-
-  #finish(session: Session, wireId: string, now: number): void {
-    this.#finished.push({ session, key: keyOf(session, wireId), at: now })
-    session.connection.send(fin(wireId))
-  }
-
-  /** nsqd gave the original to somebody else before it was finished: that one has the job, and the copy is one too many. */
-  #forsake(delivery: NsqDelivery): void {
-    if (!this.#hand.has(delivery)) return
-    if (delivery.moving === 'away') this.#moves.settled(delivery, 'drop')
-    else delivery.session.connection.send(fin(delivery.wireId))
-    this.#lose([delivery], 'its lease ran out while it was moved, and another member may have it')
-  }
-
-  #touch(delivery: NsqDelivery, now: number, commands: [Session, Buffer][]): void {
-    if (delivery.until >= delivery.limit) return
-    commands.push([delivery.session, touch(delivery.wireId)])
-    delivery.extended(now)
-  }
-
-  /** Out of our hands. */
-  #forget(delivery: NsqDelivery): void {
-    if (!this.#hand.delete(delivery)) return
-    this.#orphans.delete(delivery)
-    if (delivery.handed) this.#out--
-    if (delivery.moving !== 'away') delivery.session.inFlight--
-  }
-
-  #remember(key: string): void {
-    this.#done.delete(key)
-    this.#done.set(key, performance.now() + rememberMs)
-    if (this.#done.size > rememberMost) for (const oldest of this.#done.keys()) return void this.#done.delete(oldest)
-  }
-
-  // ── leases ────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-  /** nsqd has given it to somebody else, or has forgotten it. */
-  #refused(session: Session, id: string): void {
-    const key = keyOf(session, id)
-    const original = this.#originals.get(key)
-    if (original) {
-      // The job is not done here: should it come back, it is work.
-      this.#finished = this.#finished.filter((one) => one.key !== key)
-      this.#forsake(original.delivery)
-      return
-    }
-    const delivery = this.#hand.find((one) => one.wireId === id && one.session === session)
-    if (delivery) this.#lose([delivery], 'its lease ran out and another member may have it')
-  }
-
-  /** Keeps alive what waits here, and what the core wants for longer than nsqd gives at once; tells what ran out. */
-  #look = (): void => {
-    const now = performance.now()
-    const lost: NsqDelivery[] = []
-    const unused: NsqDelivery[] = []
-    const commands: [Session, Buffer][] = []
-    // Given back it would come after what is later; and a Go member of the channel gives up on what has come five times.
-    const givesBack = this.#spec.order === 'none' && (this.#messages <= 0 || this.#bytes <= 0)
-    for (const delivery of this.#hand.all()) {
-      const { session } = delivery
-      if (delivery.until <= now) lost.push(delivery)
-      else if (!session.open || delivery.moving === 'away') continue
-      else if (delivery.handed && this.#nearsItsEnd(delivery, now)) void this.#moveOn(delivery, now)
-      else if (!delivery.handed && givesBack && delivery.arrivedAt + keepUnusedMs <= now && !this.#parts.isRaw(delivery.storage))
-        unused.push(delivery)
-      else if ((!delivery.handed || delivery.wanted > delivery.until) && delivery.until - now < (session.msgTimeoutMs * 2) / 3)
-        this.#touch(delivery, now, commands)
-    }
-    for (const [session, command] of commands) session.connection.send(command)
-    let calmed = false
-    for (const session of this.#sessions) if (session.calmed(now)) calmed = true
-    if (calmed) this.#steer()
-    this.#lose(lost, 'its lease ran out and another member may have it')
-    this.#giveBack(unused)
-    this.#moves.expire(now)
-    for (const [key, { until }] of this.#originals) if (until <= now) this.#originals.delete(key)
-    for (const [key, until] of this.#done) {
-      if (until > now) break
-      this.#done.delete(key)
-    }
-  }
-
-  #nearsItsEnd(delivery: NsqDelivery, now: number): boolean {
-    if (delivery.moving !== 'no' || delivery.wanted <= delivery.limit) return false
-    return delivery.limit - now < Math.min(30_000, delivery.session.maxMsgTimeoutMs / 4) && this.#moves.can(delivery)
-  }
+  // ── what leaves otherwise ─────────────────────────────────────────────────────────────────────────────────────────
 
   #lose(lost: readonly NsqDelivery[], why: string): void {
     if (lost.length === 0) return
-    for (const delivery of lost) this.#forget(delivery)
-    this.#buffer = this.#buffer.filter((delivery) => this.#hand.has(delivery))
+    this.#hand.drop(lost)
+    // nsqd has the original still, and gives it to somebody: that one has the job.
+    for (const delivery of lost) if (delivery.moving === 'sending') this.#moves.settled(delivery, 'drop')
     this.#steer()
     const told = lost.filter(({ handed }) => handed)
     if (told.length > 0) this.#sink.lost(told, why)
@@ -407,18 +311,24 @@ export class NsqSubscription implements EngineSubscription {
 
   #giveBack(deliveries: readonly NsqDelivery[]): void {
     if (deliveries.length === 0) return
-    for (const delivery of deliveries) this.#forget(delivery)
-    this.#buffer = this.#buffer.filter((delivery) => this.#hand.has(delivery))
+    this.#hand.drop(deliveries)
     this.#steer()
-    for (const { session, wireId, moving } of deliveries) if (moving !== 'away') session.connection.send(req(wireId, 0))
+    for (const delivery of deliveries) {
+      const { session, wireId, moving } = delivery
+      if (moving === 'away') this.#moves.settled(delivery, { againAt: 0 })
+      else session.connection.send(req(wireId, 0))
+      if (moving === 'sending') this.#moves.settled(delivery, 'drop')
+    }
+  }
+
+  get trouble(): string | undefined {
+    for (const { trouble } of this.#readers) if (trouble !== undefined) return trouble
+    return undefined
   }
 
   /** When the oldest message in hand was published, ms. */
   oldestAt(storage: string): number | undefined {
-    let oldest: number | undefined
-    for (const delivery of this.#hand.all())
-      if (delivery.storage === storage && (oldest === undefined || delivery.at < oldest)) oldest = delivery.at
-    return oldest
+    return this.#hand.oldestAt(storage)
   }
 
   // ── the end ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -429,7 +339,11 @@ export class NsqSubscription implements EngineSubscription {
   }
 
   async #stop(): Promise<void> {
-    await Promise.all([...this.#sessions].map((session) => session.quiet()))
+    this.#stopping = true
+    // Private topics are read on: a job that is still at work may have to go on there, as a copy that this member has to meet.
+    this.#steer()
+    await Promise.all([...this.#sessions].map((session) => (this.#privates.has(session) ? undefined : session.quiet())))
+    await Promise.all(this.#passing)
     this.#giveBack(this.#hand.all().filter(({ handed }) => !handed))
   }
 
@@ -440,14 +354,12 @@ export class NsqSubscription implements EngineSubscription {
 
   async #close(): Promise<void> {
     await this.stop()
-    clearInterval(this.#timer)
     // nsqd keeps what a client had that leaves, until its time is over: it has to be told.
     this.#giveBack(this.#hand.all())
+    // Nobody else can settle a copy for its holder: it would be done again.
+    await within(meetWaitMs, this.#moves.met())
+    this.#leases.end()
     await Promise.allSettled(this.#readers.map((reader) => reader.stop()))
     this.#parts.onClose()
   }
-}
-
-function keyOf({ nsqd }: Session, id: string): string {
-  return `${nsqd}/${id}`
 }
