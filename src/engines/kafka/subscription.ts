@@ -183,9 +183,11 @@ export class KafkaSubscription implements EngineSubscription {
     const part = this.#partOf(delivery)
     if (!part) return 'lost'
     const offset = offsetOf(delivery)
-    if (!part.inHand.has(offset)) {
+    // Settled before, and the batch comes again as its commit failed: the offset may be in another run's hand by now.
+    if (part.inHand.get(offset) !== delivery) {
+      if (kind === 'release') return 'confirmed'
       if (kind !== 'ack' || !part.knows(offset)) return 'lost'
-      touched.add(part) // the answer to its commit was lost on the way
+      touched.add(part)
       return 'confirmed'
     }
     if (kind === 'ack') {
