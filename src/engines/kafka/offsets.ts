@@ -97,14 +97,13 @@ export interface Membership {
 
 export const nobody: Membership = { generation: -1, memberId: '' }
 
-/** Rejects with what the client throws. */
-export async function commitOffsets(
+/** By topic and partition: the error of each; 0 = it is committed. Rejects with what the client throws. */
+export async function commitEach(
   cluster: Cluster,
   group: string,
   { generation, memberId }: Membership,
   offsets: ReadonlyMap<string, ReadonlyMap<number, Committed>>,
-): Promise<void> {
-  if (offsets.size === 0) return
+): Promise<Map<string, Map<number, number>>> {
   const topics = [...offsets].map(([name, partitions]) => ({
     name,
     partitions: [...partitions].map(([partitionIndex, { offset, metadata }]) => ({
@@ -114,7 +113,25 @@ export async function commitOffsets(
       committedMetadata: metadata,
     })),
   }))
-  await cluster.ask(await cluster.coordinator(group), 'OffsetCommit', group, generation, memberId, null, topics)
+  const answer = await cluster.whole(await cluster.coordinator(group), 'OffsetCommit', group, generation, memberId, null, topics)
+  return new Map(
+    answer.topics.map(({ name, partitions }) => [
+      name,
+      new Map(partitions.map(({ partitionIndex, errorCode }) => [partitionIndex, errorCode])),
+    ]),
+  )
+}
+
+/** All of them. Rejects with what the client throws. */
+export async function commitOffsets(
+  cluster: Cluster,
+  group: string,
+  who: Membership,
+  offsets: ReadonlyMap<string, ReadonlyMap<number, Committed>>,
+): Promise<void> {
+  if (offsets.size === 0) return
+  for (const codes of (await commitEach(cluster, group, who, offsets)).values())
+    for (const errorCode of codes.values()) cluster.fail(errorCode, `group '${group}'`)
 }
 
 /** Puts the group where it is to begin, in what it never committed of the topic. False: only a member may, or not at this moment. */

@@ -83,7 +83,7 @@ export class KafkaSubscription implements EngineSubscription {
       assigned: (partitions, generation, how) => void this.#assigned(partitions, generation, how),
       lost: () => this.#revoke([...this.parts.values()]),
     })
-    this.#committing = new Committing(cluster, spec.group, this.#membership, this.parts)
+    this.#committing = new Committing(cluster, spec.group, this.#membership, this.parts, (part) => this.#tellCommits(part))
     this.#fetcher = new Fetcher<Part>(cluster, {
       wanted: () => this.#wanted(),
       take: (part, { records, next }) => {
@@ -175,8 +175,7 @@ export class KafkaSubscription implements EngineSubscription {
       if (told.code === 'forbidden') throw told
       throw new BusError('engine_unavailable', told.message, { cause: error })
     }
-    // What was given away while its commit was on its way may not have been committed: its next owner begins before it.
-    return results.map((result, i) => (result === 'confirmed' && this.#isGone(batch[i]!) ? 'lost' : result))
+    return results.map((result, i) => (result === 'confirmed' ? this.#committed(batch[i]!) : result))
   }
 
   #apply({ kind, delivery, ...rest }: Settlement, touched: Set<Part>): SettleResult {
@@ -202,8 +201,14 @@ export class KafkaSubscription implements EngineSubscription {
     return part?.epoch === fence ? part : undefined
   }
 
-  #isGone({ kind, delivery }: Settlement): boolean {
-    return kind === 'ack' && this.#partOf(delivery) === undefined && !this.#committing.committedOf(delivery)
+  /** What became of an acknowledgement in the commit that is over. */
+  #committed({ kind, delivery }: Settlement): SettleResult {
+    if (kind !== 'ack') return 'confirmed'
+    const part = this.#partOf(delivery)
+    // It stands in the next one that the broker takes.
+    if (part) return part.refused === undefined ? 'confirmed' : 'sent'
+    // What was given away while its commit was on its way may not have been committed: its next owner begins before it.
+    return this.#committing.committedOf(delivery) ? 'confirmed' : 'lost'
   }
 
   async add(source: Source): Promise<void> {
@@ -363,6 +368,13 @@ export class KafkaSubscription implements EngineSubscription {
     part.jump(start)
   }
 
+  #tellCommits(part: Part): void {
+    const { topic, refused } = part
+    if (refused === undefined) this.#wake()
+    else if (![...this.parts.values()].some((other) => other !== part && other.topic === topic && other.refused === refused))
+      this.#sink.warned(`topic '${topic}': what is handled of it cannot be committed (${refused}), and is tried again; other topics go on`)
+  }
+
   #tellUnreadable(topic: string, error: unknown): void {
     if (this.#unreadable.has(topic)) return
     this.#unreadable.add(topic)
@@ -418,7 +430,7 @@ export class KafkaSubscription implements EngineSubscription {
 
   /** Tells the broker what is about to be handed out: after a crash nobody else could say what was. */
   #announce(): void {
-    if (this.#announcing || ![...this.parts.values()].some((part) => part.wantsMark)) return
+    if (this.#announcing || ![...this.parts.values()].some((part) => part.wantsMark && part.refused === undefined)) return
     this.#announcing = true
     void this.#committing
       .commit()
