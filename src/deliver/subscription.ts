@@ -87,7 +87,19 @@ export class GroupSubscription implements Subscription {
     this.#stops.push(this.#engine.admin.watchTopics(found))
     const beginning = [...first]
     started = true
-    await this.#consumer.start(beginning)
+    try {
+      await this.#consumer.start(beginning)
+    } catch (error) {
+      if (toBusError(error).code !== 'forbidden') throw error
+      await this.#startWithout(beginning)
+    }
+  }
+
+  /** Topics that this user may not read keep none of the others from being joined: each alone, and those again later. */
+  async #startWithout(sources: readonly Source[]): Promise<void> {
+    await this.#consumer.start([])
+    for (const own of Map.groupBy(sources, ({ lanes }) => lanes).values())
+      for (const [i, source] of own.entries()) if (!(await this.#join(source, own.slice(i)))) break
   }
 
   #add(sources: readonly Source[]): void {

@@ -115,7 +115,7 @@ export class FakeCluster extends Cluster {
         return { partitionIndex, committedOffset: BigInt(one?.offset ?? -1), metadata: one?.metadata ?? '', errorCode: 0 }
       }),
     }))
-    return { groups: [{ topics: found }] }
+    return { groups: [{ errorCode: 0, topics: found }] }
   }
 
   onOffsetCommit(_group: string, _generation: number, _member: string, _instance: null, topics: CommitTopic[]) {

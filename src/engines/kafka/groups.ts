@@ -4,6 +4,9 @@ import { type Committed, committedOffsets } from './offsets.ts'
 
 /** Who is in a group now. */
 export interface Present {
+  readonly id: string
+  /** It has said nothing yet. */
+  readonly joining: boolean
   readonly topics: readonly string[]
   readonly said: Said | undefined
 }
@@ -28,8 +31,7 @@ export class Groups {
     })
   }
 
-  /** The members of a group that read the topic. Those of the newer protocol are all counted: what they read is not told here. */
-  async members(group: string, topic: string): Promise<Present[]> {
+  async present(group: string): Promise<Present[]> {
     const { kafka } = this.#cluster
     return this.#cluster.patiently(`group '${group}'`, async () => {
       try {
@@ -37,19 +39,21 @@ export class Groups {
         const [found] = groups
         const error = kafka.protocolErrorsCodesById[found?.errorCode ?? 0]
         if (error !== 'GROUP_ID_NOT_FOUND') this.#cluster.fail(found?.errorCode ?? 0, `group '${group}'`)
-        return (found?.members ?? [])
-          .map(({ memberMetadata }): Present => {
-            // One that is joining at this moment has said nothing yet.
-            if (memberMetadata.length === 0) return { topics: [topic], said: undefined }
-            const { topics, userData } = kafka.decodeConsumerProtocolSubscription(memberMetadata)
-            return { topics, said: decodeSaid(userData) }
-          })
-          .filter(({ topics }) => topics.includes(topic))
+        return (found?.members ?? []).map(({ memberId: id, memberMetadata }): Present => {
+          if (memberMetadata.length === 0) return { id, joining: true, topics: [], said: undefined }
+          const { topics, userData } = kafka.decodeConsumerProtocolSubscription(memberMetadata)
+          return { id, joining: false, topics, said: decodeSaid(userData) }
+        })
       } catch (error) {
         this.#cluster.forgetCoordinator(group)
         throw error
       }
     })
+  }
+
+  /** The members of a group that read the topic, and those that may. */
+  async members(group: string, topic: string): Promise<Present[]> {
+    return (await this.present(group)).filter(({ joining, topics }) => joining || topics.includes(topic))
   }
 
   /** Where each group stands that reads the topic. */

@@ -23,14 +23,16 @@ const lastAnswerMs = 1000
 const firstWaitMs = 50
 const lastWaitMs = 1000
 
+/**
+ * `orderly`: what is not in it is this member's until it comes again without it. Else that is somebody else's by now; and
+ * `missed` where a round in between may have given away what is in it.
+ */
+export type Outcome = 'orderly' | 'at once' | 'missed'
+
 export interface MembershipEvents {
   /** What this member reads and has: asked before each round. */
   says(): { readonly topics: readonly string[]; readonly said: Said }
-  /**
-   * The outcome of a round. `orderly`: what is not in it is this member's until it comes again without it. Else that is somebody
-   * else's by now; and `missed` where a round in between may have given away what is in it.
-   */
-  assigned(partitions: ReadonlyMap<string, readonly number[]>, generation: number, how: 'orderly' | 'at once' | 'missed'): void
+  assigned(partitions: ReadonlyMap<string, readonly number[]>, generation: number, how: Outcome): void
   /** The group goes on without this member: all it had is somebody else's. */
   lost(reason: string): void
 }

@@ -1,6 +1,6 @@
 import type { ReadFrom, Source } from '../engine.ts'
 import type { Cluster, Topic } from './cluster.ts'
-import { apiIdOf } from './failure.ts'
+import { apiFailure, apiIdOf, isTransientId } from './failure.ts'
 
 /** What a broker looks for in a partition: an end of it, a time, or the newest time in it. */
 const places = { end: -1n, start: -2n, newest: -3n } as const
@@ -65,23 +65,37 @@ export async function committedOffsets(
   group: string,
   topics: readonly Topic[] | undefined,
 ): Promise<Map<string, Map<number, Committed>>> {
+  const { stands, refused } = await readCommitted(cluster, group, topics)
+  for (const [topic, errorCode] of refused)
+    throw apiFailure(cluster.kafka.protocolErrorsCodesById[errorCode]!, undefined, `group '${group}', topic '${topic}'`)
+  return stands
+}
+
+/** The same where some topics may be refused: the error of each beside what there is of the others. */
+export async function readCommitted(cluster: Cluster, group: string, topics: readonly Topic[] | undefined) {
   return cluster.patiently(`group '${group}'`, async () => {
     const wanted = topics?.map(({ name, leaders }) => ({ name, partitionIndexes: [...leaders.keys()] })) ?? null
     try {
-      const { groups } = await cluster.ask(
+      const answer = await cluster.whole(
         await cluster.coordinator(group),
         'OffsetFetch',
         [{ groupId: group, memberId: null, memberEpoch: -1, topics: wanted }],
         false,
       )
-      const found = new Map<string, Map<number, Committed>>()
-      for (const { name, partitions } of groups[0]!.topics) {
+      const found = answer.groups[0]!
+      cluster.fail(found.errorCode, `group '${group}'`)
+      const stands = new Map<string, Map<number, Committed>>()
+      const refused = new Map<string, number>()
+      for (const { name, partitions } of found.topics) {
         const own = new Map<number, Committed>()
-        for (const { partitionIndex, committedOffset, metadata } of partitions)
-          if (committedOffset >= 0n) own.set(partitionIndex, { offset: Number(committedOffset), metadata: metadata ?? '' })
-        if (own.size > 0) found.set(name, own)
+        for (const { partitionIndex, committedOffset, metadata, errorCode } of partitions) {
+          if (isTransientId(cluster.kafka.protocolErrorsCodesById[errorCode])) cluster.fail(errorCode, `group '${group}'`)
+          if (errorCode !== 0) refused.set(name, errorCode)
+          else if (committedOffset >= 0n) own.set(partitionIndex, { offset: Number(committedOffset), metadata: metadata ?? '' })
+        }
+        if (own.size > 0) stands.set(name, own)
       }
-      return found
+      return { stands, refused }
     } catch (error) {
       cluster.forgetCoordinator(group)
       throw error
@@ -143,7 +157,7 @@ export async function admit(cluster: Cluster, group: string, who: Membership, to
   const begin = await listOffsets(cluster, topic, from === 'earliest' || stands !== undefined ? 'start' : from === 'new' ? 'end' : from)
   const places = new Map(missing.map((partition) => [partition, { offset: begin[partition]!, metadata: '' }]))
   try {
-    await cluster.patiently(`group '${group}'`, () =>
+    await cluster.patiently(`group '${group}', topic '${topic.name}'`, () =>
       commitOffsets(cluster, group, who, new Map([[topic.name, places]])).catch((error: unknown) => cluster.lookAgain([topic.name], error)),
     )
     return true
