@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { BusError } from '../../errors.ts'
+import { BusError } from '../../errors.ts'
 import type { Delivery, DeliverySink } from '../engine.ts'
 import type { Said } from './assigning.ts'
 import type { Cluster } from './cluster.ts'
@@ -95,6 +95,7 @@ export class Holding {
 
   end(): void {
     this.#ended = true
+    this.#ready.reject(new BusError('closed', 'the subscription was closed'))
     clearTimeout(this.#handover)
   }
 
