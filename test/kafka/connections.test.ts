@@ -88,6 +88,13 @@ await describeKafka('connecting', () => {
       await works(`kafka://127.0.0.1:${free},${broker.address}`)
     })
 
+    test('one that takes connections and never answers is asked last', async () => {
+      const frozen = createServer(() => {})
+      await new Promise<void>((resolve) => frozen.listen(0, '127.0.0.1', resolve))
+      await works(`kafka://127.0.0.1:${(frozen.address() as { port: number }).port},${broker.address}`)
+      frozen.close()
+    }, 60_000)
+
     test('TLS where it is not spoken', async () => {
       expect((await refusal(`kafka+ssl://${broker.address}`)).code).toBe('engine_unavailable')
     })

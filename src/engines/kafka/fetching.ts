@@ -117,9 +117,9 @@ export class Fetcher<T extends Wanted> {
     const connection = await this.#cluster.node(leader, this.#pool)
     const topics = [...Map.groupBy(parts, ({ topicId }) => topicId)].map(([topicId, own]) => ({
       topicId,
-      partitions: own.map(({ partition, cursor }) => ({
+      partitions: own.map(({ topic, partition, cursor }) => ({
         partition,
-        currentLeaderEpoch: -1,
+        currentLeaderEpoch: this.#cluster.known(topic)?.epochs[partition] ?? -1,
         fetchOffset: BigInt(cursor),
         lastFetchedEpoch: -1,
         partitionMaxBytes: partBytes,
@@ -133,8 +133,10 @@ export class Fetcher<T extends Wanted> {
         const part = parts.find((asked) => asked.partition === one.partitionIndex && asked.topicId === topicId)
         if (!part) continue
         const error = this.#cluster.kafka.protocolErrorsCodesById[one.errorCode]
-        if (error === 'OFFSET_OUT_OF_RANGE') await this.#feeding.outOfRange(part)
-        else if (one.errorCode !== 0) {
+        if (error === 'OFFSET_OUT_OF_RANGE') {
+          this.#rest(part)
+          await this.#feeding.outOfRange(part)
+        } else if (one.errorCode !== 0) {
           this.#cluster.forgetTopic(part.topic)
           this.#rest(part)
           if (!isTransientId(error)) this.#feeding.unreadable(part, new this.#cluster.kafka.ProtocolError(one.errorCode, 'fetch'))

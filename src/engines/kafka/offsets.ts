@@ -29,7 +29,11 @@ export async function findOffsets(cluster: Cluster, topics: readonly Topic[], wa
         [...questions].map(async ([leader, own]) => {
           const asked = [...own].map(([name, partitions]) => ({
             name,
-            partitions: partitions.map((partitionIndex) => ({ partitionIndex, currentLeaderEpoch: -1, timestamp })),
+            partitions: partitions.map((partitionIndex) => ({
+              partitionIndex,
+              currentLeaderEpoch: cluster.known(name)?.epochs[partitionIndex] ?? -1,
+              timestamp,
+            })),
           }))
           const answer = await cluster.ask(await cluster.node(leader), 'ListOffsets', -1, 0, asked)
           for (const { name, partitions } of answer.topics)

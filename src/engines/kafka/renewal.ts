@@ -28,11 +28,14 @@ export class Renewal {
 
   async outOfRange(part: Part): Promise<void> {
     const { cluster, sink } = this.#means
-    const topic = await cluster.topic(part.topic)
+    const topic = await cluster.topic(part.topic, true)
     if (!topic) return
     const start = (await listOffsets(cluster, topic, 'start'))[part.partition] ?? 0
+    const end = (await listOffsets(cluster, topic, 'end'))[part.partition] ?? 0
     const lost = start - part.cursor
     if (lost <= 0) {
+      // Who said so leads no more, or had not heard of the newest.
+      if (part.cursor <= end) return
       this.beginAnew(topic.name, 'ends before what the group has read: its broker lost the newest; the group begins at its start')
       return
     }
