@@ -1,4 +1,4 @@
-import type { ConnectionPool } from '@platformatic/kafka'
+import type { Connection, ConnectionPool } from '@platformatic/kafka'
 import { BusError } from '../../errors.ts'
 import { within } from '../../within.ts'
 import { type Assignment, assign, decodeSaid, encodeSaid, type Member, range, type Said } from './assigning.ts'
@@ -20,6 +20,7 @@ const countMs = 5000
 const leaveMs = 2000
 /** For what is still asked when the connections are dropped. */
 const lastAnswerMs = 1000
+const keepAliveMs = 10_000
 const firstWaitMs = 50
 const lastWaitMs = 1000
 
@@ -57,6 +58,10 @@ export class Membership {
   #counts: ReadonlyMap<string, number> | undefined
   #countedAt = 0
   #running: Promise<void> | undefined
+  #clock: NodeJS.Timeout | undefined
+  /** A round is on: its answers wait for all members. */
+  #joining: Connection | undefined
+  #beating = false
   readonly #first = Promise.withResolvers<void>()
 
   constructor(cluster: Cluster, group: string, events: MembershipEvents) {
@@ -77,6 +82,7 @@ export class Membership {
   /** Resolves with the first round. @throws BusError where it can come to nothing */
   start(): Promise<void> {
     this.#running = this.#run()
+    this.#clock = setInterval(() => this.#tick(), this.#everyMs)
     return this.#first.promise
   }
 
@@ -88,6 +94,7 @@ export class Membership {
 
   async leave(): Promise<void> {
     this.#ended = true
+    clearInterval(this.#clock)
     this.#wake?.()
     if (this.#memberId !== '') {
       // A broker that is away is not waited for.
@@ -110,7 +117,9 @@ export class Membership {
   async #run(): Promise<void> {
     for (let wait = firstWaitMs; !this.#ended; ) {
       try {
-        await this.#round()
+        await this.#round().finally(() => {
+          this.#joining = undefined
+        })
         wait = firstWaitMs
         this.#first.resolve()
         await this.#beat()
@@ -166,6 +175,9 @@ export class Membership {
   async #join(protocols: { name: string; metadata: Buffer }[]) {
     for (;;) {
       const connection = await this.#cluster.coordinator(this.#group, this.#pool)
+      // For minutes nothing may come over it: whether there is somebody at its other end has to be asked below.
+      connection.socket?.setKeepAlive(true, keepAliveMs)
+      this.#joining = connection
       try {
         const joined = await this.#cluster.ask(
           connection,
@@ -224,9 +236,8 @@ export class Membership {
 
   /** Returns when another round is needed; throws what the broker says otherwise. */
   async #beat(): Promise<void> {
-    const everyMs = Math.min(beatMs, this.#sessionMs / 4)
     while (!this.#ended && !this.#again) {
-      await this.#pause(everyMs)
+      await this.#pause(this.#everyMs)
       if (this.#ended || this.#again) return
       if (performance.now() - this.#countedAt >= countMs) void this.#countAgain()
       try {
@@ -245,6 +256,32 @@ export class Membership {
         if (this.#memberId === '') return
         await this.#pause(firstWaitMs)
       }
+    }
+  }
+
+  get #everyMs(): number {
+    return Math.min(beatMs, this.#sessionMs / 4)
+  }
+
+  /** Whatever is asked, and however long its answer takes: the broker counts the time of this member meanwhile. */
+  #tick(): void {
+    this.#mindTheTime()
+    if (this.#joining && this.#had && !this.#beating) void this.#beatMeanwhile()
+  }
+
+  /** While a round is on, over another connection: what is to be heard is that the broker is there and knows this member. */
+  async #beatMeanwhile(): Promise<void> {
+    this.#beating = true
+    try {
+      const connection = await this.#cluster.coordinator(this.#group)
+      await this.#cluster.ask(connection, 'Heartbeat', this.#group, this.#generation, this.#memberId, null)
+      this.#heardAt = performance.now()
+    } catch (error) {
+      const api = apiIdOf(error)
+      if (api === 'REBALANCE_IN_PROGRESS') this.#heardAt = performance.now()
+      else if (api === 'UNKNOWN_MEMBER_ID') this.#out('the broker does not know this member any more')
+    } finally {
+      this.#beating = false
     }
   }
 
@@ -286,6 +323,8 @@ export class Membership {
     this.#memberId = ''
     this.#generation = -1
     if (!this.#had) return
+    // What is still awaited there would come too late.
+    this.#joining?.socket?.destroy()
     this.#had = false
     this.#events.lost(reason)
   }
