@@ -1,6 +1,6 @@
 import { afterEach, expect, test } from 'vitest'
 import { Membership } from '../../src/engines/kafka/membership.ts'
-import { FakeCluster } from './fake-cluster.ts'
+import { FakeCluster, memberOf } from './fake-cluster.ts'
 
 const ends: (() => unknown)[] = []
 afterEach(async () => {
@@ -13,6 +13,9 @@ async function member(cluster: FakeCluster) {
     says: () => ({ topics: [], said: { lanes: {}, filters: {}, owned: {} } }),
     assigned: () => void told.push('assigned'),
     lost: (reason) => void told.push(reason),
+    kept: (from) => {
+      if (from) told.push(from.code)
+    },
   })
   ends.push(() => membership.leave())
   await membership.start()
@@ -60,4 +63,42 @@ test('R5: a member that the broker does not know any more while it joins has los
   })
   membership.rejoin()
   await expect.poll(() => told[1]).toMatch(/does not know/)
+})
+
+test('R8: a member that may not join again says so, and joins once it may', async () => {
+  const cluster = new FakeCluster({ sessionTimeoutMs: 6000 })
+  cluster.make('t')
+  const { subscription, warnings } = memberOf(cluster, ['t'])
+  ends.push(() => subscription.close())
+  await subscription.start()
+  expect(subscription.trouble).toBeUndefined()
+  cluster.before.set('Heartbeat', () => {
+    throw cluster.error('UNKNOWN_MEMBER_ID')
+  })
+  cluster.before.set('JoinGroup', () => {
+    throw cluster.error('GROUP_AUTHORIZATION_FAILED')
+  })
+  await expect.poll(() => subscription.trouble).toMatch(/cannot join again.*GROUP_AUTHORIZATION_FAILED/)
+  expect(warnings).toEqual([expect.stringMatching(/does not know this member/), expect.stringMatching(/cannot join again/)])
+  cluster.before.clear()
+  await expect.poll(() => subscription.trouble).toBeUndefined()
+  expect(warnings.length).toBe(2)
+})
+
+test('R8: a batch that cannot be made out is told of, and read on once it can be', async () => {
+  const cluster = new FakeCluster()
+  cluster.make('t')
+  cluster.put('t', '1')
+  const { subscription, texts, warnings } = memberOf(cluster, ['t'])
+  ends.push(() => subscription.close())
+  cluster.before.set('Fetch', () => {
+    throw new Error('a batch of no known kind')
+  })
+  await subscription.start()
+  subscription.grant(10, 1e9)
+  await expect.poll(() => subscription.trouble).toMatch(/'t' cannot be read.*no known kind/)
+  cluster.before.clear()
+  await expect.poll(texts).toEqual(['1'])
+  await expect.poll(() => subscription.trouble).toBeUndefined()
+  expect(warnings.length).toBe(1)
 })

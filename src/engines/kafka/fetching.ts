@@ -32,6 +32,9 @@ export interface Feeding<T extends Wanted> {
   unreadable(part: T, error: unknown): void
 }
 
+/** A leader changes within so many tries; what fails longer, fails for a reason that somebody should hear. */
+const manyFailures = 50
+
 /** Reads partitions on and on, one question at a time to each broker, over connections of its own. */
 export class Fetcher<T extends Wanted> {
   readonly #cluster: Cluster
@@ -40,6 +43,8 @@ export class Fetcher<T extends Wanted> {
   readonly #busy = new Set<number>()
   /** Failed a moment ago: the others do not wait for them. */
   readonly #resting = new Set<T>()
+  /** By leader: how many questions in a row came to nothing. */
+  readonly #failures = new Map<number, number>()
   #scheduled = false
   #ended = false
 
@@ -84,7 +89,12 @@ export class Fetcher<T extends Wanted> {
     try {
       if (leader < 0) await this.#find(parts)
       else await this.#fetch(leader, parts)
-    } catch {
+      this.#failures.delete(leader)
+    } catch (error) {
+      if (this.#ended) return
+      const failures = (this.#failures.get(leader) ?? 0) + 1
+      this.#failures.set(leader, failures)
+      if (failures === manyFailures) for (const part of parts) this.#feeding.unreadable(part, error)
       for (const { topic } of parts) this.#cluster.forgetTopic(topic)
       await sleep(retryMs)
     } finally {

@@ -36,6 +36,8 @@ export interface MembershipEvents {
   assigned(partitions: ReadonlyMap<string, readonly number[]>, generation: number, how: Outcome): void
   /** The group goes on without this member: all it had is somebody else's. */
   lost(reason: string): void
+  /** Why it cannot be a member, though the broker answers; undefined once it is one. */
+  kept(from: BusError | undefined): void
 }
 
 /** One member of a group: joins, beats, and joins anew whenever something of the group changes. */
@@ -122,12 +124,14 @@ export class Membership {
         })
         wait = firstWaitMs
         this.#first.resolve()
+        this.#events.kept(undefined)
         await this.#beat()
       } catch (error) {
         if (this.#ended) return
         const hopeless = this.#judge(error)
         if (hopeless) {
           this.#first.reject(hopeless)
+          this.#events.kept(hopeless)
           wait = lastWaitMs
         }
         this.#mindTheTime()

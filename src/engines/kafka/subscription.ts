@@ -12,7 +12,7 @@ import { offsetOf, type Part } from './part.ts'
 import { Renewal } from './renewal.ts'
 import { Sources } from './sources.ts'
 import type { Topics } from './topics.ts'
-import { commitsOf, Troubles } from './troubles.ts'
+import { commitsOf, membershipOf, Troubles } from './troubles.ts'
 
 const mostAtOnce = 200
 /** What is fetched ahead of each partition, and of all. */
@@ -55,7 +55,14 @@ export class KafkaSubscription implements EngineSubscription {
     const membership = new Membership(cluster, group, {
       says: () => this.#holding.says(),
       assigned: (partitions, generation, how) => this.#holding.assigned(partitions, generation, how),
-      lost: () => this.#holding.lost(),
+      lost: (reason) => {
+        if (parts.size > 0) sink.warned(`${reason}: what it had is somebody else's; it joins anew`)
+        this.#holding.lost()
+      },
+      kept: (from) => {
+        if (from === undefined) this.#troubles.over(membershipOf)
+        else this.#troubles.set(membershipOf, `this member cannot join again, and tries on: ${from.message}`)
+      },
     })
     const sources = new Sources(cluster, topics, new Groups(cluster), group, () => membership.identity)
     const committing = new Committing(cluster, group, membership, parts, (part) => this.#tellCommits(part))

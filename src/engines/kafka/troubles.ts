@@ -23,5 +23,7 @@ export class Troubles {
   }
 }
 
+/** No topic's name. */
+export const membershipOf = ' membership'
 /** A topic's name is the trouble of reading it. */
 export const commitsOf = (topic: string): string => `commits of ${topic}`
