@@ -218,16 +218,27 @@ export class Holding {
     for (const { scope, inHand } of leaving) if (inHand.size > 0 && !late) this.#means.sink.leaving(scope)
     const ready = leaving.filter((part) => late || part.inHand.size === 0)
     if (ready.length === leaving.length) {
-      void this.#give(ready)
+      void this.#give(ready, this.#round, deadline)
       return
     }
     this.#handover = setTimeout(() => this.#handOver(deadline), lookMs)
   }
 
-  async #give(parts: readonly Part[]): Promise<void> {
-    await this.#means.committing.commit().catch(() => {})
-    // The round may have changed meanwhile.
+  /** With what is settled of them: uncommitted, the next owner would handle it again. */
+  async #give(parts: readonly Part[], round: number, deadline: number): Promise<void> {
+    while (!(await this.#committed()) && performance.now() < deadline) {
+      await sleep(againMs)
+      // A newer round says anew what is to go.
+      if (this.#round !== round || this.#ended) return
+    }
     this.revoke(parts.filter((part) => this.#gone.has(part.scope)))
     if (!this.#ended) this.#means.membership.rejoin()
+  }
+
+  #committed(): Promise<boolean> {
+    return this.#means.committing.commit().then(
+      () => true,
+      () => false,
+    )
   }
 }
