@@ -34,7 +34,10 @@ await describeKafka('connecting', () => {
     })
 
     test('without a user one is not let in', async () => {
-      expect((await refusal(broker.url)).code).toBe('engine_unavailable')
+      const error = await refusal(broker.url)
+      expect(error.code).toBe('engine_unavailable')
+      expect(error.message).toContain(broker.address)
+      expect(error.message).toContain('kafka.user')
     })
   })
 
@@ -141,8 +144,11 @@ await describeKafka('connecting', () => {
       socket.on('data', () => socket.end('HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n')).on('error', () => {}),
     )
     await new Promise<void>((resolve) => web.listen(0, '127.0.0.1', resolve))
-    const error = await refusal(`kafka://127.0.0.1:${(web.address() as { port: number }).port}`)
+    const { port } = web.address() as { port: number }
+    const error = await refusal(`kafka://127.0.0.1:${port}`)
     web.close()
     expect(error.code).toBe('engine_unavailable')
+    expect(error.message).toContain(`127.0.0.1:${port}`)
+    expect(error.message).toContain('no Kafka')
   })
 })
