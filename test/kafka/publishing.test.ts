@@ -1,5 +1,5 @@
 import { Admin } from '@platformatic/kafka'
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest'
 import { type Bus, connect } from '../../src/index.ts'
 import { type KafkaNode, startKafka } from '../rig/kafka.ts'
 import { describeKafka } from '../rig/needs.ts'
@@ -50,4 +50,31 @@ await describeKafka('the way out', () => {
     const { messages } = await bus.admin.browse('again')
     expect(messages.map(({ body }) => body)).toEqual([2])
   })
+
+  test('R3: what the broker deletes by itself of topics made elsewhere it deletes of none made here', async () => {
+    const strict = await startKafka({ extra: { 'log.retention.bytes': '1000', 'log.cleanup.policy': 'compact' } })
+    onTestFinished(() => strict.stop())
+    await using there = await connect(strict.url, { kafka: eager })
+    await there.publish('kept', 1)
+    const admin = new Admin({ clientId: 'test', bootstrapBrokers: [strict.address] })
+    const names = ['retention.ms', 'retention.bytes', 'cleanup.policy']
+    const [found] = await admin.describeConfigs({
+      resources: [{ resourceType: 2, resourceName: 'kept', configurationKeys: names }],
+    } as never)
+    await admin.close()
+    expect(names.map((name) => found!.configs.find((config) => config.name === name)!.value)).toEqual(['-1', '-1', 'delete'])
+  }, 90_000)
+
+  test('R4: a ledger whose records the broker would delete is refused', async () => {
+    const other = await startKafka()
+    onTestFinished(() => other.stop())
+    const admin = new Admin({ clientId: 'test', bootstrapBrokers: [other.address] })
+    await admin.createTopics({ topics: ['_cozebus.ledger'], partitions: 1, configs: [{ name: 'cleanup.policy', value: 'delete' }] })
+    await admin.close()
+    await using there = await connect(other.url, { kafka: eager })
+    await expect(there.admin.deadLetters('any', 'g').count()).rejects.toMatchObject({
+      code: 'conflict',
+      message: expect.stringContaining('cleanup.policy=compact'),
+    })
+  }, 90_000)
 })

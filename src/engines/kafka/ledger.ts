@@ -75,7 +75,9 @@ export class KafkaLedger implements Ledger {
   }
 
   async #begin(): Promise<Topic> {
-    const topic = (await this.#cluster.topic(ledgerTopic)) ?? (await this.#make())
+    const there = await this.#cluster.topic(ledgerTopic)
+    if (there) await this.#mustBeKept(there)
+    const topic = there ?? (await this.#make())
     const [start] = await listOffsets(this.#cluster, topic, 'start')
     const [end] = await listOffsets(this.#cluster, topic, 'end')
     this.#old = end!
@@ -103,6 +105,20 @@ export class KafkaLedger implements Ledger {
     })
     this.#fetcher.wake()
     return topic
+  }
+
+  /** One that somebody else made, or a broker that makes topics by itself. A user that may not ask is not told. */
+  async #mustBeKept(topic: Topic): Promise<void> {
+    const name = 'cleanup.policy'
+    const policy = await this.#topics.settings(topic, [name]).then(
+      (settings) => settings.get(name),
+      () => undefined,
+    )
+    if (policy?.includes('delete') || topic.leaders.length > 1)
+      throw new BusError(
+        'conflict',
+        `topic '${ledgerTopic}' has ${topic.leaders.length} partitions and ${name}=${policy}: dead letters and attempts would be lost; make it one partition and ${name}=compact`,
+      )
   }
 
   #make(): Promise<Topic> {
