@@ -30,6 +30,7 @@ export class FakeCluster extends Cluster {
   /** By topic and partition: the error that a commit of it gets. */
   readonly refusals = new Map<string, string>()
   generation = 0
+  producers = 0
 
   constructor(options: KafkaOptions = {}) {
     super(kafka, resolveTarget('kafka://fake:1', options))
@@ -147,6 +148,18 @@ export class FakeCluster extends Cluster {
         })),
       })),
     }
+  }
+
+  onInitProducerId() {
+    return { producerId: BigInt(++this.producers), producerEpoch: 0 }
+  }
+
+  onProduce(_acks: number, _timeout: number, records: { topic: string; partition: number; value: Buffer }[]) {
+    const responses = records.map(({ topic, partition, value }) => {
+      const baseOffset = BigInt(this.logs.get(topic)!.partitions[partition]!.push(value.toString()) - 1)
+      return { name: topic, partitionResponses: [{ index: partition, errorCode: 0, baseOffset }] }
+    })
+    return { responses }
   }
 
   async onFetch(...args: any[]) {
