@@ -76,7 +76,7 @@ export class KafkaLedger implements Ledger {
 
   async #begin(): Promise<Topic> {
     const there = await this.#cluster.topic(ledgerTopic)
-    if (there) await this.#mustBeKept(there)
+    if (there) await this.#mindItsPolicy(there)
     const topic = there ?? (await this.#make())
     const [start] = await listOffsets(this.#cluster, topic, 'start')
     const [end] = await listOffsets(this.#cluster, topic, 'end')
@@ -108,16 +108,16 @@ export class KafkaLedger implements Ledger {
   }
 
   /** One that somebody else made, or a broker that makes topics by itself. A user that may not ask is not told. */
-  async #mustBeKept(topic: Topic): Promise<void> {
+  async #mindItsPolicy(topic: Topic): Promise<void> {
     const name = 'cleanup.policy'
     const policy = await this.#topics.settings(topic, [name]).then(
       (settings) => settings.get(name),
       () => undefined,
     )
-    if (policy?.includes('delete') || topic.leaders.length > 1)
-      throw new BusError(
-        'conflict',
-        `topic '${ledgerTopic}' has ${topic.leaders.length} partitions and ${name}=${policy}: dead letters and attempts would be lost; make it one partition and ${name}=compact`,
+    if (policy?.includes('delete'))
+      process.emitWarning(
+        `topic '${ledgerTopic}' has ${name}=${policy}: the broker deletes dead letters and attempts of it by age or size; set ${name}=compact`,
+        { type: 'CozebusWarning', code: 'conflict' },
       )
   }
 
