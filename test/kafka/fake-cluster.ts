@@ -150,6 +150,13 @@ export class FakeCluster extends Cluster {
     }
   }
 
+  onListGroups(): unknown {
+    return { groups: [] }
+  }
+  onDescribeCluster() {
+    return { clusterAuthorizedOperations: -1 }
+  }
+
   onInitProducerId() {
     return { producerId: BigInt(++this.producers), producerEpoch: 0 }
   }

@@ -24,6 +24,7 @@ interface Calls {
   LeaveGroup: Kafka['leaveGroupV5']['api']
   ListGroups: Kafka['listGroupsV5']['api']
   DescribeGroups: Kafka['describeGroupsV5']['api']
+  DescribeCluster: Kafka['describeClusterV1']['api']
   CreateTopics: Kafka['createTopicsV7']['api']
   DeleteTopics: Kafka['deleteTopicsV6']['api']
   DeleteRecords: Kafka['deleteRecordsV2']['api']

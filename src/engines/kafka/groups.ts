@@ -1,6 +1,11 @@
+import { BusError } from '../../errors.ts'
 import { decodeSaid, type Said } from './assigning.ts'
 import type { Cluster, Topic } from './cluster.ts'
 import { type Committed, committedOffsets } from './offsets.ts'
+
+const offsetsTopic = '__consumer_offsets'
+/** A bit of what a user may do with the cluster. */
+const mayDescribe = 1 << 8
 
 /** Who is in a group now. */
 export interface Present {
@@ -56,15 +61,38 @@ export class Groups {
     return (await this.present(group)).filter(({ joining, topics }) => joining || topics.includes(topic))
   }
 
-  /** Where each group stands that reads the topic. */
-  async on(topic: Topic): Promise<Map<string, Map<number, Committed>>> {
+  /** Where each group stands that reads the topic; `also`: groups that are asked for even if no broker names them. */
+  async on(topic: Topic, also: Iterable<string> = []): Promise<Map<string, Map<number, Committed>>> {
     const found = new Map<string, Map<number, Committed>>()
     await Promise.all(
-      (await this.names()).map(async (group) => {
+      [...new Set([...(await this.names()), ...also])].map(async (group) => {
         const stands = (await committedOffsets(this.#cluster, group, [topic])).get(topic.name)
         if (stands) found.set(group, stands)
       }),
     )
     return found
+  }
+
+  /**
+   * Brokers leave out of a list, without a word, the groups that this user may not see, and those whose offsets have no leader
+   * at the moment. @throws BusError `forbidden`, `engine_unavailable` where there may be such
+   */
+  async mustSeeAll(): Promise<void> {
+    const { clusterAuthorizedOperations } = await this.#cluster.ask(await this.#cluster.any(), 'DescribeCluster', true, 1)
+    if ((clusterAuthorizedOperations & mayDescribe) === 0)
+      throw new BusError(
+        'forbidden',
+        'this user may not see all groups, and so cannot know what they have read: it needs Describe on the cluster',
+      )
+    const offsets = await this.#cluster.topic(offsetsTopic, true)
+    if (offsets?.leaders.some((leader) => leader < 0))
+      throw new BusError('engine_unavailable', 'some groups cannot be seen at the moment: their offsets have no leader')
+  }
+
+  /** As far as they can be told of without a commit: groups that have just come to it. */
+  async reading(topic: Topic, but: ReadonlyMap<string, unknown>): Promise<string[]> {
+    const others = (await this.names()).filter((group) => !but.has(group))
+    const members = await Promise.all(others.map((group) => this.members(group, topic.name)))
+    return others.filter((_, i) => members[i]!.length > 0)
   }
 }
