@@ -1,9 +1,34 @@
 import { Admin } from '@platformatic/kafka'
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest'
+import { Producer } from '../../src/engines/kafka/producing.ts'
+import { Publishing } from '../../src/engines/kafka/publishing.ts'
+import { Topics } from '../../src/engines/kafka/topics.ts'
 import { type Bus, connect } from '../../src/index.ts'
+import { outgoing } from '../../src/testing/seat.ts'
 import { type KafkaNode, startKafka } from '../rig/kafka.ts'
 import { describeKafka } from '../rig/needs.ts'
+import { FakeCluster } from './fake-cluster.ts'
 import { eager } from './support.ts'
+
+test('R1: a partitioner that throws, or gives what is none, fails its own messages and no other', async () => {
+  const cluster = new FakeCluster({
+    partitioner: (topic) => {
+      if (topic === 'throws') throw new Error('no idea')
+      return (topic === 'other' ? 'murmur' : undefined) as undefined
+    },
+  })
+  const topics = ['good', 'throws', 'other']
+  for (const topic of topics) cluster.make(topic, 4)
+  const producer = new Producer(cluster, 1_000_000)
+  const publishing = new Publishing(cluster, new Topics(cluster), producer, 1_000_000, 1_000_000)
+  const outcomes = await publishing.publish(topics.map((topic) => outgoing(topic, 'x', { key: 'k' })))
+  expect(outcomes.map((outcome) => (outcome.ok ? 'ok' : outcome.error.message))).toEqual([
+    'ok',
+    'no idea',
+    expect.stringContaining("kafka.partitioner gave murmur for topic 'other'"),
+  ])
+  await producer.close()
+})
 
 await describeKafka('the way out', () => {
   let broker: KafkaNode

@@ -326,11 +326,3 @@ export class Cluster {
     await Promise.allSettled([...this.#pools].map((pool) => pool.close()))
   }
 }
-
-/** Whether the error says that what was known of a topic is old. */
-export function isStale(thrown: unknown): boolean {
-  const api = apiIdOf(thrown)
-  return (
-    api === undefined || ['NOT_LEADER_OR_FOLLOWER', 'LEADER_NOT_AVAILABLE', 'UNKNOWN_TOPIC_OR_PARTITION', 'UNKNOWN_TOPIC_ID'].includes(api)
-  )
-}

@@ -95,6 +95,7 @@ export class KafkaLedger implements Ledger {
       replaced: () => {
         // Whoever deleted it deleted what was in it.
         this.#index.clear()
+        this.#old = 0
         this.#part = { topic: ledgerTopic, topicId: this.#cluster.known(ledgerTopic)!.id, partition: 0, cursor: 0 }
         for (const { resolve } of this.#waiting.splice(0)) resolve()
       },
