@@ -80,10 +80,15 @@ export class Consumer implements DeliverySink {
   async start(sources: readonly Source[]): Promise<void> {
     const { engine, group, policy, member } = this.#parts
     for (const source of sources) this.#remember(source)
-    this.#engine = await engine.subscribe(
+    const joined = await engine.subscribe(
       { group, sources, order: policy.order, orderScope: policy.orderScope, leaseMs: policy.leaseMs, member },
       this,
     )
+    if (this.#phase !== 'open') {
+      await within(lastCallMs, joined.close())
+      throw new BusError('closed', 'the subscription was closed before it had joined')
+    }
+    this.#engine = joined
     this.#settler.attach(this.#engine)
     this.#extendTimer = setInterval(this.#extend, Math.max(20, policy.leaseMs / 6))
     this.#extendTimer.unref()

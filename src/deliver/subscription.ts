@@ -6,6 +6,7 @@ import type { Events } from '../observe/events.ts'
 import { isPrivate, privateTopic } from '../topic/name.ts'
 import { covers, overlaps } from '../topic/pattern.ts'
 import type { Choice } from '../topic/resolve.ts'
+import { within } from '../within.ts'
 import { Consumer, type ConsumerParts } from './consumer.ts'
 
 const refusedAgainMs = 10_000
@@ -84,10 +85,23 @@ export class GroupSubscription implements Subscription {
     }
     // Topics that exist are joined all at once: one by one, ten thousand take a minute.
     for (const { storage: name } of await this.#engine.admin.topics()) found(name)
+    if (this.#closing) throw new BusError('closed', 'the subscription was closed before it had joined')
     this.#stops.push(this.#engine.admin.watchTopics(found))
     const beginning = [...first]
     started = true
-    await this.#consumer.start(beginning)
+    try {
+      await this.#consumer.start(beginning)
+    } catch (error) {
+      if (toBusError(error).code !== 'forbidden') throw error
+      await this.#startWithout(beginning)
+    }
+  }
+
+  /** Topics that this user may not read keep none of the others from being joined: each alone, and those again later. */
+  async #startWithout(sources: readonly Source[]): Promise<void> {
+    await this.#consumer.start([])
+    for (const own of Map.groupBy(sources, ({ lanes }) => lanes).values())
+      for (const [i, source] of own.entries()) if (!(await this.#join(source, own.slice(i)))) break
   }
 
   #add(sources: readonly Source[]): void {
@@ -159,11 +173,15 @@ export class GroupSubscription implements Subscription {
 
   async #close(deadlineMs: number): Promise<void> {
     try {
-      // One that is still joining joins first: left half-way, it would stay a member.
-      await this.#adding.catch(() => {})
+      // One that is still joining joins first, unless that takes longer than handlers may: it then leaves when it has joined.
+      const begun = performance.now()
+      await within(
+        deadlineMs,
+        this.#adding.catch(() => {}),
+      )
       for (const stop of this.#stops) stop()
       for (const { again } of this.#refused.values()) clearTimeout(again)
-      await this.#consumer.close(deadlineMs)
+      await this.#consumer.close(Math.max(0, deadlineMs - (performance.now() - begun)))
     } finally {
       this.#onClose()
     }

@@ -48,7 +48,7 @@ export async function openEngine(url: string, options: EngineOptions): Promise<E
   if (!open)
     throw new BusError(
       'invalid_argument',
-      `no engine serves '${url.replace(/\/\/.*@/s, '//…@')}'; use ${Object.keys(engines)
+      `no engine serves '${url.replace(/^.*@/s, '…@')}'; use ${Object.keys(engines)
         .map((name) => `${name}:`)
         .join(' or ')}, for example file:./.cozebus`,
     )

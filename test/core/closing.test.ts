@@ -22,6 +22,38 @@ test('R9: closing ends though the broker is away and nothing can be settled', as
   await bus.close()
 })
 
+test.each(['joins after all', 'never joins'])('R9: closing does not wait for a member that is still joining, and %s', async (what) => {
+  const engine = await queueModel().connect()
+  const letJoin = Promise.withResolvers<void>()
+  let joining = false
+  let left = 0
+  const slow = override(engine, {
+    subscribe: async (spec, sink) => {
+      joining = true
+      await letJoin.promise
+      const joined = await engine.subscribe(spec, sink)
+      return override(joined, {
+        close: () => {
+          left++
+          return joined.close()
+        },
+      })
+    },
+    // Whoever joins is told by the engine's own close, if at all.
+    close: async () => {
+      if (what === 'joins after all') letJoin.resolve()
+      else letJoin.reject(new BusError('closed', 'the engine is closed'))
+    },
+  })
+  const bus = await connectEngine(slow, { ledger: memoryLedger(), drain: 200 })
+  const subscribing = bus.subscribe('jobs', { group: 'g' }, () => {}).catch((error: BusError) => error.code)
+  await vi.waitFor(() => expect(joining).toBe(true))
+  await bus.close()
+  expect(await subscribing).toBe('closed')
+  expect(left).toBe(what === 'joins after all' ? 1 : 0)
+  await engine.close()
+})
+
 test.each([
   ['fails', () => Promise.reject(new BusError('engine_unavailable', 'the broker is away'))],
   ['never answers', () => new Promise<void>(() => {})],

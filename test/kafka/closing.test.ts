@@ -59,4 +59,15 @@ await describeKafka('closing while the broker says nothing', () => {
     await bus.close()
     expect(performance.now() - closedAt).toBeLessThan(20_000)
   }, 60_000)
+
+  test('R9: also while a member is joining', async () => {
+    const bus = await through()
+    await bus.publish('joining', 1)
+    proxy.set({ blackhole: true })
+    const subscribing = bus.subscribe('joining', { group: 'g' }, () => {}).catch((error: { code: string }) => error.code)
+    const closedAt = performance.now()
+    await bus.close()
+    expect(performance.now() - closedAt).toBeLessThan(20_000)
+    expect(await subscribing).toMatch(/closed|engine_unavailable/)
+  }, 60_000)
 })

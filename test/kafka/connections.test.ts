@@ -34,7 +34,10 @@ await describeKafka('connecting', () => {
     })
 
     test('without a user one is not let in', async () => {
-      expect((await refusal(broker.url)).code).toBe('engine_unavailable')
+      const error = await refusal(broker.url)
+      expect(error.code).toBe('engine_unavailable')
+      expect(error.message).toContain(broker.address)
+      expect(error.message).toContain('kafka.user')
     })
   })
 
@@ -88,6 +91,13 @@ await describeKafka('connecting', () => {
       await works(`kafka://127.0.0.1:${free},${broker.address}`)
     })
 
+    test('one that takes connections and never answers is asked last', async () => {
+      const frozen = createServer(() => {})
+      await new Promise<void>((resolve) => frozen.listen(0, '127.0.0.1', resolve))
+      await works(`kafka://127.0.0.1:${(frozen.address() as { port: number }).port},${broker.address}`)
+      frozen.close()
+    }, 60_000)
+
     test('TLS where it is not spoken', async () => {
       expect((await refusal(`kafka+ssl://${broker.address}`)).code).toBe('engine_unavailable')
     })
@@ -134,8 +144,11 @@ await describeKafka('connecting', () => {
       socket.on('data', () => socket.end('HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n')).on('error', () => {}),
     )
     await new Promise<void>((resolve) => web.listen(0, '127.0.0.1', resolve))
-    const error = await refusal(`kafka://127.0.0.1:${(web.address() as { port: number }).port}`)
+    const { port } = web.address() as { port: number }
+    const error = await refusal(`kafka://127.0.0.1:${port}`)
     web.close()
     expect(error.code).toBe('engine_unavailable')
+    expect(error.message).toContain(`127.0.0.1:${port}`)
+    expect(error.message).toContain('no Kafka')
   })
 })

@@ -45,6 +45,17 @@ await describeKafka('members of a group', () => {
     await (await one.subscribe(docs.where({ event: 'added' }), { group: 'g' }, () => {})).close()
   })
 
+  test('R3: of members with two filters that come at the same moment one is refused', async () => {
+    const docs = topic('apart.{space}.{event}')
+    await using one = await bus()
+    await using two = await bus()
+    for (const each of [one, two]) await each.publish(docs.with({ space: '1', event: 'made' }), 1)
+    const come = (each: Bus, event: string) => each.subscribe(docs.where({ event }), { group: 'g' }, () => {})
+    const outcomes = await Promise.allSettled([come(one, 'added'), come(two, 'removed')])
+    const refused = outcomes.flatMap((outcome) => (outcome.status === 'rejected' ? [outcome.reason.code] : []))
+    expect(refused).toEqual(['filter_conflict'])
+  }, 60_000)
+
   test('R3: a group that reads several topics is moved on the one that has no member, or says why it cannot be', async () => {
     await using one = await bus()
     await (await one.subscribe('left', { group: 'both' }, () => {})).close()

@@ -5,7 +5,9 @@ import { storageName, topicName } from '../../src/engines/kafka/names.ts'
 import { checkKafkaOptions } from '../../src/engines/kafka/options.ts'
 import { recordsOf } from '../../src/engines/kafka/records.ts'
 import { rangesOf, readMark, settledIn, within, writeMark } from '../../src/engines/kafka/settled.ts'
+import { resolveTarget } from '../../src/engines/kafka/target.ts'
 import { parseBrokers } from '../../src/engines/kafka/url.ts'
+import { openEngine } from '../../src/engines/registry.ts'
 import { privateTopic } from '../../src/topic/name.ts'
 
 describe('names', () => {
@@ -197,10 +199,30 @@ describe('addresses and options', () => {
       user: 'u@x',
       password: 'p:w',
     })
-    for (const url of ['kafka://', 'kafka://a:0', 'kafka://a:b', 'http://a', 'kafka://secret@a', 'kafka://u:secret@a b'])
+    for (const url of [
+      'kafka://',
+      'kafka://a:0',
+      'kafka://a:b',
+      'http://a',
+      'kafka://secret@a',
+      'kafka://u:secret@a b',
+      'kafka://u:secret@a,kafka://u:secret@b',
+    ])
       expect(() => parseBrokers(url)).toThrow(
         expect.objectContaining({ code: 'invalid_argument', message: expect.not.stringContaining('secret') }),
       )
+  })
+
+  test('an address of no engine is refused without a word of what is secret', async () => {
+    for (const url of ['coze:secret@broker:9092', 'kafak://coze:secret@broker', 'coze:secret//x@broker'])
+      await expect(openEngine(url, {})).rejects.toMatchObject({
+        code: 'invalid_argument',
+        message: expect.not.stringContaining('secret'),
+      })
+  })
+
+  test('a mechanism without a user is refused', () => {
+    expect(() => resolveTarget('kafka://a', { mechanism: 'SCRAM-SHA-256' })).toThrow(/kafka\.user/)
   })
 
   test('an unknown option, or one of another kind, is named', () => {

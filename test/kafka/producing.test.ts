@@ -8,7 +8,39 @@ import { resolveTarget } from '../../src/engines/kafka/target.ts'
 import { Topics } from '../../src/engines/kafka/topics.ts'
 import { type KafkaNode, startKafka } from '../rig/kafka.ts'
 import { describeKafka } from '../rig/needs.ts'
+import { FakeCluster } from './fake-cluster.ts'
 import { eager } from './support.ts'
+
+test('R1: what became of one batch is not known: the others that are still tried are not given up with it', async () => {
+  const cluster = new FakeCluster({ publishTimeoutMs: 1500 })
+  for (const topic of ['one', 'two']) cluster.make(topic)
+  await cluster.refresh(['one', 'two'])
+  const producer = new Producer(cluster, 1_000_000)
+  const record = (topic: string): Sending => ({
+    topic,
+    partition: 0,
+    key: undefined,
+    value: Buffer.from('x'),
+    headers: new Map(),
+    timestamp: BigInt(Date.now()),
+  })
+  let tries = 0
+  cluster.before.set('Produce', () => {
+    tries++
+    throw new Error('the connection broke')
+  })
+  const first = producer.send(record('one'))
+  await expect.poll(() => tries).toBeGreaterThan(2)
+  await sleep(1000)
+  const second = producer.send(record('two'))
+  expect(await first).toMatchObject({ ok: false, error: { code: 'publish_unknown' } })
+  cluster.before.clear()
+  expect(await second).toMatchObject({ ok: true })
+  // What comes after the one that is not known is counted anew.
+  expect(await producer.send(record('one'))).toMatchObject({ ok: true })
+  expect(cluster.producers).toBe(2)
+  await producer.close()
+})
 
 await describeKafka('a producer', () => {
   let broker: KafkaNode

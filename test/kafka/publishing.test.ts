@@ -1,9 +1,34 @@
 import { Admin } from '@platformatic/kafka'
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest'
+import { Producer } from '../../src/engines/kafka/producing.ts'
+import { Publishing } from '../../src/engines/kafka/publishing.ts'
+import { Topics } from '../../src/engines/kafka/topics.ts'
 import { type Bus, connect } from '../../src/index.ts'
+import { outgoing } from '../../src/testing/seat.ts'
 import { type KafkaNode, startKafka } from '../rig/kafka.ts'
 import { describeKafka } from '../rig/needs.ts'
+import { FakeCluster } from './fake-cluster.ts'
 import { eager } from './support.ts'
+
+test('R1: a partitioner that throws, or gives what is none, fails its own messages and no other', async () => {
+  const cluster = new FakeCluster({
+    partitioner: (topic) => {
+      if (topic === 'throws') throw new Error('no idea')
+      return (topic === 'other' ? 'murmur' : undefined) as undefined
+    },
+  })
+  const topics = ['good', 'throws', 'other']
+  for (const topic of topics) cluster.make(topic, 4)
+  const producer = new Producer(cluster, 1_000_000)
+  const publishing = new Publishing(cluster, new Topics(cluster), producer, 1_000_000, 1_000_000)
+  const outcomes = await publishing.publish(topics.map((topic) => outgoing(topic, 'x', { key: 'k' })))
+  expect(outcomes.map((outcome) => (outcome.ok ? 'ok' : outcome.error.message))).toEqual([
+    'ok',
+    'no idea',
+    expect.stringContaining("kafka.partitioner gave murmur for topic 'other'"),
+  ])
+  await producer.close()
+})
 
 await describeKafka('the way out', () => {
   let broker: KafkaNode
@@ -50,4 +75,33 @@ await describeKafka('the way out', () => {
     const { messages } = await bus.admin.browse('again')
     expect(messages.map(({ body }) => body)).toEqual([2])
   })
+
+  test('R3: what the broker deletes by itself of topics made elsewhere it deletes of none made here', async () => {
+    const strict = await startKafka({ extra: { 'log.retention.bytes': '1000', 'log.cleanup.policy': 'compact' } })
+    onTestFinished(() => strict.stop())
+    await using there = await connect(strict.url, { kafka: eager })
+    await there.publish('kept', 1)
+    const admin = new Admin({ clientId: 'test', bootstrapBrokers: [strict.address] })
+    const names = ['retention.ms', 'retention.bytes', 'cleanup.policy']
+    const [found] = await admin.describeConfigs({
+      resources: [{ resourceType: 2, resourceName: 'kept', configurationKeys: names }],
+    } as never)
+    await admin.close()
+    expect(names.map((name) => found!.configs.find((config) => config.name === name)!.value)).toEqual(['-1', '-1', 'delete'])
+  }, 90_000)
+
+  test('R4: a ledger whose records the broker would delete is told of', async () => {
+    const other = await startKafka()
+    onTestFinished(() => other.stop())
+    const admin = new Admin({ clientId: 'test', bootstrapBrokers: [other.address] })
+    await admin.createTopics({ topics: ['_cozebus.ledger'], partitions: 1, configs: [{ name: 'cleanup.policy', value: 'delete' }] })
+    await admin.close()
+    await using there = await connect(other.url, { kafka: eager })
+    const told: string[] = []
+    const hear = ({ message }: Error): void => void told.push(message)
+    process.on('warning', hear)
+    onTestFinished(() => void process.off('warning', hear))
+    await there.admin.deadLetters('any', 'g').count()
+    await expect.poll(() => told).toContainEqual(expect.stringMatching(/_cozebus\.ledger.*cleanup\.policy=compact/))
+  }, 90_000)
 })

@@ -4,6 +4,8 @@ export interface Said {
   readonly lanes: Readonly<Record<string, string>>
   readonly filters: Readonly<Record<string, string>>
   readonly owned: Readonly<Record<string, readonly number[]>>
+  /** Topics of which it has not yet seen that all of the group read them with its filter. */
+  readonly undecided?: readonly string[]
 }
 
 export interface Member {

@@ -24,6 +24,7 @@ interface Calls {
   LeaveGroup: Kafka['leaveGroupV5']['api']
   ListGroups: Kafka['listGroupsV5']['api']
   DescribeGroups: Kafka['describeGroupsV5']['api']
+  DescribeCluster: Kafka['describeClusterV1']['api']
   CreateTopics: Kafka['createTopicsV7']['api']
   DeleteTopics: Kafka['deleteTopicsV6']['api']
   DeleteRecords: Kafka['deleteRecordsV2']['api']
@@ -33,6 +34,8 @@ interface Calls {
 type Arguments<N extends keyof Calls> = Calls[N] extends { async: (connection: Connection, ...args: infer A) => unknown } ? A : never
 type Answer<N extends keyof Calls> = Calls[N] extends { async: (...args: any[]) => Promise<infer R> } ? R : never
 
+type Versions = ReadonlyMap<string, { readonly min: number; readonly max: number }>
+
 /** Older brokers name topics in a fetch, and answer for one group at a time: Kafka 3.1 is the oldest that does neither. */
 const oldest: Partial<Record<keyof Calls, number>> = { Fetch: 13, OffsetFetch: 8, FindCoordinator: 4, Metadata: 10 }
 
@@ -41,6 +44,8 @@ export interface Topic {
   readonly id: string
   /** The node that leads each partition; -1 = none at the moment. */
   readonly leaders: readonly number[]
+  /** How many leaders each had before: a broker that was away for a while is told by it that it leads no more. */
+  readonly epochs: readonly number[]
 }
 
 /** Brokers, who leads what, and how to ask them. */
@@ -52,7 +57,12 @@ export class Cluster {
   readonly #nodes = new Map<number, Address>()
   readonly #topics = new Map<string, Topic>()
   readonly #coordinators = new Map<string, number>()
-  #versions: Promise<ReadonlyMap<string, { min: number; max: number }>> | undefined
+  /** By the topic's id: the newest leaders that any broker knew of. */
+  readonly #epochs = new Map<string, number[]>()
+  /** Brokers that did not answer, or were behind the others, and when: they are asked last. */
+  readonly #shy = new Map<string, number>()
+  /** Of each connection: brokers are upgraded one after the other. */
+  readonly #versions = new WeakMap<Connection, Promise<Versions>>()
   #controller = -1
   #closed = false
   /** Told when a connection broke that everything goes through. */
@@ -74,6 +84,8 @@ export class Cluster {
   pool(requestTimeoutMs?: number): ConnectionPool {
     const options = { ...this.target.connection, ...(requestTimeoutMs === undefined ? {} : { requestTimeout: requestTimeoutMs }) }
     const pool = new this.kafka.ConnectionPool(this.target.options.name ?? 'cozebus', options)
+    // The client tells of one failure twice where a connection breaks while it is authenticated; the second time nobody would hear it.
+    pool.on('connecting', ({ connection }) => connection?.on('error', () => {}))
     this.#pools.add(pool)
     return pool
   }
@@ -89,7 +101,13 @@ export class Cluster {
     this.#mustBeOpen()
     const known = [...this.#nodes.values()]
     const first = this.target.brokers.filter(({ host, port }) => !known.some((node) => node.host === host && node.port === port))
-    return this.#inTime(pool.getFirstAvailable([...known, ...first]))
+    const shyAt = ({ host, port }: Address): number => this.#shy.get(`${host}:${port}`) ?? 0
+    return this.#inTime(pool.getFirstAvailable([...known, ...first].sort((a, b) => shyAt(a) - shyAt(b))))
+  }
+
+  /** One that is frozen takes connections all the same, and one that was away knows of older leaders. */
+  #shun({ host, port }: Connection): void {
+    if (host !== undefined) this.#shy.set(`${host}:${port}`, performance.now())
   }
 
   async node(id: number, pool = this.#main): Promise<Connection> {
@@ -153,12 +171,11 @@ export class Cluster {
 
   /** One question on this connection. Rejects with what the client throws; {@link whole} for an answer of several parts. */
   async ask<N extends keyof Calls>(connection: Connection, name: N, ...args: Arguments<N>): Promise<Answer<N>> {
-    const api = await this.#api(connection, name)
     try {
+      const api = await this.#api(connection, name)
       return (await api.async(connection, ...args)) as Answer<N>
     } catch (error) {
-      // The client loses its place in the stream when an answer comes after its time.
-      if ((error as { code?: string }).code === 'PLT_KFK_TIMEOUT') connection.socket.destroy()
+      if (error instanceof this.kafka.TimeoutError) this.#shun(connection)
       throw error
     }
   }
@@ -175,8 +192,12 @@ export class Cluster {
   }
 
   async #api(connection: Connection, name: keyof Calls): Promise<{ async: (...args: unknown[]) => Promise<unknown> }> {
-    this.#versions ??= this.#learn(connection)
-    const theirs = (await this.#versions).get(name)
+    let versions = this.#versions.get(connection)
+    if (!versions) {
+      versions = this.#learn(connection)
+      this.#versions.set(connection, versions)
+    }
+    const theirs = (await versions).get(name)
     const modules = this.kafka as unknown as Record<string, { api: { async: (...args: unknown[]) => Promise<unknown> } } | undefined>
     const own = name[0]!.toLowerCase() + name.slice(1)
     for (let version = theirs?.max ?? -1; version >= Math.max(theirs?.min ?? 0, oldest[name] ?? 0); version--) {
@@ -186,12 +207,12 @@ export class Cluster {
     throw new BusError('unsupported', `the broker is too old for this: it does not know ${name} as Kafka 3.1 and later do`)
   }
 
-  async #learn(connection: Connection): Promise<ReadonlyMap<string, { min: number; max: number }>> {
+  async #learn(connection: Connection): Promise<Versions> {
     try {
       const { apiKeys } = await this.kafka.apiVersionsV3.api.async(connection, 'cozebus', '1')
       return new Map(apiKeys.map(({ name, minVersion, maxVersion }) => [name, { min: minVersion, max: maxVersion }]))
     } catch (error) {
-      this.#versions = undefined
+      this.#versions.delete(connection)
       throw error
     }
   }
@@ -245,9 +266,20 @@ export class Cluster {
     throw error
   }
 
+  /** Of one broker after the other: the first may be frozen. */
+  async #metadata(names: readonly string[] | undefined) {
+    for (let others = this.#nodes.size + this.target.brokers.length; ; others--) {
+      const connection = await this.any()
+      try {
+        return { connection, answer: await this.whole(connection, 'Metadata', names ? [...names] : null, false, false) }
+      } catch (error) {
+        if (others <= 1 || !(error instanceof this.kafka.TimeoutError)) throw error
+      }
+    }
+  }
+
   async #refresh(names: readonly string[] | undefined): Promise<string[]> {
-    const connection = await this.any()
-    const answer = await this.whole(connection, 'Metadata', names ? [...names] : null, false, false)
+    const { connection, answer } = await this.#metadata(names)
     this.#nodes.clear()
     for (const { nodeId, host, port } of answer.brokers) this.#nodes.set(nodeId, { host, port })
     this.#controller = answer.controllerId
@@ -257,15 +289,25 @@ export class Cluster {
     for (const { errorCode, name, topicId, partitions, isInternal } of answer.topics) {
       if (!name) continue
       const error = this.kafka.protocolErrorsCodesById[errorCode]
-      if (error === 'UNKNOWN_TOPIC_OR_PARTITION') this.#topics.delete(name)
-      else if (errorCode !== 0) {
+      if (error === 'UNKNOWN_TOPIC_OR_PARTITION') {
+        this.#epochs.delete(this.#topics.get(name)?.id ?? '')
+        this.#topics.delete(name)
+      } else if (errorCode !== 0) {
         if (!isTransientId(error)) this.#topics.delete(name)
         if (failed === 0 || isTransientId(error)) failed = errorCode
       } else {
         known++
         const leaders: number[] = []
-        for (const { partitionIndex, leaderId } of partitions) leaders[partitionIndex] = leaderId
-        this.#topics.set(name, { name, id: topicId, leaders })
+        const epochs = [...(this.#epochs.get(topicId) ?? [])]
+        for (const { partitionIndex: i, leaderId, leaderEpoch } of partitions) {
+          const old = leaderEpoch < (epochs[i] ?? -1)
+          // To what led before the newest was never written.
+          leaders[i] = old ? -1 : leaderId
+          if (old) this.#shun(connection)
+          else epochs[i] = leaderEpoch
+        }
+        this.#epochs.set(topicId, epochs)
+        this.#topics.set(name, { name, id: topicId, leaders, epochs })
         if (!isInternal) found.push(name)
       }
     }
@@ -283,12 +325,4 @@ export class Cluster {
     this.#closed = true
     await Promise.allSettled([...this.#pools].map((pool) => pool.close()))
   }
-}
-
-/** Whether the error says that what was known of a topic is old. */
-export function isStale(thrown: unknown): boolean {
-  const api = apiIdOf(thrown)
-  return (
-    api === undefined || ['NOT_LEADER_OR_FOLLOWER', 'LEADER_NOT_AVAILABLE', 'UNKNOWN_TOPIC_OR_PARTITION', 'UNKNOWN_TOPIC_ID'].includes(api)
-  )
 }

@@ -55,8 +55,20 @@ async function openOnce(target: Target): Promise<Engine> {
     return new KafkaEngine(cluster, await largestBatch(cluster))
   } catch (error) {
     await cluster.close()
-    throw kafkaError(error, `connecting to ${target.brokers.map(({ host, port }) => `${host}:${port}`).join(', ')}`)
+    throw atFirst(error, target)
   }
+}
+
+/** Before anything has worked: which address it was, and what is most often the reason. */
+function atFirst(thrown: unknown, { brokers }: Target): BusError {
+  const where = `connecting to ${brokers.map(({ host, port }) => `${host}:${port}`).join(', ')}`
+  const error = kafkaError(thrown, where)
+  const { code } = error
+  const text = error.message.startsWith(where) ? error.message : `${where}: ${error.message}`
+  const hint = /connection closed/i.test(text)
+    ? '; what listens there is no Kafka, or it wants a user (kafka.user, kafka.password) or TLS (kafka+ssl://)'
+    : ''
+  return new BusError(code, `${text}${hint}`, { cause: thrown })
 }
 
 /** Of a broker's own setting; a user that may not ask is told the usual one. */

@@ -32,6 +32,9 @@ export interface Feeding<T extends Wanted> {
   unreadable(part: T, error: unknown): void
 }
 
+/** A leader changes within so many tries; what fails longer, fails for a reason that somebody should hear. */
+const manyFailures = 50
+
 /** Reads partitions on and on, one question at a time to each broker, over connections of its own. */
 export class Fetcher<T extends Wanted> {
   readonly #cluster: Cluster
@@ -40,6 +43,8 @@ export class Fetcher<T extends Wanted> {
   readonly #busy = new Set<number>()
   /** Failed a moment ago: the others do not wait for them. */
   readonly #resting = new Set<T>()
+  /** By leader: how many questions in a row came to nothing. */
+  readonly #failures = new Map<number, number>()
   #scheduled = false
   #ended = false
 
@@ -84,7 +89,12 @@ export class Fetcher<T extends Wanted> {
     try {
       if (leader < 0) await this.#find(parts)
       else await this.#fetch(leader, parts)
-    } catch {
+      this.#failures.delete(leader)
+    } catch (error) {
+      if (this.#ended) return
+      const failures = (this.#failures.get(leader) ?? 0) + 1
+      this.#failures.set(leader, failures)
+      if (failures === manyFailures) for (const part of parts) this.#feeding.unreadable(part, error)
       for (const { topic } of parts) this.#cluster.forgetTopic(topic)
       await sleep(retryMs)
     } finally {
@@ -117,9 +127,9 @@ export class Fetcher<T extends Wanted> {
     const connection = await this.#cluster.node(leader, this.#pool)
     const topics = [...Map.groupBy(parts, ({ topicId }) => topicId)].map(([topicId, own]) => ({
       topicId,
-      partitions: own.map(({ partition, cursor }) => ({
+      partitions: own.map(({ topic, partition, cursor }) => ({
         partition,
-        currentLeaderEpoch: -1,
+        currentLeaderEpoch: this.#cluster.known(topic)?.epochs[partition] ?? -1,
         fetchOffset: BigInt(cursor),
         lastFetchedEpoch: -1,
         partitionMaxBytes: partBytes,
@@ -133,8 +143,10 @@ export class Fetcher<T extends Wanted> {
         const part = parts.find((asked) => asked.partition === one.partitionIndex && asked.topicId === topicId)
         if (!part) continue
         const error = this.#cluster.kafka.protocolErrorsCodesById[one.errorCode]
-        if (error === 'OFFSET_OUT_OF_RANGE') await this.#feeding.outOfRange(part)
-        else if (one.errorCode !== 0) {
+        if (error === 'OFFSET_OUT_OF_RANGE') {
+          this.#rest(part)
+          await this.#feeding.outOfRange(part)
+        } else if (one.errorCode !== 0) {
           this.#cluster.forgetTopic(part.topic)
           this.#rest(part)
           if (!isTransientId(error)) this.#feeding.unreadable(part, new this.#cluster.kafka.ProtocolError(one.errorCode, 'fetch'))

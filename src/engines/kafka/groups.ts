@@ -1,9 +1,17 @@
+import { BusError } from '../../errors.ts'
 import { decodeSaid, type Said } from './assigning.ts'
 import type { Cluster, Topic } from './cluster.ts'
 import { type Committed, committedOffsets } from './offsets.ts'
 
+const offsetsTopic = '__consumer_offsets'
+/** A bit of what a user may do with the cluster. */
+const mayDescribe = 1 << 8
+
 /** Who is in a group now. */
 export interface Present {
+  readonly id: string
+  /** It has said nothing yet. */
+  readonly joining: boolean
   readonly topics: readonly string[]
   readonly said: Said | undefined
 }
@@ -28,8 +36,7 @@ export class Groups {
     })
   }
 
-  /** The members of a group that read the topic. Those of the newer protocol are all counted: what they read is not told here. */
-  async members(group: string, topic: string): Promise<Present[]> {
+  async present(group: string): Promise<Present[]> {
     const { kafka } = this.#cluster
     return this.#cluster.patiently(`group '${group}'`, async () => {
       try {
@@ -37,14 +44,11 @@ export class Groups {
         const [found] = groups
         const error = kafka.protocolErrorsCodesById[found?.errorCode ?? 0]
         if (error !== 'GROUP_ID_NOT_FOUND') this.#cluster.fail(found?.errorCode ?? 0, `group '${group}'`)
-        return (found?.members ?? [])
-          .map(({ memberMetadata }): Present => {
-            // One that is joining at this moment has said nothing yet.
-            if (memberMetadata.length === 0) return { topics: [topic], said: undefined }
-            const { topics, userData } = kafka.decodeConsumerProtocolSubscription(memberMetadata)
-            return { topics, said: decodeSaid(userData) }
-          })
-          .filter(({ topics }) => topics.includes(topic))
+        return (found?.members ?? []).map(({ memberId: id, memberMetadata }): Present => {
+          if (memberMetadata.length === 0) return { id, joining: true, topics: [], said: undefined }
+          const { topics, userData } = kafka.decodeConsumerProtocolSubscription(memberMetadata)
+          return { id, joining: false, topics, said: decodeSaid(userData) }
+        })
       } catch (error) {
         this.#cluster.forgetCoordinator(group)
         throw error
@@ -52,15 +56,43 @@ export class Groups {
     })
   }
 
-  /** Where each group stands that reads the topic. */
-  async on(topic: Topic): Promise<Map<string, Map<number, Committed>>> {
+  /** The members of a group that read the topic, and those that may. */
+  async members(group: string, topic: string): Promise<Present[]> {
+    return (await this.present(group)).filter(({ joining, topics }) => joining || topics.includes(topic))
+  }
+
+  /** Where each group stands that reads the topic; `also`: groups that are asked for even if no broker names them. */
+  async on(topic: Topic, also: Iterable<string> = []): Promise<Map<string, Map<number, Committed>>> {
     const found = new Map<string, Map<number, Committed>>()
     await Promise.all(
-      (await this.names()).map(async (group) => {
+      [...new Set([...(await this.names()), ...also])].map(async (group) => {
         const stands = (await committedOffsets(this.#cluster, group, [topic])).get(topic.name)
         if (stands) found.set(group, stands)
       }),
     )
     return found
+  }
+
+  /**
+   * Brokers leave out of a list, without a word, the groups that this user may not see, and those whose offsets have no leader
+   * at the moment. @throws BusError `forbidden`, `engine_unavailable` where there may be such
+   */
+  async mustSeeAll(): Promise<void> {
+    const { clusterAuthorizedOperations } = await this.#cluster.ask(await this.#cluster.any(), 'DescribeCluster', true, 1)
+    if ((clusterAuthorizedOperations & mayDescribe) === 0)
+      throw new BusError(
+        'forbidden',
+        'this user may not see all groups, and so cannot know what they have read: it needs Describe on the cluster',
+      )
+    const offsets = await this.#cluster.topic(offsetsTopic, true)
+    if (offsets?.leaders.some((leader) => leader < 0))
+      throw new BusError('engine_unavailable', 'some groups cannot be seen at the moment: their offsets have no leader')
+  }
+
+  /** As far as they can be told of without a commit: groups that have just come to it. */
+  async reading(topic: Topic, but: ReadonlyMap<string, unknown>): Promise<string[]> {
+    const others = (await this.names()).filter((group) => !but.has(group))
+    const members = await Promise.all(others.map((group) => this.members(group, topic.name)))
+    return others.filter((_, i) => members[i]!.length > 0)
   }
 }

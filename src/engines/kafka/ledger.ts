@@ -75,7 +75,9 @@ export class KafkaLedger implements Ledger {
   }
 
   async #begin(): Promise<Topic> {
-    const topic = (await this.#cluster.topic(ledgerTopic)) ?? (await this.#make())
+    const there = await this.#cluster.topic(ledgerTopic)
+    if (there) await this.#mindItsPolicy(there)
+    const topic = there ?? (await this.#make())
     const [start] = await listOffsets(this.#cluster, topic, 'start')
     const [end] = await listOffsets(this.#cluster, topic, 'end')
     this.#old = end!
@@ -93,6 +95,7 @@ export class KafkaLedger implements Ledger {
       replaced: () => {
         // Whoever deleted it deleted what was in it.
         this.#index.clear()
+        this.#old = 0
         this.#part = { topic: ledgerTopic, topicId: this.#cluster.known(ledgerTopic)!.id, partition: 0, cursor: 0 }
         for (const { resolve } of this.#waiting.splice(0)) resolve()
       },
@@ -103,6 +106,20 @@ export class KafkaLedger implements Ledger {
     })
     this.#fetcher.wake()
     return topic
+  }
+
+  /** One that somebody else made, or a broker that makes topics by itself. A user that may not ask is not told. */
+  async #mindItsPolicy(topic: Topic): Promise<void> {
+    const name = 'cleanup.policy'
+    const policy = await this.#topics.settings(topic, [name]).then(
+      (settings) => settings.get(name),
+      () => undefined,
+    )
+    if (policy?.includes('delete'))
+      process.emitWarning(
+        `topic '${ledgerTopic}' has ${name}=${policy}: the broker deletes dead letters and attempts of it by age or size; set ${name}=compact`,
+        { type: 'CozebusWarning', code: 'conflict' },
+      )
   }
 
   #make(): Promise<Topic> {

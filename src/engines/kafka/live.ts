@@ -55,7 +55,10 @@ export class KafkaLive implements Live {
       },
       unreadable: () => {},
       outOfRange: async (tail) => {
-        tail.cursor = (await listOffsets(this.#cluster, await this.#topics.existing(tail.storage), 'start'))[tail.partition]!
+        const topic = await this.#topics.existing(tail.storage)
+        const start = (await listOffsets(this.#cluster, topic, 'start'))[tail.partition]!
+        const end = (await listOffsets(this.#cluster, topic, 'end'))[tail.partition]!
+        tail.cursor = Math.min(end, Math.max(start, tail.cursor))
       },
     })
     const tailOf = (storage: StorageName, { name, id }: Topic, partition: number, cursor: number): Tail => ({

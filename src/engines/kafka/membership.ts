@@ -1,4 +1,4 @@
-import type { ConnectionPool } from '@platformatic/kafka'
+import type { Connection, ConnectionPool } from '@platformatic/kafka'
 import { BusError } from '../../errors.ts'
 import { within } from '../../within.ts'
 import { type Assignment, assign, decodeSaid, encodeSaid, type Member, range, type Said } from './assigning.ts'
@@ -20,19 +20,24 @@ const countMs = 5000
 const leaveMs = 2000
 /** For what is still asked when the connections are dropped. */
 const lastAnswerMs = 1000
+const keepAliveMs = 10_000
 const firstWaitMs = 50
 const lastWaitMs = 1000
+
+/**
+ * `orderly`: what is not in it is this member's until it comes again without it. Else that is somebody else's by now; and
+ * `missed` where a round in between may have given away what is in it.
+ */
+export type Outcome = 'orderly' | 'at once' | 'missed'
 
 export interface MembershipEvents {
   /** What this member reads and has: asked before each round. */
   says(): { readonly topics: readonly string[]; readonly said: Said }
-  /**
-   * The outcome of a round. `orderly`: what is not in it is this member's until it comes again without it. Else that is somebody
-   * else's by now; and `missed` where a round in between may have given away what is in it.
-   */
-  assigned(partitions: ReadonlyMap<string, readonly number[]>, generation: number, how: 'orderly' | 'at once' | 'missed'): void
+  assigned(partitions: ReadonlyMap<string, readonly number[]>, generation: number, how: Outcome): void
   /** The group goes on without this member: all it had is somebody else's. */
   lost(reason: string): void
+  /** Why it cannot be a member, though the broker answers; undefined once it is one. */
+  kept(from: BusError | undefined): void
 }
 
 /** One member of a group: joins, beats, and joins anew whenever something of the group changes. */
@@ -55,6 +60,10 @@ export class Membership {
   #counts: ReadonlyMap<string, number> | undefined
   #countedAt = 0
   #running: Promise<void> | undefined
+  #clock: NodeJS.Timeout | undefined
+  /** A round is on: its answers wait for all members. */
+  #joining: Connection | undefined
+  #beating = false
   readonly #first = Promise.withResolvers<void>()
 
   constructor(cluster: Cluster, group: string, events: MembershipEvents) {
@@ -75,6 +84,7 @@ export class Membership {
   /** Resolves with the first round. @throws BusError where it can come to nothing */
   start(): Promise<void> {
     this.#running = this.#run()
+    this.#clock = setInterval(() => this.#tick(), this.#everyMs)
     return this.#first.promise
   }
 
@@ -86,6 +96,7 @@ export class Membership {
 
   async leave(): Promise<void> {
     this.#ended = true
+    clearInterval(this.#clock)
     this.#wake?.()
     if (this.#memberId !== '') {
       // A broker that is away is not waited for.
@@ -108,15 +119,19 @@ export class Membership {
   async #run(): Promise<void> {
     for (let wait = firstWaitMs; !this.#ended; ) {
       try {
-        await this.#round()
+        await this.#round().finally(() => {
+          this.#joining = undefined
+        })
         wait = firstWaitMs
         this.#first.resolve()
+        this.#events.kept(undefined)
         await this.#beat()
       } catch (error) {
         if (this.#ended) return
         const hopeless = this.#judge(error)
         if (hopeless) {
           this.#first.reject(hopeless)
+          this.#events.kept(hopeless)
           wait = lastWaitMs
         }
         this.#mindTheTime()
@@ -164,6 +179,9 @@ export class Membership {
   async #join(protocols: { name: string; metadata: Buffer }[]) {
     for (;;) {
       const connection = await this.#cluster.coordinator(this.#group, this.#pool)
+      // For minutes nothing may come over it: whether there is somebody at its other end has to be asked below.
+      connection.socket?.setKeepAlive(true, keepAliveMs)
+      this.#joining = connection
       try {
         const joined = await this.#cluster.ask(
           connection,
@@ -222,9 +240,8 @@ export class Membership {
 
   /** Returns when another round is needed; throws what the broker says otherwise. */
   async #beat(): Promise<void> {
-    const everyMs = Math.min(beatMs, this.#sessionMs / 4)
     while (!this.#ended && !this.#again) {
-      await this.#pause(everyMs)
+      await this.#pause(this.#everyMs)
       if (this.#ended || this.#again) return
       if (performance.now() - this.#countedAt >= countMs) void this.#countAgain()
       try {
@@ -243,6 +260,32 @@ export class Membership {
         if (this.#memberId === '') return
         await this.#pause(firstWaitMs)
       }
+    }
+  }
+
+  get #everyMs(): number {
+    return Math.min(beatMs, this.#sessionMs / 4)
+  }
+
+  /** Whatever is asked, and however long its answer takes: the broker counts the time of this member meanwhile. */
+  #tick(): void {
+    this.#mindTheTime()
+    if (this.#joining && this.#had && !this.#beating) void this.#beatMeanwhile()
+  }
+
+  /** While a round is on, over another connection: what is to be heard is that the broker is there and knows this member. */
+  async #beatMeanwhile(): Promise<void> {
+    this.#beating = true
+    try {
+      const connection = await this.#cluster.coordinator(this.#group)
+      await this.#cluster.ask(connection, 'Heartbeat', this.#group, this.#generation, this.#memberId, null)
+      this.#heardAt = performance.now()
+    } catch (error) {
+      const api = apiIdOf(error)
+      if (api === 'REBALANCE_IN_PROGRESS') this.#heardAt = performance.now()
+      else if (api === 'UNKNOWN_MEMBER_ID') this.#out('the broker does not know this member any more')
+    } finally {
+      this.#beating = false
     }
   }
 
@@ -284,6 +327,8 @@ export class Membership {
     this.#memberId = ''
     this.#generation = -1
     if (!this.#had) return
+    // What is still awaited there would come too late.
+    this.#joining?.socket?.destroy()
     this.#had = false
     this.#events.lost(reason)
   }

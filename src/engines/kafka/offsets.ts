@@ -1,6 +1,6 @@
 import type { ReadFrom, Source } from '../engine.ts'
 import type { Cluster, Topic } from './cluster.ts'
-import { apiIdOf } from './failure.ts'
+import { apiFailure, apiIdOf, isTransientId } from './failure.ts'
 
 /** What a broker looks for in a partition: an end of it, a time, or the newest time in it. */
 const places = { end: -1n, start: -2n, newest: -3n } as const
@@ -29,7 +29,11 @@ export async function findOffsets(cluster: Cluster, topics: readonly Topic[], wa
         [...questions].map(async ([leader, own]) => {
           const asked = [...own].map(([name, partitions]) => ({
             name,
-            partitions: partitions.map((partitionIndex) => ({ partitionIndex, currentLeaderEpoch: -1, timestamp })),
+            partitions: partitions.map((partitionIndex) => ({
+              partitionIndex,
+              currentLeaderEpoch: cluster.known(name)?.epochs[partitionIndex] ?? -1,
+              timestamp,
+            })),
           }))
           const answer = await cluster.ask(await cluster.node(leader), 'ListOffsets', -1, 0, asked)
           for (const { name, partitions } of answer.topics)
@@ -65,23 +69,37 @@ export async function committedOffsets(
   group: string,
   topics: readonly Topic[] | undefined,
 ): Promise<Map<string, Map<number, Committed>>> {
+  const { stands, refused } = await readCommitted(cluster, group, topics)
+  for (const [topic, errorCode] of refused)
+    throw apiFailure(cluster.kafka.protocolErrorsCodesById[errorCode]!, undefined, `group '${group}', topic '${topic}'`)
+  return stands
+}
+
+/** The same where some topics may be refused: the error of each beside what there is of the others. */
+export async function readCommitted(cluster: Cluster, group: string, topics: readonly Topic[] | undefined) {
   return cluster.patiently(`group '${group}'`, async () => {
     const wanted = topics?.map(({ name, leaders }) => ({ name, partitionIndexes: [...leaders.keys()] })) ?? null
     try {
-      const { groups } = await cluster.ask(
+      const answer = await cluster.whole(
         await cluster.coordinator(group),
         'OffsetFetch',
         [{ groupId: group, memberId: null, memberEpoch: -1, topics: wanted }],
         false,
       )
-      const found = new Map<string, Map<number, Committed>>()
-      for (const { name, partitions } of groups[0]!.topics) {
+      const found = answer.groups[0]!
+      cluster.fail(found.errorCode, `group '${group}'`)
+      const stands = new Map<string, Map<number, Committed>>()
+      const refused = new Map<string, number>()
+      for (const { name, partitions } of found.topics) {
         const own = new Map<number, Committed>()
-        for (const { partitionIndex, committedOffset, metadata } of partitions)
-          if (committedOffset >= 0n) own.set(partitionIndex, { offset: Number(committedOffset), metadata: metadata ?? '' })
-        if (own.size > 0) found.set(name, own)
+        for (const { partitionIndex, committedOffset, metadata, errorCode } of partitions) {
+          if (isTransientId(cluster.kafka.protocolErrorsCodesById[errorCode])) cluster.fail(errorCode, `group '${group}'`)
+          if (errorCode !== 0) refused.set(name, errorCode)
+          else if (committedOffset >= 0n) own.set(partitionIndex, { offset: Number(committedOffset), metadata: metadata ?? '' })
+        }
+        if (own.size > 0) stands.set(name, own)
       }
-      return found
+      return { stands, refused }
     } catch (error) {
       cluster.forgetCoordinator(group)
       throw error
@@ -97,14 +115,13 @@ export interface Membership {
 
 export const nobody: Membership = { generation: -1, memberId: '' }
 
-/** Rejects with what the client throws. */
-export async function commitOffsets(
+/** By topic and partition: the error of each; 0 = it is committed. Rejects with what the client throws. */
+export async function commitEach(
   cluster: Cluster,
   group: string,
   { generation, memberId }: Membership,
   offsets: ReadonlyMap<string, ReadonlyMap<number, Committed>>,
-): Promise<void> {
-  if (offsets.size === 0) return
+): Promise<Map<string, Map<number, number>>> {
   const topics = [...offsets].map(([name, partitions]) => ({
     name,
     partitions: [...partitions].map(([partitionIndex, { offset, metadata }]) => ({
@@ -114,7 +131,25 @@ export async function commitOffsets(
       committedMetadata: metadata,
     })),
   }))
-  await cluster.ask(await cluster.coordinator(group), 'OffsetCommit', group, generation, memberId, null, topics)
+  const answer = await cluster.whole(await cluster.coordinator(group), 'OffsetCommit', group, generation, memberId, null, topics)
+  return new Map(
+    answer.topics.map(({ name, partitions }) => [
+      name,
+      new Map(partitions.map(({ partitionIndex, errorCode }) => [partitionIndex, errorCode])),
+    ]),
+  )
+}
+
+/** All of them. Rejects with what the client throws. */
+export async function commitOffsets(
+  cluster: Cluster,
+  group: string,
+  who: Membership,
+  offsets: ReadonlyMap<string, ReadonlyMap<number, Committed>>,
+): Promise<void> {
+  if (offsets.size === 0) return
+  for (const codes of (await commitEach(cluster, group, who, offsets)).values())
+    for (const errorCode of codes.values()) cluster.fail(errorCode, `group '${group}'`)
 }
 
 /** Puts the group where it is to begin, in what it never committed of the topic. False: only a member may, or not at this moment. */
@@ -126,7 +161,7 @@ export async function admit(cluster: Cluster, group: string, who: Membership, to
   const begin = await listOffsets(cluster, topic, from === 'earliest' || stands !== undefined ? 'start' : from === 'new' ? 'end' : from)
   const places = new Map(missing.map((partition) => [partition, { offset: begin[partition]!, metadata: '' }]))
   try {
-    await cluster.patiently(`group '${group}'`, () =>
+    await cluster.patiently(`group '${group}', topic '${topic.name}'`, () =>
       commitOffsets(cluster, group, who, new Map([[topic.name, places]])).catch((error: unknown) => cluster.lookAgain([topic.name], error)),
     )
     return true

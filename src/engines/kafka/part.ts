@@ -1,6 +1,6 @@
 import type { Delivery, Source } from '../engine.ts'
 import { decodeRecord, type Read } from './records.ts'
-import { type Mark, rangesOf, readMark, within, writeMark } from './settled.ts'
+import { type Mark, mostBeside, rangesOf, readMark, within, writeMark } from './settled.ts'
 
 interface Waiting {
   readonly delivery: Delivery
@@ -36,8 +36,10 @@ export class Part {
   buffered = 0
   /** To be given up: nothing more is handed out. */
   leaving = false
-  /** What the broker has of it. */
-  committed: string
+  /** What the broker has of it; undefined: not known. */
+  committed: string | undefined
+  /** Why the broker takes no commit of it: its own name of the error. */
+  refused: string | undefined
   /** Up to here the broker knows that messages may be in somebody's hand; none further is handed out. */
   handed: number
   readonly #laneOf: (delivery: Delivery) => string | undefined
@@ -230,14 +232,14 @@ export class Part {
     return this.#entries[0]?.offset ?? this.#fresh[this.#head]?.offset ?? this.cursor
   }
 
-  /** What is to be committed: the first that is not settled, and what is known past it. */
-  mark(): { readonly offset: number; readonly metadata: string; readonly handed: number; readonly text: string } {
+  /** What is to be committed: the first that is not settled, and what is known past it in so many bytes. */
+  mark(beside = mostBeside): { readonly offset: number; readonly metadata: string; readonly handed: number; readonly text: string } {
     const first = this.floor
     const handed = this.#reach()
     // What the one before has settled and nobody has come to here yet is still so.
     const come = this.#fresh[this.#head]?.offset ?? this.cursor
     const ahead = this.#before.settled.flatMap(([from, to]) => (to > come ? [[Math.max(from, come), to] as const] : []))
-    const metadata = writeMark(first, { handed, settled: [...rangesOf(this.#entries), ...ahead] })
+    const metadata = writeMark(first, { handed, settled: [...rangesOf(this.#entries), ...ahead] }, beside)
     return { offset: first, metadata, handed, text: `${first} ${metadata}` }
   }
 

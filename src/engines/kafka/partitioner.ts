@@ -1,12 +1,16 @@
+import { BusError } from '../../errors.ts'
 import { mainOf } from '../../topic/name.ts'
 import type { Kafka } from './client.ts'
 import { isCoze } from './names.ts'
 import type { KafkaOptions, Partitioner } from './options.ts'
 
+/** @throws BusError `invalid_argument`, and what a function of the user's throws */
 export function partitionerOf(storage: string, { partitioner }: KafkaOptions): Partitioner {
   // Replays lie beside what is first sent: a key is in the same place in both.
   const topic = mainOf(storage) ?? storage
   const chosen = typeof partitioner === 'function' ? partitioner(topic) : partitioner
+  if (chosen !== undefined && chosen !== 'java' && chosen !== 'fnv1a')
+    throw new BusError('invalid_argument', `kafka.partitioner gave ${String(chosen)} for topic '${topic}'; give 'java', 'fnv1a' or nothing`)
   return chosen ?? (isCoze(topic) ? 'fnv1a' : 'java')
 }
 

@@ -1,3 +1,4 @@
+import type { Connection, ConnectionPool } from '@platformatic/kafka'
 import { BusError } from '../../errors.ts'
 import type { Cluster } from './cluster.ts'
 import { apiFailure, isTransient, kafkaError } from './failure.ts'
@@ -29,6 +30,8 @@ export class Producer {
   readonly #forMs: number
   readonly #lanes = new Map<string, Lane>()
   readonly #busy = new Set<number>()
+  /** Of its own: a broker answers what comes over one connection in turn, and copies that are slow would hold up all else. */
+  readonly #pool: ConnectionPool
   #identity: Promise<Identity> | undefined
   #timer: NodeJS.Timeout | undefined
   #scheduled = false
@@ -39,6 +42,7 @@ export class Producer {
   constructor(cluster: Cluster, batchBytes: number) {
     this.#cluster = cluster
     this.#batchBytes = batchBytes
+    this.#pool = cluster.pool()
     this.#forMs = cluster.target.options.publishTimeoutMs ?? 25_000
   }
 
@@ -133,15 +137,20 @@ export class Producer {
   }
 
   async #produce(leader: number, all: readonly Lane[]): Promise<void> {
-    let sent: readonly Lane[] = []
     try {
-      const connection = await this.#cluster.node(leader)
+      const connection = await this.#cluster.node(leader, this.#pool)
       const identity = await this.#who()
-      const lanes = all.filter((lane) => this.#number(lane, identity))
-      if (lanes.length === 0) return
-      const sequences = new Map(lanes.map((lane) => [`${lane.topic}:${lane.partition}`, lane.sequence]))
-      const records = lanes.flatMap((lane) => lane.batch.map(({ record }) => record)) as never[]
-      sent = lanes
+      for (const lane of all) number(lane, identity)
+      await Promise.all([...Map.groupBy(all, (lane) => lane.identity!)].map(([own, lanes]) => this.#ask(connection, own, lanes)))
+    } catch (error) {
+      for (const lane of all) this.#failed(lane, error)
+    }
+  }
+
+  async #ask(connection: Connection, identity: Identity, lanes: readonly Lane[]): Promise<void> {
+    const sequences = new Map(lanes.map((lane) => [`${lane.topic}:${lane.partition}`, lane.sequence]))
+    const records = lanes.flatMap((lane) => lane.batch.map(({ record }) => record)) as never[]
+    try {
       const answer = await this.#cluster.whole(connection, 'Produce', -1, answerMs, records, {
         compression: this.#cluster.target.options.compression ?? 'none',
         ...identity,
@@ -149,24 +158,12 @@ export class Producer {
       })
       this.#answered(lanes, typeof answer === 'boolean' ? [] : answer.responses)
     } catch (error) {
-      for (const lane of all) {
+      for (const lane of lanes) {
         if (lane.batch.length === 0) continue
-        if (sent.includes(lane)) lane.doubtful = true
+        lane.doubtful = true
         this.#failed(lane, error)
       }
     }
-  }
-
-  /** Gives the batch its number. False: it had one under another identity, and what became of it is not known. */
-  #number(lane: Lane, identity: Identity): boolean {
-    if (lane.identity === identity) return true
-    if (lane.doubtful) {
-      this.#refuse(lane, new BusError('engine_unavailable', `topic '${lane.topic}': the producer had to begin anew`))
-      return false
-    }
-    lane.identity = identity
-    lane.sequence = 0
-    return true
   }
 
   #answered(
@@ -230,7 +227,7 @@ export class Producer {
     if (!lane.empty) lane.later(now)
   }
 
-  /** Of what went out and was not answered nobody knows: the next batch is not to take its number. */
+  /** Of what went out and was not answered nobody knows: the next batch is not to take its number, so it is counted anew. */
   #refuse(lane: Lane, error: BusError, queued = false): void {
     const { doubtful } = lane
     if (doubtful) this.#identity = undefined
@@ -250,4 +247,11 @@ export class Producer {
       })
     return this.#identity
   }
+}
+
+/** Gives the batch its number. One that may be stored keeps the one it has, and the identity it was counted under. */
+function number(lane: Lane, identity: Identity): void {
+  if (lane.identity === identity || (lane.doubtful && lane.identity)) return
+  lane.identity = identity
+  lane.sequence = 0
 }

@@ -1,4 +1,4 @@
-import { BusError } from '../../errors.ts'
+import { BusError, toBusError } from '../../errors.ts'
 import type { Outgoing, PublishOutcome } from '../engine.ts'
 import type { Cluster, Topic } from './cluster.ts'
 import { kafkaError } from './failure.ts'
@@ -58,10 +58,15 @@ export class Publishing {
       return refusal('invalid_message', `topic '${storage}': the key holds half a character (a lone surrogate)`)
     const bytes = key === undefined ? undefined : Buffer.from(key)
     const count = topic.leaders.length
-    const partition =
-      bytes === undefined
-        ? this.#turn++ % count
-        : partitionOf(this.#cluster.kafka, partitionerOf(storage, this.#cluster.target.options), bytes, count)
+    let partition: number
+    try {
+      partition =
+        bytes === undefined
+          ? this.#turn++ % count
+          : partitionOf(this.#cluster.kafka, partitionerOf(storage, this.#cluster.target.options), bytes, count)
+    } catch (error) {
+      return { ok: false, error: toBusError(error, 'invalid_argument') }
+    }
     const record = encodeRecord(message, topic.name, partition, bytes)
     if (sizeOf(record) > this.#maxRecord)
       return refusal(

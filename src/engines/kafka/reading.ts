@@ -22,7 +22,7 @@ export async function readFrom(
         [...Map.groupBy(places.keys(), (partition) => known.leaders[partition] ?? -1)].map(async ([leader, partitions]) => {
           const asked = partitions.map((partition) => ({
             partition,
-            currentLeaderEpoch: -1,
+            currentLeaderEpoch: known.epochs[partition] ?? -1,
             fetchOffset: BigInt(places.get(partition)!),
             lastFetchedEpoch: -1,
             partitionMaxBytes: maxBytes,

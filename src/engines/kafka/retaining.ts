@@ -23,6 +23,8 @@ export class Retaining {
   readonly #groups: Groups
   readonly #means: Means
   readonly #kept = new Map<StorageName, Retention>()
+  /** By topic, the groups of the last round: one that no broker names any more is asked for by its name. */
+  readonly #seen = new Map<string, string[]>()
   #timer: NodeJS.Timeout | undefined
   #warned = false
   #closed = false
@@ -74,9 +76,18 @@ export class Retaining {
     const limits = await this.#limits(topic, retention, starts, ends)
     if (limits.every((limit, i) => limit <= starts[i]!)) return
     const places = [...limits]
-    for (const committed of (await this.#groups.on(topic)).values())
+    for (const committed of (await this.#standsOn(topic)).values())
       for (const i of places.keys()) places[i] = Math.min(places[i]!, committed.get(i)?.offset ?? starts[i]!)
     if (places.some((place, i) => place > starts[i]!)) await this.#means.purge(storage, topic, starts, places)
+  }
+
+  /** Every group, or none: what one has not read whom nobody sees would be gone. */
+  async #standsOn(topic: Topic): Promise<ReadonlyMap<string, ReadonlyMap<number, { readonly offset: number }>>> {
+    await this.#groups.mustSeeAll()
+    const stands = await this.#groups.on(topic, this.#seen.get(topic.name))
+    for (const group of await this.#groups.reading(topic, stands)) stands.set(group, new Map())
+    this.#seen.set(topic.name, [...stands.keys()])
+    return stands
   }
 
   /** Where what each partition is to keep begins. Numbers and bytes are those of the topic: each partition drops its share. */

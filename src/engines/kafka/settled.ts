@@ -1,5 +1,5 @@
 /** The broker takes 4096 bytes beside an offset, unless it is told otherwise. */
-const most = 4000
+export const mostBeside = 4000
 const begin = 'c1:'
 
 /** From an offset on, up to another that is not of it. */
@@ -18,9 +18,9 @@ export interface Mark {
  * that are not and so many that are, in base 36. Whoever takes the partition over repeats nothing that is settled, and knows
  * what may have been in somebody's hand. Settled ones that do not fit are repeated.
  */
-export function writeMark(first: number, { handed, settled }: Mark): string {
-  if (handed <= first) return ''
+export function writeMark(first: number, { handed, settled }: Mark, most = mostBeside): string {
   let text = `${begin}${(handed - first).toString(36)}`
+  if (handed <= first || text.length > most) return ''
   let at = first
   for (const [from, to] of settled) {
     const more = `,${(from - at).toString(36)},${(to - from).toString(36)}`

@@ -23,6 +23,8 @@ export function resolveTarget(url: string, options: KafkaOptions): Target {
       'invalid_argument',
       'a user and a password go together: give both in the address, or as kafka.user and kafka.password',
     )
+  if (options.mechanism !== undefined && name === undefined)
+    throw new BusError('invalid_argument', 'kafka.mechanism says how a user is known: give kafka.user and kafka.password too')
   // A name of the server is told to it; an address is none (RFC 6066).
   return {
     brokers,

@@ -5,8 +5,12 @@ import { apiFailure, apiIdOf } from './failure.ts'
 import { isCoze, topicName } from './names.ts'
 
 const requestMs = 10_000
-/** The broker's own way knows nothing of groups: what a topic made here is to keep is looked after by the processes that say so. */
 const keepForEver = '-1'
+/**
+ * The broker's own way knows nothing of groups: what a topic made here is to keep is looked after by the processes that say so.
+ * All of it is said, as brokers may be set up to delete by size, or to compact.
+ */
+const kept = { 'retention.ms': keepForEver, 'retention.bytes': keepForEver, 'cleanup.policy': 'delete' }
 
 /** Topics by the storage they hold, made where they are missing. */
 export class Topics {
@@ -51,7 +55,7 @@ export class Topics {
     const count = main === undefined ? partitions : ((await this.#cluster.topic(topicName(main)))?.leaders.length ?? partitions)
     if (name.includes('..cut')) await this.onCut(storage, name)
     // What Go's services write and may never read is the broker's to delete.
-    return this.create(name, count, isCoze(main ?? storage) ? {} : { 'retention.ms': keepForEver })
+    return this.create(name, count, isCoze(main ?? storage) ? {} : kept)
   }
 
   /** One that another made meanwhile is as good. */
@@ -83,11 +87,16 @@ export class Topics {
     })
   }
 
+  /** The topic's settings, by their names. */
+  async settings(topic: Topic, names: readonly string[]): Promise<Map<string, string | null | undefined>> {
+    const asked = [{ resourceType: 2 as const, resourceName: topic.name, configurationKeys: [...names] }]
+    const { results } = await this.#cluster.ask(await this.#cluster.any(), 'DescribeConfigs', asked, false, false)
+    return new Map((results[0]?.configs ?? []).map(({ name, value }) => [name, value]))
+  }
+
   /** Whether the broker deletes nothing of it by itself: so it was made here. */
   async isOurs(topic: Topic): Promise<boolean> {
-    const asked = [{ resourceType: 2 as const, resourceName: topic.name, configurationKeys: ['retention.ms'] }]
-    const { results } = await this.#cluster.ask(await this.#cluster.any(), 'DescribeConfigs', asked, false, false)
-    return results[0]?.configs[0]?.value === keepForEver
+    return (await this.settings(topic, ['retention.ms'])).get('retention.ms') === keepForEver
   }
 
   async delete(storage: string): Promise<void> {

@@ -24,6 +24,12 @@ export function parseBrokers(url: string): Brokers {
   if (!found) throw new BusError('invalid_argument', 'a Kafka address begins with kafka:// or kafka+ssl://')
   const rest = url.slice(found[0].length).replace(/\/$/, '')
   const at = rest.lastIndexOf('@')
+  // A user for each broker would have all before the last @ read as one password.
+  if (rest.slice(0, Math.max(0, at)).includes('://'))
+    throw new BusError(
+      'invalid_argument',
+      'a Kafka address has one user, for all brokers: kafka://user:password@a:9092,b:9092; encode what is special in a password',
+    )
   const brokers = rest
     .slice(at + 1)
     .split(',')

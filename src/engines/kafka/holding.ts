@@ -1,0 +1,244 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { BusError } from '../../errors.ts'
+import type { Delivery, DeliverySink } from '../engine.ts'
+import type { Said } from './assigning.ts'
+import type { Cluster } from './cluster.ts'
+import type { Committing } from './committing.ts'
+import { isTransient, kafkaError } from './failure.ts'
+import type { Membership, Outcome } from './membership.ts'
+import { listOffsets, readCommitted } from './offsets.ts'
+import { Part } from './part.ts'
+import type { Joined, Sources } from './sources.ts'
+import { commitsOf, type Troubles } from './troubles.ts'
+
+/** Between two looks whether what is to go has been settled. */
+const lookMs = 50
+const againMs = 100
+/** What may not be begun is tried again ever more seldom. */
+const lastAgainMs = 5000
+
+interface Means {
+  readonly cluster: Cluster
+  readonly group: string
+  readonly parts: Map<string, Part>
+  readonly sources: Sources
+  readonly membership: Membership
+  readonly committing: Committing
+  readonly sink: DeliverySink
+  readonly troubles: Troubles
+  laneOf(delivery: Delivery): string | undefined
+  /** Something can be read that could not. */
+  wake(): void
+}
+
+/** The partitions of one member: begun with a round of its group, given up with another. */
+export class Holding {
+  readonly #means: Means
+  readonly #handoverMs: number
+  readonly #ready = Promise.withResolvers<void>()
+  #started = false
+  #stopped = false
+  #ended = false
+  #handover: NodeJS.Timeout | undefined
+  #round = 0
+  /** What the newest round gave to somebody else. */
+  #gone: ReadonlySet<string> = new Set()
+
+  constructor(means: Means) {
+    this.#means = means
+    this.#handoverMs = means.cluster.target.options.handoverMs ?? 10_000
+    this.#ready.promise.catch(() => {})
+  }
+
+  /** Resolves once the group agrees on what is read and stands somewhere in it. Rejects where it can come to nothing. */
+  get ready(): Promise<void> {
+    return this.#ready.promise
+  }
+
+  // ── rounds ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** What is said before a round. What was given and has not begun is not said to be had: somebody else may be given it now. */
+  says(): { topics: string[]; said: Said } {
+    this.#round++
+    const owned: Record<string, number[]> = {}
+    for (const { topic, partition } of this.#means.parts.values()) (owned[topic] ??= []).push(partition)
+    return this.#means.sources.says(owned)
+  }
+
+  assigned(partitions: ReadonlyMap<string, readonly number[]>, generation: number, how: Outcome): void {
+    const round = ++this.#round
+    const { parts, sources } = this.#means
+    const mine = new Set([...partitions].flatMap(([topic, own]) => own.map((partition) => `${topic}/${partition}`)))
+    if (how !== 'orderly') {
+      this.revoke([...parts.values()].filter((part) => how === 'missed' || !mine.has(part.scope)))
+      sources.doubt()
+    }
+    for (const part of parts.values()) part.leaving = this.#stopped || !mine.has(part.scope)
+    this.#gone = new Set([...parts.keys()].filter((scope) => !mine.has(scope)))
+    this.#handOver(performance.now() + this.#handoverMs)
+    void this.#begin(
+      [...mine].filter((scope) => !parts.has(scope)),
+      generation,
+      round,
+    )
+    this.#means.wake()
+  }
+
+  lost(): void {
+    this.revoke([...this.#means.parts.values()])
+  }
+
+  stop(): void {
+    this.#stopped = true
+    for (const part of this.#means.parts.values()) part.leaving = true
+  }
+
+  end(): void {
+    this.#ended = true
+    this.#ready.reject(new BusError('closed', 'the subscription was closed'))
+    clearTimeout(this.#handover)
+  }
+
+  revoke(parts: readonly Part[]): void {
+    for (const part of parts) {
+      if (this.#means.parts.get(part.scope) !== part) continue
+      this.#means.parts.delete(part.scope)
+      this.#means.troubles.over(part.topic)
+      this.#means.troubles.over(commitsOf(part.topic))
+      if (!this.#ended) this.#means.sink.revoked(part.scope, part.epoch)
+    }
+  }
+
+  // ── what comes ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  async #begin(scopes: readonly string[], generation: number, round: number): Promise<void> {
+    const over = (): boolean => this.#round !== round || this.#ended
+    for (let left = scopes, waitMs = againMs; !over(); ) {
+      try {
+        await this.#settleIn(over)
+        if (over()) return
+        left = await this.#beginSome(left, generation, over)
+        this.#means.wake()
+        if (left.length === 0 && !this.#means.sources.unsettled) return
+        waitMs = Math.min(lastAgainMs, waitMs * 2)
+        await sleep(waitMs)
+      } catch (error) {
+        if (!isTransient(error)) this.#refused(`group '${this.#means.group}'`, kafkaError(error, `group '${this.#means.group}'`))
+        await sleep(isTransient(error) ? againMs : waitMs)
+      }
+    }
+  }
+
+  /** Each topic for itself: one that is refused holds up no other. */
+  async #settleIn(over: () => boolean): Promise<void> {
+    const { sources } = this.#means
+    for (const { joined, error } of await sources.agree(() => !over())) this.#disagreed(joined, error)
+    for (const joined of sources.all()) {
+      if (joined.admitted) continue
+      try {
+        await sources.admitSoon(joined)
+      } catch (error) {
+        if (isTransient(error)) throw error
+        this.#refused(joined.topic.name, kafkaError(error, `group '${this.#means.group}'`))
+      }
+      if (over()) return
+    }
+    this.#started = true
+    this.#ready.resolve()
+  }
+
+  /** To be begun later: what is refused now. */
+  async #beginSome(scopes: readonly string[], generation: number, over: () => boolean): Promise<readonly string[]> {
+    const { cluster, group, parts, sources, troubles } = this.#means
+    const joined = new Map(sources.all().map((one) => [one.topic.name, one]))
+    const places = scopes.map((scope) => {
+      const cut = scope.lastIndexOf('/')
+      return { scope, topic: scope.slice(0, cut), partition: Number(scope.slice(cut + 1)) }
+    })
+    const names = [...new Set(places.map(({ topic }) => topic))]
+    if (names.length === 0) return []
+    // They may have more partitions than when they were joined, or be others by the same name.
+    await cluster.refresh(names)
+    const topics = new Map(names.flatMap((name) => (cluster.known(name) ? [[name, cluster.known(name)!] as const] : [])))
+    const { stands, refused } = await readCommitted(cluster, group, [...topics.values()])
+    for (const [name, errorCode] of refused) this.#refused(name, kafkaError(new cluster.kafka.ProtocolError(errorCode), `topic '${name}'`))
+    const starts = new Map<string, number[]>()
+    const left: string[] = []
+    for (const { scope, topic, partition } of places) {
+      const now = topics.get(topic)
+      const own = joined.get(topic)
+      if (!now || !own || parts.has(scope)) continue
+      if (!own.admitted || refused.has(topic)) {
+        left.push(scope)
+        continue
+      }
+      let from = stands.get(topic)?.get(partition)
+      if (!from) {
+        // A partition that was added since: nothing of it has been read.
+        if (!starts.has(topic)) starts.set(topic, await listOffsets(cluster, now, 'start'))
+        from = { offset: starts.get(topic)![partition] ?? 0, metadata: '' }
+      }
+      if (over()) return []
+      troubles.over(topic)
+      const place = { topic, topicId: now.id, partition, source: own.source, epoch: generation }
+      const part = new Part(place, from, this.#means.laneOf)
+      part.leaving = this.#stopped
+      parts.set(scope, part)
+      this.#means.sink.assigned(scope, generation)
+    }
+    return left
+  }
+
+  #refused(what: string, error: BusError): void {
+    if (!this.#started) this.#ready.reject(error)
+    else this.#means.troubles.set(what, `topic '${what}' cannot be read, and is tried again: ${error.message}`)
+  }
+
+  #disagreed({ source, topic }: Joined, error: BusError): void {
+    if (!this.#started) {
+      this.#ready.reject(error)
+      return
+    }
+    const { sources, parts, troubles, membership } = this.#means
+    sources.drop(source.storage)
+    this.revoke([...parts.values()].filter((part) => part.topic === topic.name))
+    troubles.set(topic.name, `topic '${topic.name}' is not read any more: ${error.message}`)
+    membership.rejoin()
+  }
+
+  // ── what goes ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** Parts that are to go, once what is in hand of them is settled, or their time is over. */
+  #handOver(deadline: number): void {
+    clearTimeout(this.#handover)
+    const leaving = [...this.#means.parts.values()].filter((part) => this.#gone.has(part.scope))
+    if (leaving.length === 0 || this.#ended) return
+    const late = performance.now() >= deadline
+    // What no handler runs on is not waited for: it may be minutes before its next try.
+    for (const { scope, inHand } of leaving) if (inHand.size > 0 && !late) this.#means.sink.leaving(scope)
+    const ready = leaving.filter((part) => late || part.inHand.size === 0)
+    if (ready.length === leaving.length) {
+      void this.#give(ready, this.#round, deadline)
+      return
+    }
+    this.#handover = setTimeout(() => this.#handOver(deadline), lookMs)
+  }
+
+  /** With what is settled of them: uncommitted, the next owner would handle it again. */
+  async #give(parts: readonly Part[], round: number, deadline: number): Promise<void> {
+    while (!(await this.#committed()) && performance.now() < deadline) {
+      await sleep(againMs)
+      // A newer round says anew what is to go.
+      if (this.#round !== round || this.#ended) return
+    }
+    this.revoke(parts.filter((part) => this.#gone.has(part.scope)))
+    if (!this.#ended) this.#means.membership.rejoin()
+  }
+
+  #committed(): Promise<boolean> {
+    return this.#means.committing.commit().then(
+      () => true,
+      () => false,
+    )
+  }
+}

@@ -1,0 +1,120 @@
+import { afterEach, expect, test } from 'vitest'
+import { Committing } from '../../src/engines/kafka/committing.ts'
+import type { Membership } from '../../src/engines/kafka/membership.ts'
+import { Part } from '../../src/engines/kafka/part.ts'
+import { FakeCluster, memberOf } from './fake-cluster.ts'
+
+const ends: (() => unknown)[] = []
+afterEach(async () => {
+  for (const end of ends.splice(0)) await end()
+})
+
+function partOf(topic: string, records: number): Part {
+  const source = { storage: topic, filter: undefined, lanes: topic, from: 'earliest' } as const
+  const part = new Part({ topic, topicId: topic, partition: 0, source, epoch: 1 }, { offset: 0, metadata: '' }, () => undefined)
+  const read = (offset: number) => ({ offset, timestampMs: 1, key: null, value: Buffer.from('x'), headers: [] })
+  part.push(
+    Array.from({ length: records }, (_, offset) => read(offset)),
+    records,
+  )
+  return part
+}
+
+test('R8: a partition that was to go, and stays after a commit that failed, is handed out again', async () => {
+  const cluster = new FakeCluster()
+  const part = partOf('t', 10)
+  const membership = { identity: { generation: 1, memberId: 'm' } } as Membership
+  const committing = new Committing(cluster, 'g', membership, new Map([[part.scope, part]]), () => {})
+  ends.push(() => committing.end())
+  await committing.commit()
+  expect(part.next(0)).toBeDefined()
+  part.leaving = true
+  cluster.before.set('OffsetCommit', () => {
+    throw cluster.error('REBALANCE_IN_PROGRESS')
+  })
+  await expect(committing.commit()).rejects.toThrow()
+  cluster.before.clear()
+  part.leaving = false
+  await committing.commit()
+  expect(part.wantsMark).toBe(false)
+  expect(part.next(0)).toBeDefined()
+})
+
+test('R8: what the broker took without a word of it is said again once it is not so any more', async () => {
+  const cluster = new FakeCluster()
+  const part = partOf('t', 10)
+  const membership = { identity: { generation: 1, memberId: 'm' } } as Membership
+  const committing = new Committing(cluster, 'g', membership, new Map([[part.scope, part]]), () => {})
+  ends.push(() => committing.end())
+  await committing.commit()
+  const { metadata } = part.mark()
+  part.leaving = true
+  const taken = cluster.onOffsetCommit.bind(cluster)
+  cluster.onOffsetCommit = (...args) => {
+    taken(...args)
+    throw new Error('the connection broke')
+  }
+  await expect(committing.commit()).rejects.toThrow()
+  cluster.onOffsetCommit = taken
+  expect(cluster.committed.get('t/0')).toEqual({ offset: 0, metadata: '' })
+  part.leaving = false
+  await committing.commit()
+  expect(cluster.committed.get('t/0')).toEqual({ offset: 0, metadata })
+})
+
+async function joined(cluster: FakeCluster, ...storages: string[]) {
+  const member = memberOf(cluster, storages)
+  ends.push(() => member.subscription.close())
+  await member.subscription.start()
+  member.subscription.grant(1000, 1e9)
+  return member
+}
+
+test.each(['TOPIC_AUTHORIZATION_FAILED', 'UNKNOWN_TOPIC_OR_PARTITION'])(
+  'R8: a topic whose commits are refused (%s) holds up no other, is told, and is committed once it may be',
+  async (refusal) => {
+    const cluster = new FakeCluster()
+    for (const topic of ['good', 'shut']) {
+      cluster.make(topic)
+      cluster.put(topic, `${topic} 1`)
+    }
+    const { subscription, deliveries, texts, warnings } = await joined(cluster, 'good', 'shut')
+    await expect.poll(() => texts().sort()).toEqual(['good 1', 'shut 1'])
+    cluster.refusals.set('shut/0', refusal)
+    const batch = deliveries.map((delivery) => ({ kind: 'ack', delivery }) as const)
+    // What was not committed is not said to be.
+    expect(await subscription.settle(batch)).toEqual(deliveries.map(({ storage }) => (storage === 'shut' ? 'sent' : 'confirmed')))
+    expect(cluster.committed.get('good/0')?.offset).toBe(1)
+    expect(warnings).toEqual([expect.stringMatching(/'shut'.*cannot be committed/)])
+    cluster.put('good', 'good 2')
+    await expect.poll(texts).toContain('good 2')
+    const second = deliveries.find(({ body }) => Buffer.from(body).toString() === 'good 2')!
+    expect(await subscription.settle([{ kind: 'ack', delivery: second }])).toEqual(['confirmed'])
+    expect(warnings.length).toBe(1)
+    cluster.refusals.clear()
+    await expect.poll(() => cluster.committed.get('shut/0')?.offset).toBe(1)
+  },
+)
+
+test('R8: a broker that takes less beside an offset is told less, and nothing is repeated at once', async () => {
+  const cluster = new FakeCluster()
+  cluster.make('t')
+  cluster.put('t', ...Array.from({ length: 400 }, (_, i) => `${i}`))
+  const taken = cluster.onOffsetCommit.bind(cluster)
+  cluster.onOffsetCommit = (...args) => {
+    for (const { partitions } of args[4])
+      for (const { partitionIndex, committedMetadata } of partitions)
+        if (committedMetadata.length > 100) cluster.refusals.set(`t/${partitionIndex}`, 'OFFSET_METADATA_TOO_LARGE')
+    const answer = taken(...args)
+    cluster.refusals.clear()
+    return answer
+  }
+  const { subscription, deliveries } = await joined(cluster, 't')
+  await expect.poll(() => deliveries.length).toBe(400)
+  const odd = deliveries.filter((_, i) => i % 2 === 1).map((delivery) => ({ kind: 'ack', delivery }) as const)
+  expect(new Set(await subscription.settle(odd))).toEqual(new Set(['confirmed']))
+  const { offset, metadata } = cluster.committed.get('t/0')!
+  expect(offset).toBe(0)
+  expect(metadata.length).toBeLessThanOrEqual(100)
+  expect(metadata.length).toBeGreaterThan(20)
+})

@@ -1,0 +1,65 @@
+import { afterEach, expect, test } from 'vitest'
+import { encodeSaid } from '../../src/engines/kafka/assigning.ts'
+import { loadKafka } from '../../src/engines/kafka/client.ts'
+import { FakeCluster, memberOf } from './fake-cluster.ts'
+
+const kafka = await loadKafka()
+const open: { close(): Promise<void> }[] = []
+afterEach(async () => {
+  for (const one of open.splice(0)) await one.close()
+})
+
+/** Another member joins, with an id that comes before this one's: from the next round on the first half is to be its own. */
+function anotherJoins(cluster: FakeCluster): { readonly has: () => number[] } {
+  const own: number[] = []
+  const metadata = () =>
+    kafka.encodeConsumerProtocolSubscription({
+      version: 0,
+      topics: ['t'],
+      userData: Buffer.from(encodeSaid({ lanes: { t: 't' }, filters: {}, owned: { t: own } })),
+    } as never)
+  const join = cluster.onJoinGroup.bind(cluster)
+  cluster.onJoinGroup = (...args) => {
+    const joined = join(...args)
+    return { ...joined, members: [...joined.members, { memberId: 'm0', metadata: metadata() }] }
+  }
+  const sync = cluster.onSyncGroup.bind(cluster)
+  cluster.onSyncGroup = (...args) => {
+    const theirs = (args[6] as { memberId: string; assignment: Buffer }[]).find(({ memberId }) => memberId === 'm0')
+    if (theirs) {
+      const { assignedPartitions } = kafka.decodeConsumerProtocolAssignment(theirs.assignment)
+      own.splice(0, own.length, ...assignedPartitions.flatMap(({ partitions }) => partitions))
+    }
+    return sync(...args)
+  }
+  let told = false
+  cluster.onHeartbeat = () => {
+    if (told) return {}
+    told = true
+    throw cluster.error('REBALANCE_IN_PROGRESS')
+  }
+  return { has: () => own }
+}
+
+test('R3: a partition is given up with what is settled of it, also where the broker takes no commit at first', async () => {
+  const cluster = new FakeCluster()
+  cluster.make('t', 2)
+  cluster.put('t', 'a', 'b')
+  const { subscription, deliveries, holds } = memberOf(cluster, ['t'])
+  open.push(subscription)
+  await subscription.start()
+  subscription.grant(10, 1e9)
+  await expect.poll(() => deliveries.length).toBe(2)
+  let refusals = 0
+  cluster.before.set('OffsetCommit', () => {
+    if (++refusals > 3) return
+    throw cluster.error('COORDINATOR_LOAD_IN_PROGRESS')
+  })
+  const another = anotherJoins(cluster)
+  const settled = subscription.settle(deliveries.map((delivery) => ({ kind: 'ack', delivery }) as const)).catch(() => [])
+  await expect.poll(() => another.has().length, { timeout: 20_000 }).toBe(1)
+  await settled
+  expect(refusals).toBeGreaterThan(3)
+  expect(holds.size).toBe(1)
+  expect(cluster.committed.get('t/0')?.offset).toBe(2)
+})

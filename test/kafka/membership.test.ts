@@ -1,0 +1,104 @@
+import { afterEach, expect, test } from 'vitest'
+import { Membership } from '../../src/engines/kafka/membership.ts'
+import { FakeCluster, memberOf } from './fake-cluster.ts'
+
+const ends: (() => unknown)[] = []
+afterEach(async () => {
+  for (const end of ends.splice(0)) await end()
+})
+
+async function member(cluster: FakeCluster) {
+  const told: string[] = []
+  const membership = new Membership(cluster, 'g', {
+    says: () => ({ topics: [], said: { lanes: {}, filters: {}, owned: {} } }),
+    assigned: () => void told.push('assigned'),
+    lost: (reason) => void told.push(reason),
+    kept: (from) => {
+      if (from) told.push(from.code)
+    },
+  })
+  ends.push(() => membership.leave())
+  await membership.start()
+  return { membership, told }
+}
+
+test('R5: a member that hears nothing while it joins anew has lost what it had after the time of a session', async () => {
+  const cluster = new FakeCluster({ sessionTimeoutMs: 1000 })
+  const { membership, told } = await member(cluster)
+  const silence = Promise.withResolvers<void>()
+  ends.push(() => silence.resolve())
+  for (const name of ['JoinGroup', 'Heartbeat']) cluster.before.set(name, () => silence.promise)
+  const begun = performance.now()
+  membership.rejoin()
+  await expect.poll(() => told).toEqual(['assigned', 'no answer for 1000 ms'])
+  expect(performance.now() - begun).toBeLessThan(15_000)
+  expect(membership.identity.generation).toBe(-1)
+})
+
+test('R5: a member that the broker answers while others take their time keeps what it has', async () => {
+  const cluster = new FakeCluster({ sessionTimeoutMs: 1000 })
+  const { membership, told } = await member(cluster)
+  const others = Promise.withResolvers<void>()
+  cluster.before.set('JoinGroup', () => others.promise)
+  let beats = 0
+  cluster.before.set('Heartbeat', () => {
+    beats++
+    throw cluster.error('REBALANCE_IN_PROGRESS')
+  })
+  membership.rejoin()
+  await expect.poll(() => beats).toBeGreaterThan(10)
+  cluster.before.clear()
+  others.resolve()
+  await expect.poll(() => told).toEqual(['assigned', 'assigned'])
+})
+
+test('R5: a member that the broker does not know any more while it joins has lost what it had', async () => {
+  const cluster = new FakeCluster({ sessionTimeoutMs: 6000 })
+  const { membership, told } = await member(cluster)
+  const others = Promise.withResolvers<void>()
+  ends.push(() => others.resolve())
+  cluster.before.set('JoinGroup', () => others.promise)
+  cluster.before.set('Heartbeat', () => {
+    throw cluster.error('UNKNOWN_MEMBER_ID')
+  })
+  membership.rejoin()
+  await expect.poll(() => told[1]).toMatch(/does not know/)
+})
+
+test('R8: a member that may not join again says so, and joins once it may', async () => {
+  const cluster = new FakeCluster({ sessionTimeoutMs: 6000 })
+  cluster.make('t')
+  const { subscription, warnings } = memberOf(cluster, ['t'])
+  ends.push(() => subscription.close())
+  await subscription.start()
+  expect(subscription.trouble).toBeUndefined()
+  cluster.before.set('Heartbeat', () => {
+    throw cluster.error('UNKNOWN_MEMBER_ID')
+  })
+  cluster.before.set('JoinGroup', () => {
+    throw cluster.error('GROUP_AUTHORIZATION_FAILED')
+  })
+  await expect.poll(() => subscription.trouble).toMatch(/cannot join again.*GROUP_AUTHORIZATION_FAILED/)
+  expect(warnings).toEqual([expect.stringMatching(/does not know this member/), expect.stringMatching(/cannot join again/)])
+  cluster.before.clear()
+  await expect.poll(() => subscription.trouble).toBeUndefined()
+  expect(warnings.length).toBe(2)
+})
+
+test('R8: a batch that cannot be made out is told of, and read on once it can be', async () => {
+  const cluster = new FakeCluster()
+  cluster.make('t')
+  cluster.put('t', '1')
+  const { subscription, texts, warnings } = memberOf(cluster, ['t'])
+  ends.push(() => subscription.close())
+  cluster.before.set('Fetch', () => {
+    throw new Error('a batch of no known kind')
+  })
+  await subscription.start()
+  subscription.grant(10, 1e9)
+  await expect.poll(() => subscription.trouble).toMatch(/'t' cannot be read.*no known kind/)
+  cluster.before.clear()
+  await expect.poll(texts).toEqual(['1'])
+  await expect.poll(() => subscription.trouble).toBeUndefined()
+  expect(warnings.length).toBe(1)
+})
