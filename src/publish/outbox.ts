@@ -8,6 +8,18 @@ export interface Parcel {
   readonly signal: AbortSignal | undefined
   readonly deadline: number
   readonly done: (outcome: PublishOutcome) => void
+  /** Of one that failed. */
+  failed?: Failed
+}
+
+interface Failed {
+  /** Its first try: when, in the clock of `performance`, and which of all, in their order. */
+  readonly sentAt: number
+  readonly place: number
+  /** What its last try said. */
+  said: PublishOutcome
+  /** It may be stored, whatever a later try says. */
+  doubtful: boolean
 }
 
 /** Where messages go: an engine, or the ledger for those whose time has not come. */
@@ -19,6 +31,12 @@ export interface Sink {
 interface Batch {
   parcels: Parcel[]
   bytes: number
+}
+
+/** A key of which something failed on an engine that pipelines: what failed, in order, and what was handed in since. */
+interface Repair {
+  readonly line: Parcel[]
+  readonly later: Parcel[]
 }
 
 const firstRetryMs = 20
@@ -42,11 +60,12 @@ export class Outbox {
   #unconfirmed = 0
   #unconfirmedBytes = 0
   #scheduled = false
-  /** Keys with an unconfirmed message, and those that wait behind it. */
+  #tries = 0
+  /** Where the engine may let one pass another: keys with an unconfirmed message, and those that wait behind it. */
   readonly #keys = new Map<string, Parcel[]>()
-  /** On an engine that pipelines: what is being sent again, and how many of each lane. */
-  readonly #repeating = new Set<Parcel>()
-  readonly #held = new Map<string, number>()
+  /** On an engine that pipelines: keys of which something has to go again. */
+  readonly #repairs = new Map<string, Repair>()
+  readonly #flying = new Set<readonly Parcel[]>()
   #idle: (() => void)[] = []
   /** Storages that took the last message: others may have to be made first, or be out of order, and have batches of their own. */
   readonly #taking = new Set<string>()
@@ -122,88 +141,128 @@ export class Outbox {
 
   /** Whether an earlier message of the key is unconfirmed on an engine that might let this one pass it. */
   #mustWait(parcel: Parcel): boolean {
-    const { key, storage } = parcel.message
-    if (key === undefined || (this.#sink.capabilities.orderedPipelining && this.#keys.size === 0)) return false
-    const lane = `${storage}/${key}`
-    const waiting = this.#keys.get(lane)
-    if (this.#sink.capabilities.orderedPipelining) {
-      waiting?.push(parcel) // one before it is being sent again
-      return waiting !== undefined
+    const { orderedPipelining } = this.#sink.capabilities
+    if (parcel.message.key === undefined || (orderedPipelining && this.#repairs.size === 0)) return false
+    const lane = laneOf(parcel)
+    if (orderedPipelining) {
+      const repair = this.#repairs.get(lane)
+      repair?.later.push(parcel)
+      return repair !== undefined
     }
+    const waiting = this.#keys.get(lane)
     if (waiting) waiting.push(parcel)
     else this.#keys.set(lane, [])
     return waiting !== undefined
   }
 
-  async #send(batch: Parcel[]): Promise<void> {
+  async #send(batch: readonly Parcel[]): Promise<void> {
     let left = batch
-    const begun = performance.now()
-    /** What may be stored, whatever a later try says. */
-    const doubtful = new Set<Parcel>()
     for (let waitMs = firstRetryMs; left.length > 0; waitMs = Math.min(lastRetryMs, waitMs * 2)) {
-      let outcomes: readonly PublishOutcome[]
-      try {
-        outcomes = await this.#sink.publish(left.map((parcel) => parcel.message))
-      } catch (thrown) {
-        const error = toBusError(thrown, 'publish_unknown')
-        outcomes = left.map(() => ({ ok: false, error }))
-      }
-      const again: Parcel[] = []
-      const now = Date.now()
-      for (const [i, parcel] of left.entries()) {
-        const outcome = outcomes[i]!
-        if (outcome.ok) this.#taking.add(parcel.message.storage)
-        else if (mayRepeat(outcome.error)) this.#taking.delete(parcel.message.storage)
-        if (!outcome.ok && outcome.error.code === 'publish_unknown') doubtful.add(parcel)
-        // What may be stored is sent again only while the engine stores the same id once.
-        const forMs = doubtful.has(parcel) ? this.#sink.capabilities.dedupeWindowMs - (performance.now() - begun) : Number.POSITIVE_INFINITY
-        const repeat = !outcome.ok && mayRepeat(outcome.error) && waitMs < forMs && now + waitMs < parcel.deadline
-        if (repeat && !parcel.signal?.aborted) again.push(parcel)
-        else this.#confirm(parcel, doubtful.has(parcel) ? unknown(outcome) : outcome)
-      }
-      for (const parcel of again) this.#hold(parcel)
-      left = again
-      if (left.length > 0) await new Promise((resolve) => setTimeout(resolve, waitMs))
+      const again = await this.#try(left, waitMs)
+      left = this.#sink.capabilities.orderedPipelining ? again.filter((parcel) => !this.#repair(parcel)) : again
+      if (left.length > 0) await pause(waitMs)
     }
   }
 
-  /** What is sent again is behind everything that was sent since: on an engine that pipelines, later ones of its key wait for it. */
-  #hold(parcel: Parcel): void {
-    const { key, storage } = parcel.message
-    if (key === undefined || !this.#sink.capabilities.orderedPipelining || this.#repeating.has(parcel)) return
-    const lane = `${storage}/${key}`
-    this.#repeating.add(parcel)
-    this.#held.set(lane, (this.#held.get(lane) ?? 0) + 1)
-    if (!this.#keys.has(lane)) this.#keys.set(lane, [])
-  }
-
-  #letGo(parcel: Parcel): void {
-    if (!this.#repeating.delete(parcel)) return
-    const lane = `${parcel.message.storage}/${parcel.message.key}`
-    const left = this.#held.get(lane)! - 1
-    if (left > 0) {
-      this.#held.set(lane, left)
-      return
+  /** Returns what has to go again; all else is confirmed. */
+  async #try(batch: readonly Parcel[], waitMs: number): Promise<readonly Parcel[]> {
+    const sentAt = performance.now()
+    const first = this.#tries
+    this.#tries += batch.length
+    let outcomes: readonly PublishOutcome[]
+    this.#flying.add(batch)
+    try {
+      outcomes = await this.#sink.publish(batch.map((parcel) => parcel.message))
+    } catch (thrown) {
+      const error = toBusError(thrown, 'publish_unknown')
+      outcomes = batch.map(() => ({ ok: false, error }))
     }
-    const waiting = this.#keys.get(lane)!
-    this.#held.delete(lane)
-    this.#keys.delete(lane)
-    if (waiting.length > 0) void this.#send(waiting)
+    this.#flying.delete(batch)
+    const again: Parcel[] = []
+    for (const [i, parcel] of batch.entries()) {
+      const outcome = outcomes[i]!
+      if (outcome.ok) {
+        this.#taking.add(parcel.message.storage)
+        this.#confirm(parcel, outcome)
+        continue
+      }
+      const { code } = outcome.error
+      parcel.failed ??= { sentAt, place: first + i, said: outcome, doubtful: false }
+      parcel.failed.said = outcome
+      parcel.failed.doubtful ||= code === 'publish_unknown'
+      const passes = code === 'engine_unavailable' || code === 'publish_unknown'
+      if (passes) this.#taking.delete(parcel.message.storage)
+      if (passes && this.#hasTime(parcel, waitMs)) again.push(parcel)
+      else this.#confirm(parcel, outcome)
+    }
+    return again
   }
 
-  #confirm(parcel: Parcel, outcome: PublishOutcome): void {
+  #hasTime({ failed, deadline, signal }: Parcel, waitMs: number): boolean {
+    // What may be stored is sent again only while the engine stores the same id once.
+    const forMs = failed?.doubtful ? this.#sink.capabilities.dedupeWindowMs - (performance.now() - failed.sentAt) : Number.POSITIVE_INFINITY
+    return waitMs < forMs && Date.now() + waitMs < deadline && !signal?.aborted
+  }
+
+  // ── what failed, on an engine that pipelines ──────────────────────────────────────────────────────────────────────
+
+  /**
+   * Whether it is seen to here: it has a key. What is sent again is behind everything that was sent since. So what failed of a key goes in its order, one by one, once
+   * nothing of the key is under way any more, and what is handed in meanwhile after all of it.
+   */
+  #repair(parcel: Parcel): boolean {
+    if (parcel.message.key === undefined) return false
+    const lane = laneOf(parcel)
+    const repair = this.#repairs.get(lane)
+    if (repair) {
+      const behind = repair.line.findIndex(({ failed }) => failed!.place > parcel.failed!.place)
+      repair.line.splice(behind < 0 ? repair.line.length : behind, 0, parcel)
+    } else {
+      const begun: Repair = { line: [parcel], later: [] }
+      this.#repairs.set(lane, begun)
+      void this.#mend(lane, begun)
+    }
+    return true
+  }
+
+  async #mend(lane: string, { line, later }: Repair): Promise<void> {
+    for (let waitMs = firstRetryMs; line.length > 0; ) {
+      await pause(waitMs)
+      const late = line.findIndex((parcel) => !this.#hasTime(parcel, 0))
+      if (late >= 0) {
+        const [parcel] = line.splice(late, 1)
+        this.#confirm(parcel!, parcel!.failed!.said)
+        waitMs = 0
+      } else if (this.#isOut(lane)) {
+        // One that is still out may be earlier than all of these, and fail too.
+        waitMs = firstRetryMs
+      } else {
+        const [again] = await this.#try([line.shift()!], waitMs)
+        if (again) line.unshift(again)
+        waitMs = again ? Math.min(lastRetryMs, Math.max(firstRetryMs, waitMs * 2)) : 0
+      }
+    }
+    this.#repairs.delete(lane)
+    if (later.length > 0) void this.#send(later)
+  }
+
+  #isOut(lane: string): boolean {
+    for (const batch of this.#flying)
+      for (const parcel of batch) if (parcel.message.key !== undefined && laneOf(parcel) === lane) return true
+    return false
+  }
+
+  #confirm(parcel: Parcel, said: PublishOutcome): void {
     this.#unconfirmed--
     this.#unconfirmedBytes -= parcel.message.body.byteLength
-    const { key, storage } = parcel.message
-    if (key !== undefined && !this.#sink.capabilities.orderedPipelining) {
-      const lane = `${storage}/${key}`
+    if (parcel.message.key !== undefined && !this.#sink.capabilities.orderedPipelining) {
+      const lane = laneOf(parcel)
       const next = this.#keys.get(lane)?.shift()
       if (next) void this.#send([next])
       else this.#keys.delete(lane)
     }
-    this.#letGo(parcel)
-    if (outcome.ok) this.#events?.published(storage, 1)
-    parcel.done(outcome)
+    if (said.ok) this.#events?.published(parcel.message.storage, 1)
+    parcel.done(parcel.failed?.doubtful ? unknown(said) : said)
     if (this.#head < this.#queue.length) this.#schedule()
     this.#tellIdle()
   }
@@ -219,9 +278,8 @@ export class Outbox {
   }
 }
 
-function mayRepeat({ code }: BusError): boolean {
-  return code === 'engine_unavailable' || code === 'publish_unknown'
-}
+const laneOf = ({ message: { storage, key } }: Parcel): string => `${storage}/${key}`
+const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
 
 /** A refusal of a later try says nothing of an earlier one that was never answered. */
 function unknown(outcome: PublishOutcome): PublishOutcome {

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { StandardSchemaV1 } from '@standard-schema/spec'
 import { expect, test } from 'vitest'
-import type { PublishOutcome } from '../../src/engines/engine.ts'
+import type { Outgoing, PublishOutcome } from '../../src/engines/engine.ts'
 import { BusError, connect, connectEngine, topic } from '../../src/index.ts'
 import { memoryLedger, spy } from '../../src/testing/index.ts'
 import { logModel } from '../../src/testing/models/log.ts'
@@ -117,6 +117,42 @@ test('R2: what may be stored is not sent again past the time in which the engine
   await expect(bus.publish('a', 1, { timeout: '20s' })).rejects.toMatchObject({ code: 'publish_unknown' })
   expect(tries.made).toBeGreaterThan(1)
   await bus.close()
+})
+
+test('R6: on an engine that pipelines, what failed of a key goes again in its order, also where a later one failed first', async () => {
+  const model = await logModel().connect()
+  const engine = override(model, { capabilities: { ...model.capabilities, orderedPipelining: true } })
+  const stored: unknown[] = []
+  const gates = new Map<number, PromiseWithResolvers<void>>()
+  let refuses = true
+  const publish = async (batch: readonly Outgoing[]): Promise<PublishOutcome[]> => {
+    const n = Number(Buffer.from(batch[0]!.body).toString())
+    if (refuses) {
+      const gate = Promise.withResolvers<void>()
+      gates.set(n, gate)
+      await gate.promise
+      return batch.map(() => ({ ok: false, error: new BusError('engine_unavailable', 'no leader') }))
+    }
+    for (const { body } of batch) stored.push(Number(Buffer.from(body).toString()))
+    return batch.map(() => ({ ok: true, position: '', duplicate: false }))
+  }
+  await using bus = await connectEngine(override(engine, { publish }), { ledger: memoryLedger() })
+  const sent = []
+  for (const n of [1, 2, 3]) {
+    sent.push(bus.publish('a', n, { key: 'k' }))
+    await expect.poll(() => gates.has(n)).toBe(true)
+  }
+  refuses = false
+  gates.get(3)!.resolve()
+  gates.get(2)!.resolve()
+  await sleep(100)
+  // The first is still out, and may fail yet.
+  expect(stored).toEqual([])
+  sent.push(bus.publish('a', 4, { key: 'k' }), bus.publish('a', 5, { key: 'other' }))
+  await expect.poll(() => stored).toEqual([5])
+  gates.get(1)!.resolve()
+  await Promise.all(sent)
+  expect(stored).toEqual([5, 1, 2, 3, 4])
 })
 
 test('a topic that has to be made first, or does not answer, holds up no other that is published with it', async () => {

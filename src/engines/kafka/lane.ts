@@ -75,10 +75,10 @@ export class Lane {
     return taken
   }
 
-  /** Those whose time is over; they are in the queue no more. */
-  overdue(now: number): Waiting[] {
-    const first = this.queue.findIndex(({ deadline }) => deadline > now)
-    return this.queue.splice(0, first < 0 ? this.queue.length : first)
+  /** Whether the time of the first one that is in no batch is over. */
+  isQueueOverdue(now: number): boolean {
+    const [first] = this.queue
+    return first !== undefined && first.deadline <= now
   }
 
   /** Again, a little later. */

@@ -220,20 +220,21 @@ export class Producer {
     const now = performance.now()
     if (lane.deadline <= now) {
       const error = new BusError('engine_unavailable', `topic '${lane.topic}': the broker did not take it in time`)
-      if (lane.batch.length > 0) this.#refuse(lane, error)
-      // What never came into a batch has its time too.
-      for (const { done } of lane.overdue(now)) done({ ok: false, error })
+      this.#refuse(lane, error, lane.isQueueOverdue(now))
     }
     if (!lane.empty) lane.later(now)
   }
 
-  /** Of what went out and was not answered nobody knows: the next batch is not to take its number, so it is counted anew. */
+  /**
+   * Of what went out and was not answered nobody knows: the next batch is not to take its number, so it is counted anew. What is
+   * told to go again goes behind what is queued: that goes again with it, or it would pass.
+   */
   #refuse(lane: Lane, error: BusError, queued = false): void {
     const { doubtful } = lane
     if (doubtful) this.#identity = undefined
     const told = doubtful ? new BusError('publish_unknown', `it was sent and not answered: ${error.message}`, { cause: error }) : error
     for (const { done } of lane.take()) done({ ok: false, error: told })
-    if (queued) for (const { done } of lane.queue.splice(0)) done({ ok: false, error })
+    if (queued || told.code === 'engine_unavailable') for (const { done } of lane.queue.splice(0)) done({ ok: false, error })
   }
 
   #who(): Promise<Identity> {
