@@ -37,8 +37,8 @@ export interface Broker {
   readonly options?: EngineOptions
   /** It has no ledger: the processes share one in a file. */
   readonly needsLedger?: boolean
-  /** It confirms an acknowledgement before it has written it down: killed, it may give again what was just finished. */
-  readonly forgets?: boolean
+  /** It confirms an acknowledgement before it has written it down: killed, it may give again what was finished then, or so long before. */
+  readonly forgetsMs?: number
   /** Something happens to it, in each round. */
   strike(): Promise<void>
 }
@@ -147,7 +147,7 @@ export async function crashRounds(
       }
       const struckAt = Date.now()
       await broker?.strike()
-      if (broker?.forgets) forgot.push([struckAt, Date.now()])
+      if (broker?.forgetsMs !== undefined) forgot.push([struckAt - broker.forgetsMs, Date.now()])
       await sleep(300)
       for (const name of names) arena.kill(name)
       onRound(round + 1)

@@ -8,6 +8,7 @@ import { startCluster } from '../rig/cluster.ts'
 import { startKafka } from '../rig/kafka.ts'
 import { startNats } from '../rig/nats.ts'
 import { startPulsar } from '../rig/pulsar.ts'
+import { forgetsMs, startRocketmq } from '../rig/rocketmq.ts'
 import { type Broker, crashRounds, type Outcome } from './rounds.ts'
 
 const help = `soak: publishers and workers in processes of their own, killed at random; exits with 1 when a rule was broken
@@ -20,6 +21,7 @@ const help = `soak: publishers and workers in processes of their own, killed at 
   npm run soak -- --rounds 10 --seed 7
   npm run soak -- nats --rounds 20       on a NATS server, which is killed too, in each round
   npm run soak -- kafka --rounds 20      on a Kafka broker, likewise
+  npm run soak -- rocketmq --rounds 20   on a RocketMQ broker, likewise
   npm run soak -- pulsar --rounds 20     on a Pulsar broker, likewise
   npm run soak -- cluster --rounds 20    on three of them, of which one is killed, or told to go, or has its leader step down
 `
@@ -29,6 +31,7 @@ const places: Record<string, { heading: string; start?: (random: Random) => Prom
   embedded: { heading: 'One embedded store' },
   nats: { heading: 'One NATS server, killed in each round', start: oneServer },
   kafka: { heading: 'One Kafka broker, killed in each round', start: oneBroker },
+  rocketmq: { heading: 'One RocketMQ broker, killed in each round', start: oneRocketmq },
   pulsar: { heading: 'One Pulsar broker, killed in each round', start: onePulsar },
   cluster: { heading: 'Three NATS servers, one of which fails in each round', start: threeServers },
 }
@@ -60,6 +63,22 @@ async function oneBroker(): Promise<Broker & AsyncDisposable> {
   }
 }
 
+async function oneRocketmq(): Promise<Broker & AsyncDisposable> {
+  const rocketmq = await startRocketmq({ extra: { flushConsumerOffsetInterval: '100' } })
+  return {
+    url: rocketmq.url,
+    replicas: 1,
+    needsLedger: true,
+    forgetsMs,
+    async strike() {
+      await sleep(3000) // processes and the broker take their time to start, and a round is to have something between
+      await rocketmq.restart()
+      await sleep(3000)
+    },
+    [Symbol.asyncDispose]: () => rocketmq.stop(),
+  }
+}
+
 async function onePulsar(): Promise<Broker & AsyncDisposable> {
   const broker = await startPulsar()
   return {
@@ -67,7 +86,7 @@ async function onePulsar(): Promise<Broker & AsyncDisposable> {
     options: { pulsar: { admin: broker.admin } },
     replicas: 1,
     needsLedger: true,
-    forgets: true,
+    forgetsMs: 0,
     async strike() {
       await sleep(1000) // it takes its time to come back: there is to be something else in a round
       await broker.restart()

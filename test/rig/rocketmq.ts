@@ -13,6 +13,12 @@ import { ServerProcess } from './server-process.ts'
 const clusterInfo = 106
 const updateConfig = 25
 
+/**
+ * What a broker was told of groups that long before it is killed it may have forgotten, however often it writes that down
+ * (`flushConsumerOffsetInterval`): it does so for the first time when it has been up for ten seconds (BrokerController).
+ */
+export const forgetsMs = 10_000
+
 /** Java's arguments up to the main class. */
 interface Programs {
   readonly nameServer: readonly string[]

@@ -1,0 +1,73 @@
+import type { Broker, Cluster } from './cluster.ts'
+import { refused } from './failure.ts'
+import { answer, request } from './protocol.ts'
+
+const lookMs = 2
+const againMs = 50
+const mostMs = 5000
+
+interface Looking {
+  readonly running: Promise<void>
+  next: Promise<void> | undefined
+}
+
+/**
+ * A broker confirms what is in its log, and puts it into the queues some milliseconds later: until then a queue's end lies
+ * before it.
+ */
+export class Dispatch {
+  readonly #cluster: Cluster
+  readonly #looking = new Map<string, Looking>()
+
+  constructor(cluster: Cluster) {
+    this.#cluster = cluster
+  }
+
+  /** Resolves once all that was confirmed before the call is in its queue. One question for all who ask at once. */
+  async caughtUp(broker: Broker): Promise<void> {
+    const looking = this.#looking.get(broker.name)
+    if (looking) {
+      looking.next ??= looking.running.then(() => this.#begin(broker))
+      return looking.next
+    }
+    return this.#begin(broker)
+  }
+
+  /** How long the broker has been up, ms: not at all where it cannot say so yet, for ever where it may not be asked. */
+  async upMs(broker: Broker): Promise<number> {
+    const frame = await this.#cluster.askAny(broker, request.runtime, {}, broker.name)
+    if (frame.code !== answer.ok) return refused(frame, broker.name).code === 'forbidden' ? Number.POSITIVE_INFINITY : 0
+    const found = /"runtime":"\[ (\d+) days, (\d+) hours, (\d+) minutes, (\d+) seconds \]"/.exec(frame.body.toString())
+    if (!found) return Number.POSITIVE_INFINITY
+    const [days, hours, minutes, seconds] = found.slice(1).map(Number)
+    return (((days! * 24 + hours!) * 60 + minutes!) * 60 + seconds!) * 1000
+  }
+
+  #begin(broker: Broker): Promise<void> {
+    const looking: Looking = { running: this.#look(broker), next: undefined }
+    this.#looking.set(broker.name, looking)
+    void looking.running.then(() => {
+      if (this.#looking.get(broker.name) === looking && looking.next === undefined) this.#looking.delete(broker.name)
+    })
+    return looking.running
+  }
+
+  async #look(broker: Broker): Promise<void> {
+    let target: number | undefined
+    for (const until = performance.now() + mostMs; performance.now() < until; ) {
+      const frame = await this.#cluster.askAny(broker, request.runtime, {}, broker.name).catch(() => undefined)
+      if (frame === undefined || frame.code === answer.busy) {
+        await new Promise((resolve) => setTimeout(resolve, againMs))
+        continue
+      }
+      // One that may not be asked is taken as it is.
+      const text = frame.body.toString()
+      const of = (name: string): number => Number(new RegExp(`"${name}":"?(\\d+)`).exec(text)?.[1] ?? Number.NaN)
+      const [end, behind] = [of('commitLogMaxOffset'), of('dispatchBehindBytes')]
+      if (Number.isNaN(end) || Number.isNaN(behind)) return
+      target ??= end
+      if (end - behind >= target) return
+      await new Promise((resolve) => setTimeout(resolve, lookMs))
+    }
+  }
+}

@@ -1,0 +1,58 @@
+import { toBusError } from '../../errors.ts'
+import type { Outgoing, PublishOutcome, Source } from '../engine.ts'
+import type { Cluster, Route } from './cluster.ts'
+import type { Groups } from './groups.ts'
+import type { Extra } from './message.ts'
+import type { Topics } from './topics.ts'
+
+/** What a member of a group needs of its engine. */
+export interface SubscriptionParts {
+  readonly cluster: Cluster
+  readonly topics: Topics
+  readonly groups: Groups
+  /** Sends copies of what is given back. */
+  readonly send: (copies: readonly Outgoing[], extras: readonly Extra[]) => Promise<PublishOutcome[]>
+  readonly onClose: () => void
+}
+
+/** What a member has of a storage. */
+export interface InHand {
+  readonly count: number
+  /** Given back, and waiting here. */
+  readonly waiting: number
+  /** How many more, or fewer, are not settled than lie behind the group's places on the brokers. */
+  readonly beyond: number
+  /** When the oldest was published, ms. */
+  readonly oldestAt: number | undefined
+}
+
+const patienceMs = 20_000
+const againMs = 200
+
+/**
+ * The topic and the group are there, and the group stands somewhere in the topic. A broker that goes meanwhile is waited for.
+ * `mustBeOpen` throws once there is nobody to join.
+ */
+export async function joined(
+  { topics, groups }: SubscriptionParts,
+  name: string,
+  source: Source,
+  owner: string,
+  mustBeOpen: () => void,
+): Promise<{ route: Route; group: string }> {
+  const group = topics.groupName(name, source.storage)
+  for (const until = performance.now() + patienceMs; ; ) {
+    try {
+      const route = await topics.ensure(source.storage)
+      await groups.ensure(route.brokers, group)
+      await topics.noteGroup(group, name)
+      await groups.admit(group, route, source.from, owner)
+      mustBeOpen()
+      return { route, group }
+    } catch (error) {
+      mustBeOpen()
+      if (toBusError(error).code !== 'engine_unavailable' || performance.now() > until) throw error
+      await new Promise((resolve) => setTimeout(resolve, againMs))
+    }
+  }
+}

@@ -1,0 +1,152 @@
+import type { Queue } from './cluster.ts'
+import { type Groups, ownerOf } from './groups.ts'
+import { queueKey } from './offsets.ts'
+
+/** The brokers give a lock away that nobody has said anew for a minute (RebalanceLockManager); ours ends before that. */
+export const trustMs = 50_000
+/** An owner that no broker has as a member for so long is gone: one that has lost its connection is back before that. */
+const goneMs = 5000
+/**
+ * What a broker keeps of a queue and a group beside its place, in the same table, as places in queues that are none: the
+ * count of owners, who owns it (0: nobody, it was given up), and which messages past the place are settled.
+ */
+const at = { epoch: 1_000_000, owner: 2_000_000, settled: 4_000_000 } as const
+/** A number tells of so many messages in a row, and of which row: it is used again by a row far behind. */
+const bits = 32
+const numbers = 36
+/** So many messages past a place can be told of. */
+export const mostMarked = (numbers - 1) * bits
+
+/** Who owns a queue of a group: a lock on its broker, and a number that grows with each owner. */
+export class Locks {
+  readonly #groups: Groups
+  /** Owners that have not given up what shall be somebody else's, by their queues: since when that is known. */
+  readonly #unreleased = new Map<string, { readonly owner: string; readonly since: number }>()
+  /** Since when an owner, or who asked to be one, is no member. */
+  readonly #gone = new Map<string, { readonly owner: string; readonly since: number }>()
+
+  constructor(groups: Groups) {
+    this.#groups = groups
+  }
+
+  /** Those of the queues that are the owner's from now on; what a broker that is away says is no. */
+  async lock(group: string, topic: string, queues: readonly Queue[], owner: string): Promise<Queue[]> {
+    await Promise.all(queues.map((queue) => this.#groups.claim(group, topic, queue, owner)))
+    const own = await Promise.all(
+      [...Map.groupBy(queues, ({ broker }) => broker.name).values()].map((some) =>
+        this.#groups.lock(group, topic, some, owner).catch(() => []),
+      ),
+    )
+    return own.flat()
+  }
+
+  async unlock(group: string, topic: string, queue: Queue, owner: string): Promise<void> {
+    await this.#groups.unlock(group, topic, [queue], owner).catch(() => {})
+  }
+
+  /** Gives it up: written down first, so that whoever gets the lock knows that nobody else goes by it. */
+  async release(group: string, topic: string, queue: Queue, owner: string): Promise<void> {
+    await this.#groups.commit(group, topic, { broker: queue.broker, id: at.owner + queue.id }, 0).catch(() => {})
+    await this.unlock(group, topic, queue, owner)
+  }
+
+  /** Says whose the lock is: at once, so that it can be freed whenever its owner dies. */
+  async own(group: string, topic: string, { broker, id }: Queue, owner: string): Promise<void> {
+    await this.#groups.commit(group, topic, { broker, id: at.owner + id }, Number.parseInt(owner, 16))
+  }
+
+  /** More than any owner had before. A broker that was killed has forgotten the last seconds of the count: then the clock stands in. */
+  async nextEpoch(group: string, topic: string, { broker, id }: Queue): Promise<number> {
+    const counter = { broker, id: at.epoch + id }
+    const before = await this.#groups.committed(group, topic, counter)
+    const epoch = Math.max((before ?? 0) + 1, Date.now())
+    await this.#groups.commit(group, topic, counter, epoch)
+    return epoch
+  }
+
+  /**
+   * Whether the lock may be asked for. One that was not given up may still be its owner's who is about to say it again, as a
+   * broker that was killed forgets its locks and gives them to whoever asks first.
+   */
+  async mayAsk(group: string, topic: string, queue: Queue, owner: string): Promise<boolean> {
+    const place = `${topic}/${queueKey(queue)}`
+    const last = await this.#lastOwner(group, topic, queue)
+    if (last === undefined || last === owner) {
+      this.#unreleased.delete(place)
+      return true
+    }
+    return noted(this.#unreleased, place, last) >= goneMs
+  }
+
+  /** The lock of an owner that died lives on for its minute: it is given back in its name. */
+  async freeDead(group: string, topic: string, queue: Queue, clients: readonly string[]): Promise<void> {
+    const [owner, claimant] = await Promise.all([this.#lastOwner(group, topic, queue), this.#groups.claimant(group, topic, queue)])
+    for (const one of new Set([owner, claimant])) {
+      if (one === undefined) continue
+      const place = `${topic}/${queueKey(queue)}/${one}`
+      if (clients.some((client) => client.includes(`@${one}@cozebus@`))) this.#gone.delete(place)
+      else if (noted(this.#gone, place, one) >= goneMs) await this.unlock(group, topic, queue, one)
+    }
+  }
+
+  async #lastOwner(group: string, topic: string, { broker, id }: Queue): Promise<string | undefined> {
+    return ownerOf(await this.#groups.committed(group, topic, { broker, id: at.owner + id }))
+  }
+
+  /** What owners before settled past the place. */
+  async readSettled(group: string, topic: string, { broker, id }: Queue, place: number): Promise<Set<number>> {
+    const read = (number: number): Promise<number | undefined> => this.#groups.committed(group, topic, { broker, id: number })
+    const settled = new Set<number>()
+    // Nobody had it so far, which most questions are about.
+    if ((await read(at.epoch + id)) === undefined) return settled
+    const rows = await Promise.all(Array.from({ length: numbers }, (_, slot) => read(at.settled + id * numbers + slot)))
+    for (const [slot, number] of rows.entries()) {
+      if (number === undefined || number === 0) continue
+      const row = Math.floor(number / 2 ** bits) * numbers + slot
+      for (let bit = 0; bit < bits; bit++) {
+        const offset = row * bits + bit
+        if (Math.floor(number / 2 ** bit) % 2 === 1 && offset >= place && offset < place + mostMarked + bits) settled.add(offset)
+      }
+    }
+    return settled
+  }
+
+  /** `rows`: those that hold something new. `settled`: all past the place. */
+  async markSettled(
+    group: string,
+    topic: string,
+    { broker, id }: Queue,
+    rows: Iterable<number>,
+    settled: readonly number[],
+  ): Promise<void> {
+    const numberOf = new Map<number, number>([...rows].map((row) => [row, Math.floor(row / numbers) * 2 ** bits]))
+    for (const offset of settled) {
+      const row = rowOf(offset)
+      const number = numberOf.get(row)
+      if (number !== undefined) numberOf.set(row, number + 2 ** (offset % bits))
+    }
+    await Promise.all(
+      [...numberOf].map(([row, number]) =>
+        this.#groups.commit(group, topic, { broker, id: at.settled + id * numbers + (row % numbers) }, number),
+      ),
+    )
+  }
+
+  /** After somebody moved the group. */
+  async forget(group: string, topic: string, { broker, id }: Queue): Promise<void> {
+    await Promise.all(
+      Array.from({ length: numbers }, (_, slot) => this.#groups.commit(group, topic, { broker, id: at.settled + id * numbers + slot }, 0)),
+    )
+  }
+}
+
+/** ms since the owner was seen there first, in a row. */
+function noted(seen: Map<string, { readonly owner: string; readonly since: number }>, place: string, owner: string): number {
+  const now = performance.now()
+  const before = seen.get(place)
+  if (before?.owner === owner) return now - before.since
+  seen.set(place, { owner, since: now })
+  return 0
+}
+
+export const rowOf = (offset: number): number => Math.floor(offset / bits)
