@@ -5,7 +5,7 @@ import type { TopicWatch } from '../topic-watch.ts'
 import type { Cluster, Queue, Route } from './cluster.ts'
 import type { Floors } from './floors.ts'
 import type { Groups } from './groups.ts'
-import type { InHand } from './joining.ts'
+import { type InHand, outlasting } from './joining.ts'
 import { Locks } from './locks.ts'
 import { isSystem, physicalName } from './names.ts'
 import { findOffsets, placesOf } from './offsets.ts'
@@ -35,7 +35,7 @@ export class RocketmqAdmin implements EngineAdmin {
         'unsupported',
         `RocketMQ keeps all topics of a broker for one time: set fileReservedTime there, and leave out the retention of '${storage}'`,
       )
-    await this.#parts.topics.ensure(storage)
+    await outlasting(() => this.#parts.topics.ensure(storage))
   }
 
   async topics(): Promise<TopicInfo[]> {

@@ -1,5 +1,4 @@
 import type { Broker, Cluster } from './cluster.ts'
-import { refused } from './failure.ts'
 import { answer, request } from './protocol.ts'
 
 const lookMs = 2
@@ -31,16 +30,6 @@ export class Dispatch {
       return looking.next
     }
     return this.#begin(broker)
-  }
-
-  /** How long the broker has been up, ms: not at all where it cannot say so yet, for ever where it may not be asked. */
-  async upMs(broker: Broker): Promise<number> {
-    const frame = await this.#cluster.askAny(broker, request.runtime, {}, broker.name)
-    if (frame.code !== answer.ok) return refused(frame, broker.name).code === 'forbidden' ? Number.POSITIVE_INFINITY : 0
-    const found = /"runtime":"\[ (\d+) days, (\d+) hours, (\d+) minutes, (\d+) seconds \]"/.exec(frame.body.toString())
-    if (!found) return Number.POSITIVE_INFINITY
-    const [days, hours, minutes, seconds] = found.slice(1).map(Number)
-    return (((days! * 24 + hours!) * 60 + minutes!) * 60 + seconds!) * 1000
   }
 
   #begin(broker: Broker): Promise<void> {

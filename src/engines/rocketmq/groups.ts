@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
 import type { Source } from '../engine.ts'
+import { beside, numberOfOwner, ownerOf } from './beside.ts'
 import type { Broker, Cluster, Queue, Route } from './cluster.ts'
 import { refused } from './failure.ts'
 import type { Floors } from './floors.ts'
@@ -8,8 +9,6 @@ import { answer, looseJson, request } from './protocol.ts'
 
 const lockAgainMs = 30
 const lockForMs = 5000
-/** Beside a group's place in a queue, as the place in one that does not exist: who asked last for the lock of it. */
-const claimAt = 3_000_000
 
 /**
  * A member's name on the brokers, which tells what it reads, and with whom it shares keys: a group may be one for several
@@ -23,9 +22,8 @@ export function clientId(member: string, topics: readonly string[], lanes: reado
 /** As whom it owns queues: that stays, whatever it reads, and is a number of 48 bits, as a broker keeps those beside a group. */
 export const ownerId = (member: string): string => createHash('sha256').update(member).digest('hex').slice(0, 12)
 
-/** From the number that a broker keeps; 0: nobody. */
-export const ownerOf = (number: number | undefined): string | undefined =>
-  number === undefined || number === 0 ? undefined : number.toString(16).padStart(12, '0')
+/** Of one of our members. */
+export const ownerOfClient = (client: string): string | undefined => /@([0-9a-f]{12})@cozebus@/.exec(client)?.[1]
 
 const shortOf = (name: string): string => createHash('sha256').update(name).digest('hex').slice(0, 10)
 
@@ -144,11 +142,11 @@ export class Groups {
 
   /** Says who asks for a lock, before it does: it may have it and die before it could say more. */
   async claim(group: string, topic: string, { broker, id }: Queue, owner: string): Promise<void> {
-    await this.commit(group, topic, { broker, id: claimAt + id }, Number.parseInt(owner, 16))
+    await this.commit(group, topic, { broker, id: beside.claimant + id }, numberOfOwner(owner))
   }
 
   async claimant(group: string, topic: string, { broker, id }: Queue): Promise<string | undefined> {
-    return ownerOf(await this.committed(group, topic, { broker, id: claimAt + id }))
+    return ownerOf(await this.committed(group, topic, { broker, id: beside.claimant + id }))
   }
 
   async unlock(group: string, topic: string, queues: readonly Queue[], client: string): Promise<void> {
@@ -160,17 +158,20 @@ export class Groups {
     return (await this.clients(group, brokers)).filter((client) => reads(client, topic))
   }
 
-  /** All of them, in the order of their names. */
+  /** All of them, in the order of their names: what those brokers say that answer. @throws BusError `engine_unavailable` when none does */
   async clients(group: string, brokers: readonly Broker[]): Promise<string[]> {
-    const found = new Set<string>()
-    await Promise.all(
-      brokers.map(async (broker) => {
-        const frame = await this.#cluster.askAny(broker, request.members, { consumerGroup: group }, `group '${group}'`)
-        if (frame.code !== answer.ok) return
-        const { consumerIdList } = looseJson(frame.body) as { consumerIdList?: unknown[] }
-        for (const client of consumerIdList ?? []) if (typeof client === 'string') found.add(client)
-      }),
+    const asked = await Promise.allSettled(
+      brokers.map((broker) => this.#cluster.askAny(broker, request.members, { consumerGroup: group }, `group '${group}'`)),
     )
+    const answers = asked.flatMap((one) => (one.status === 'fulfilled' ? one.value : []))
+    const failed = asked.find((one) => one.status === 'rejected')
+    if (answers.length === 0 && failed) throw failed.reason
+    const found = new Set<string>()
+    for (const { code, body } of answers) {
+      if (code !== answer.ok) continue
+      const { consumerIdList } = looseJson(body) as { consumerIdList?: unknown[] }
+      for (const client of consumerIdList ?? []) if (typeof client === 'string') found.add(client)
+    }
     return [...found].sort()
   }
 

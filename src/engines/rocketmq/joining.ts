@@ -1,5 +1,5 @@
-import { toBusError } from '../../errors.ts'
 import type { Outgoing, PublishOutcome, Source } from '../engine.ts'
+import { patiently } from '../patience.ts'
 import type { Cluster, Route } from './cluster.ts'
 import type { Groups } from './groups.ts'
 import type { Extra } from './message.ts'
@@ -26,8 +26,11 @@ export interface InHand {
   readonly oldestAt: number | undefined
 }
 
-const patienceMs = 20_000
-const againMs = 200
+/** For a broker that goes while somebody joins. */
+const patience = { broker: 'RocketMQ', waitForServer: 20_000, waitMs: () => 200 }
+
+/** Waits for a broker that is away, for a while. */
+export const outlasting = <T>(ask: () => Promise<T>): Promise<T> => patiently(patience, ask)
 
 /**
  * The topic and the group are there, and the group stands somewhere in the topic. A broker that goes meanwhile is waited for.
@@ -41,18 +44,13 @@ export async function joined(
   mustBeOpen: () => void,
 ): Promise<{ route: Route; group: string }> {
   const group = topics.groupName(name, source.storage)
-  for (const until = performance.now() + patienceMs; ; ) {
-    try {
-      const route = await topics.ensure(source.storage)
-      await groups.ensure(route.brokers, group)
-      await topics.noteGroup(group, name)
-      await groups.admit(group, route, source.from, owner)
-      mustBeOpen()
-      return { route, group }
-    } catch (error) {
-      mustBeOpen()
-      if (toBusError(error).code !== 'engine_unavailable' || performance.now() > until) throw error
-      await new Promise((resolve) => setTimeout(resolve, againMs))
-    }
-  }
+  return outlasting(async () => {
+    mustBeOpen()
+    const route = await topics.ensure(source.storage)
+    await groups.ensure(route.brokers, group)
+    await topics.noteGroup(group, name)
+    await groups.admit(group, route, source.from, owner)
+    mustBeOpen()
+    return { route, group }
+  })
 }

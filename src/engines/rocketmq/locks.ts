@@ -1,16 +1,11 @@
+import { beside, numberOfOwner, ownerOf } from './beside.ts'
 import type { Queue } from './cluster.ts'
-import { type Groups, ownerOf } from './groups.ts'
+import { type Departed, goneMs } from './departed.ts'
+import type { Groups } from './groups.ts'
 import { queueKey } from './offsets.ts'
 
 /** The brokers give a lock away that nobody has said anew for a minute (RebalanceLockManager); ours ends before that. */
 export const trustMs = 50_000
-/** An owner that no broker has as a member for so long is gone: one that has lost its connection is back before that. */
-const goneMs = 5000
-/**
- * What a broker keeps of a queue and a group beside its place, in the same table, as places in queues that are none: the
- * count of owners, who owns it (0: nobody, it was given up), and which messages past the place are settled.
- */
-const at = { epoch: 1_000_000, owner: 2_000_000, settled: 4_000_000 } as const
 /** A number tells of so many messages in a row, and of which row: it is used again by a row far behind. */
 const bits = 32
 const numbers = 36
@@ -22,8 +17,6 @@ export class Locks {
   readonly #groups: Groups
   /** Owners that have not given up what shall be somebody else's, by their queues: since when that is known. */
   readonly #unreleased = new Map<string, { readonly owner: string; readonly since: number }>()
-  /** Since when an owner, or who asked to be one, is no member. */
-  readonly #gone = new Map<string, { readonly owner: string; readonly since: number }>()
 
   constructor(groups: Groups) {
     this.#groups = groups
@@ -46,18 +39,21 @@ export class Locks {
 
   /** Gives it up: written down first, so that whoever gets the lock knows that nobody else goes by it. */
   async release(group: string, topic: string, queue: Queue, owner: string): Promise<void> {
-    await this.#groups.commit(group, topic, { broker: queue.broker, id: at.owner + queue.id }, 0).catch(() => {})
+    await this.#groups.commit(group, topic, { broker: queue.broker, id: beside.owner + queue.id }, 0).catch(() => {})
     await this.unlock(group, topic, queue, owner)
   }
 
   /** Says whose the lock is: at once, so that it can be freed whenever its owner dies. */
   async own(group: string, topic: string, { broker, id }: Queue, owner: string): Promise<void> {
-    await this.#groups.commit(group, topic, { broker, id: at.owner + id }, Number.parseInt(owner, 16))
+    await Promise.all([
+      this.#groups.commit(group, topic, { broker, id: beside.owner + id }, numberOfOwner(owner)),
+      this.#groups.commit(group, topic, { broker, id: beside.dead + id }, 0),
+    ])
   }
 
   /** More than any owner had before. A broker that was killed has forgotten the last seconds of the count: then the clock stands in. */
   async nextEpoch(group: string, topic: string, { broker, id }: Queue): Promise<number> {
-    const counter = { broker, id: at.epoch + id }
+    const counter = { broker, id: beside.epoch + id }
     const before = await this.#groups.committed(group, topic, counter)
     const epoch = Math.max((before ?? 0) + 1, Date.now())
     await this.#groups.commit(group, topic, counter, epoch)
@@ -75,22 +71,32 @@ export class Locks {
       this.#unreleased.delete(place)
       return true
     }
-    return noted(this.#unreleased, place, last) >= goneMs
+    const dead = await this.#groups.committed(group, topic, { broker: queue.broker, id: beside.dead + queue.id })
+    return ownerOf(dead) === last || noted(this.#unreleased, place, last) >= goneMs
   }
 
-  /** The lock of an owner that died lives on for its minute: it is given back in its name. */
-  async freeDead(group: string, topic: string, queue: Queue, clients: readonly string[]): Promise<void> {
+  /**
+   * The lock of an owner that died lives on for its minute: it is given back in its name, by whoever has missed it for long
+   * enough, with a note of its death, so that a member who did not see it takes the queue at once.
+   */
+  async bury(group: string, topic: string, queue: Queue, departed: Departed): Promise<void> {
     const [owner, claimant] = await Promise.all([this.#lastOwner(group, topic, queue), this.#groups.claimant(group, topic, queue)])
     for (const one of new Set([owner, claimant])) {
-      if (one === undefined) continue
-      const place = `${topic}/${queueKey(queue)}/${one}`
-      if (clients.some((client) => client.includes(`@${one}@cozebus@`))) this.#gone.delete(place)
-      else if (noted(this.#gone, place, one) >= goneMs) await this.unlock(group, topic, queue, one)
+      if (one === undefined || !departed.isGone(one)) continue
+      // Before the lock is free: whoever has it next says that nobody is dead.
+      const dead = { broker: queue.broker, id: beside.dead + queue.id }
+      if (one === owner) await this.#groups.commit(group, topic, dead, numberOfOwner(one))
+      await this.unlock(group, topic, queue, one)
     }
   }
 
+  /** A broker was away: the time of those that it had as owners begins anew. */
+  beginAnew(): void {
+    this.#unreleased.clear()
+  }
+
   async #lastOwner(group: string, topic: string, { broker, id }: Queue): Promise<string | undefined> {
-    return ownerOf(await this.#groups.committed(group, topic, { broker, id: at.owner + id }))
+    return ownerOf(await this.#groups.committed(group, topic, { broker, id: beside.owner + id }))
   }
 
   /** What owners before settled past the place. */
@@ -98,8 +104,8 @@ export class Locks {
     const read = (number: number): Promise<number | undefined> => this.#groups.committed(group, topic, { broker, id: number })
     const settled = new Set<number>()
     // Nobody had it so far, which most questions are about.
-    if ((await read(at.epoch + id)) === undefined) return settled
-    const rows = await Promise.all(Array.from({ length: numbers }, (_, slot) => read(at.settled + id * numbers + slot)))
+    if ((await read(beside.epoch + id)) === undefined) return settled
+    const rows = await Promise.all(Array.from({ length: numbers }, (_, slot) => read(beside.settled + id * numbers + slot)))
     for (const [slot, number] of rows.entries()) {
       if (number === undefined || number === 0) continue
       const row = Math.floor(number / 2 ** bits) * numbers + slot
@@ -111,14 +117,11 @@ export class Locks {
     return settled
   }
 
-  /** `rows`: those that hold something new. `settled`: all past the place. */
-  async markSettled(
-    group: string,
-    topic: string,
-    { broker, id }: Queue,
-    rows: Iterable<number>,
-    settled: readonly number[],
-  ): Promise<void> {
+  /**
+   * `rows`: those that hold something new. `settled`: all past the place, and what it has passed since it was told last: a
+   * broker writes down one number after the other, and may have an older place beside a newer row.
+   */
+  async markSettled(group: string, topic: string, { broker, id }: Queue, rows: Iterable<number>, settled: Iterable<number>): Promise<void> {
     const numberOf = new Map<number, number>([...rows].map((row) => [row, Math.floor(row / numbers) * 2 ** bits]))
     for (const offset of settled) {
       const row = rowOf(offset)
@@ -127,7 +130,7 @@ export class Locks {
     }
     await Promise.all(
       [...numberOf].map(([row, number]) =>
-        this.#groups.commit(group, topic, { broker, id: at.settled + id * numbers + (row % numbers) }, number),
+        this.#groups.commit(group, topic, { broker, id: beside.settled + id * numbers + (row % numbers) }, number),
       ),
     )
   }
@@ -135,7 +138,9 @@ export class Locks {
   /** After somebody moved the group. */
   async forget(group: string, topic: string, { broker, id }: Queue): Promise<void> {
     await Promise.all(
-      Array.from({ length: numbers }, (_, slot) => this.#groups.commit(group, topic, { broker, id: at.settled + id * numbers + slot }, 0)),
+      Array.from({ length: numbers }, (_, slot) =>
+        this.#groups.commit(group, topic, { broker, id: beside.settled + id * numbers + slot }, 0),
+      ),
     )
   }
 }
@@ -150,3 +155,9 @@ function noted(seen: Map<string, { readonly owner: string; readonly since: numbe
 }
 
 export const rowOf = (offset: number): number => Math.floor(offset / bits)
+
+/** What lies before a place, in its row, from another place on. */
+export function sinceRow(place: number, from: number): number[] {
+  const first = Math.max(from, rowOf(place) * bits)
+  return Array.from({ length: Math.max(0, place - first) }, (_, i) => first + i)
+}

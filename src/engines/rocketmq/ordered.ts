@@ -6,17 +6,19 @@ import type { Delivery, DeliverySink, EngineSubscription, Settlement, SettleResu
 import { allocate } from './allocating.ts'
 import type { Queue, Route } from './cluster.ts'
 import type { Pool } from './connection.ts'
+import { Departed } from './departed.ts'
 import { unavailable } from './failure.ts'
 import { Finished } from './finished.ts'
 import { clientId, ownerId, sharesLanes } from './groups.ts'
 import { type InHand, joined, type SubscriptionParts } from './joining.ts'
-import { Locks, rowOf, trustMs } from './locks.ts'
+import { Locks, rowOf, sinceRow, trustMs } from './locks.ts'
 import { popRetryTopic, retryPrefix, retryTopic } from './names.ts'
 import { queueKey } from './offsets.ts'
 import { Presence } from './presence.ts'
 import { request } from './protocol.ts'
 import { pulled, pullFields } from './pulling.ts'
 import { offsetOf, QueuePart } from './queue-part.ts'
+import { graceMs, Restarts } from './restarts.ts'
 
 const mostAtOnce = 200
 /** What is pulled ahead of each queue, and of all. */
@@ -29,10 +31,6 @@ const againMs = 200
 const balanceMs = 3000
 const shareMs = 1000
 const renewMs = 15_000
-/** A broker that was away has forgotten who owns what: those who did say it again before anybody takes what seems free. */
-const graceMs = 5000
-/** What it takes a broker to start and read its log, and a little: one that is up for less may have been killed a moment ago. */
-const youngMs = 30_000
 const endMs = 3000
 const askBackMs = 100
 /** Longer timeouts overflow into 1 ms. */
@@ -45,6 +43,7 @@ interface Reading {
   route: Route
   /** Where the group stood in each queue when it was seen first. */
   readonly places: Map<string, number>
+  readonly departed: Departed
 }
 
 /** A member of a group that keeps order: queues are owned by one member at a time, and a key is always in one queue. */
@@ -72,13 +71,13 @@ export class OrderedSubscription implements EngineSubscription {
   #due: NodeJS.Timeout | undefined
   #handover: NodeJS.Timeout | undefined
   #balanceAgain: NodeJS.Timeout | undefined
+  #balanceAgainAt = 0
   #renewAgain: NodeJS.Timeout | undefined
   readonly #timers: NodeJS.Timeout[]
   #balancing: Promise<void> | undefined
   #wanted = false
   #renewing: Promise<void> | undefined
-  /** Addresses of brokers that were away. */
-  readonly #wereAway = new Set<string>()
+  readonly #restarts: Restarts
   #hasShare = false
   #closing: Promise<void> | undefined
 
@@ -90,6 +89,7 @@ export class OrderedSubscription implements EngineSubscription {
     this.#handoverMs = parts.cluster.options.handoverMs ?? 10_000
     this.#pool = parts.cluster.newPool()
     this.#locks = new Locks(parts.groups)
+    this.#restarts = new Restarts(this.#pool, parts.groups)
     this.#owner = ownerId(spec.member)
     this.#presence = new Presence(this.#pool, {
       groups: () => new Set([...this.#readings.values()].map((reading) => reading.group)),
@@ -132,7 +132,7 @@ export class OrderedSubscription implements EngineSubscription {
     this.#mustBeOpen()
     if (this.#readings.has(source.storage)) return
     const { route, group } = await joined(this.#parts, this.group, source, this.#owner, () => this.#mustBeOpen())
-    const reading = { source, topic: route.topic, group, route, places: new Map<string, number>() }
+    const reading = { source, topic: route.topic, group, route, places: new Map<string, number>(), departed: new Departed() }
     await this.#keepPlaces(reading, route.readable).catch(() => {}) // it is done again where it is needed
     this.#readings.set(source.storage, reading)
     await this.#presence.beat().catch(() => {}) // said again and again
@@ -171,7 +171,8 @@ export class OrderedSubscription implements EngineSubscription {
       for (const retries of found) {
         if (this.#readings.has(retries)) continue
         const route = await cluster.route(retries)
-        if (route && this.#state === 'open') this.#readings.set(retries, { source, topic: retries, group, route, places: new Map() })
+        if (route && this.#state === 'open')
+          this.#readings.set(retries, { source, topic: retries, group, route, places: new Map(), departed: new Departed() })
       }
     }
   }
@@ -187,6 +188,7 @@ export class OrderedSubscription implements EngineSubscription {
     reading.route = route
     const me = this.#client
     const clients = await groups.clients(group, route.brokers)
+    reading.departed.look(clients)
     if (!clients.includes(me)) {
       // A broker that was restarted knows nobody.
       await this.#presence.beat()
@@ -208,13 +210,10 @@ export class OrderedSubscription implements EngineSubscription {
     this.#handOver()
     this.#wake()
     this.#troubles.delete(topic)
-    if (wanted.length === 0) {
-      this.#hasShare = true
-      return
-    }
-    const young = await this.#youngBrokers(wanted)
+    const young = await this.#restarts.young(group, topic, route.brokers)
+    if (young.size > 0) this.#balanceIn(graceMs)
     const forgotten = wanted.filter(({ broker }) => young.has(broker.name))
-    if (forgotten.length > 0) await this.#keepPlaces(reading, forgotten)
+    if (forgotten.length > 0) await this.#keepPlaces(reading, forgotten).catch(() => {}) // done again where it is needed
     const free = await Promise.all(
       wanted.map(async (queue) => !young.has(queue.broker.name) && this.#locks.mayAsk(group, topic, queue, this.#owner)),
     )
@@ -223,15 +222,33 @@ export class OrderedSubscription implements EngineSubscription {
     const locked = await this.#locks.lock(group, topic, asked, this.#owner)
     await Promise.all(locked.map((queue) => this.#begin(reading, queue, askedAt)))
     this.#hasShare = locked.length === wanted.length
-    if (this.#hasShare) return
-    const others = wanted.filter((queue) => !locked.includes(queue) && !young.has(queue.broker.name))
-    await Promise.all(others.map((queue) => this.#locks.freeDead(group, topic, queue, clients)))
-    this.#balanceIn(againMs)
+    if (!this.#hasShare) this.#balanceIn(againMs)
+    await this.#bury(
+      reading,
+      wanted.filter((queue) => !locked.includes(queue)),
+    )
   }
 
+  /** What the dead owned: also queues that somebody else is to have, who may not have been there yet when their owner died. */
+  async #bury({ group, topic, route, departed }: Reading, missing: readonly Queue[]): Promise<void> {
+    const all = departed.isDue
+    const queues = all ? route.readable.filter((queue) => !this.#owned.has(`${topic}/${queueKey(queue)}`)) : missing
+    const buried = await Promise.allSettled(queues.map((queue) => this.#locks.bury(group, topic, queue, departed)))
+    if (all && buried.every(({ status }) => status === 'fulfilled')) departed.buried()
+    if (departed.dueMs !== undefined) this.#balanceIn(departed.dueMs)
+  }
+
+  /** In so long at the latest. */
   #balanceIn(ms: number): void {
+    if (this.#state !== 'open') return
+    const at = performance.now() + ms
+    if (this.#balanceAgain && this.#balanceAgainAt <= at) return
     clearTimeout(this.#balanceAgain)
-    if (this.#state === 'open') this.#balanceAgain = setTimeout(() => void this.#balance(), ms)
+    this.#balanceAgainAt = at
+    this.#balanceAgain = setTimeout(() => {
+      this.#balanceAgain = undefined
+      void this.#balance()
+    }, ms)
   }
 
   /**
@@ -269,18 +286,6 @@ export class OrderedSubscription implements EngineSubscription {
       if (this.#state !== 'closed') this.#balanceIn(againMs)
       this.#troubled(topic, error)
     }
-  }
-
-  /** Brokers that may have been started a moment ago, while others have not come back to say again what they own. */
-  async #youngBrokers(queues: readonly Queue[]): Promise<Set<string>> {
-    const brokers = new Map(queues.map(({ broker }) => [broker.name, broker]))
-    const young = new Set<string>()
-    for (const broker of brokers.values()) {
-      const { openedAt, address } = await this.#pool.to(broker.address)
-      if (performance.now() - openedAt >= graceMs) continue
-      if (this.#wereAway.has(address) || (await this.#parts.cluster.dispatch.upMs(broker)) < youngMs) young.add(broker.name)
-    }
-    return young
   }
 
   /** Queues that are to go, once the core has given back what is in hand of them, or their time is over. */
@@ -341,7 +346,8 @@ export class OrderedSubscription implements EngineSubscription {
     const askedAt = performance.now()
     try {
       const queues = parts.map(({ place }) => place.queue)
-      let back = false
+      // The broker knows no member any more either, and whose lock is no member's is given away.
+      if (parts.some(({ doubtful }) => doubtful)) await this.#presence.beat().catch(() => {})
       const ours = new Set(await this.#parts.groups.lock(group, topic, queues, this.#owner))
       for (const part of parts) {
         if (this.#owned.get(part.scope) !== part) {
@@ -355,20 +361,16 @@ export class OrderedSubscription implements EngineSubscription {
         }
         part.lockedAt = askedAt
         // One that was killed has forgotten the last seconds of it, and who joins then may put the group at its beginning.
-        part.committed = -1
+        part.tellAgain()
         if (!part.doubtful) {
           void this.#commit(part).catch(() => {})
           continue
         }
         part.doubtful = false
-        for (const offset of part.settledOffsets()) part.newRows.add(rowOf(offset))
         void this.#locks.own(group, topic, part.place.queue, this.#owner).catch(() => {})
         this.#resume(part)
         void this.#commit(part).catch(() => {})
-        back = true
       }
-      // The broker knows no member any more either, and whose lock is no member's is given away.
-      if (back) await this.#presence.beat().catch(() => {})
     } catch {
       // It is asked again, and the time runs on.
     }
@@ -376,7 +378,8 @@ export class OrderedSubscription implements EngineSubscription {
 
   #lostBroker(address: string): void {
     if (this.#state === 'closed') return
-    this.#wereAway.add(address)
+    this.#locks.beginAnew()
+    for (const { departed } of this.#readings.values()) departed.beginAnew()
     for (const part of this.#owned.values()) if (addressText(part.place.queue.broker.address) === address) part.doubtful = true
     clearTimeout(this.#renewAgain)
     this.#renewAgain = setTimeout(() => void this.#renew(), 20)
@@ -546,6 +549,7 @@ export class OrderedSubscription implements EngineSubscription {
     }
   }
 
+  /** The place first: a row is written whole, without what lies before the place, and who dies between the two repeats nothing. */
   async #tell(part: QueuePart): Promise<void> {
     const { group, topic, queue } = part.place
     const { floor } = part
@@ -553,8 +557,8 @@ export class OrderedSubscription implements EngineSubscription {
     const rows = new Set(past.map(rowOf).filter((row) => part.newRows.has(row)))
     part.newRows.clear()
     try {
-      if (rows.size > 0) await this.#locks.markSettled(group, topic, queue, rows, past)
       if (floor > part.committed) await this.#parts.groups.commit(group, topic, queue, floor)
+      if (rows.size > 0) await this.#locks.markSettled(group, topic, queue, rows, [...sinceRow(floor, part.committed), ...past])
       part.committed = floor
     } catch (error) {
       for (const row of rows) part.newRows.add(row)
@@ -565,6 +569,8 @@ export class OrderedSubscription implements EngineSubscription {
   /** The next owner is told no more than what is so. */
   async #leave(part: QueuePart): Promise<void> {
     part.leavingUntil ??= performance.now()
+    // Once more all of it: a broker that was killed meanwhile may have been told less by those who joined then.
+    part.tellAgain()
     await this.#commit(part)
   }
 

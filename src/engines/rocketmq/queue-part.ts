@@ -233,6 +233,12 @@ export class QueuePart {
     return ahead.length === 0 ? passed : [...passed, ...ahead]
   }
 
+  /** The broker is told all of it once more. */
+  tellAgain(): void {
+    this.committed = -1
+    for (const offset of this.settledOffsets()) this.newRows.add(rowOf(offset))
+  }
+
   /** How many are settled behind one that is not. */
   get settledPast(): number {
     return this.#entries.reduce((sum, { settled }) => sum + (settled ? 1 : 0), 0)
