@@ -26,6 +26,7 @@ const bus = await connect(url, {
   ...(ledger === '' ? {} : { ledger }),
 })
 journal.note({ what: 'start' })
+process.send?.('ready')
 const dedupes = bus.status().capabilities.dedupeWindowMs > 0
 
 /** Four at a time, so that several of a key are on their way at once. */

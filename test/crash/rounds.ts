@@ -10,7 +10,7 @@ import { Journal } from './journal.ts'
 import { group, leaseMs, topic } from './work.ts'
 
 export interface Outcome extends Verdict {
-  /** Kept where a rule was broken. */
+  /** Kept where a rule was broken, or where it was asked for. */
   readonly journal: string | undefined
   readonly rounds: number
   readonly seed: number
@@ -26,6 +26,8 @@ const workers = 3
 const publishers = 2
 /** Once nobody is killed any more, something must become of a message at least this often. */
 const standstillMs = 30_000
+/** A process and its first connection, at the longest. */
+const startMs = 30_000
 const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
 
 /** A broker that the processes share, in place of an embedded store. */
@@ -55,6 +57,7 @@ class Arena {
   readonly count = { kills: 0, selfKills: 0, pauses: 0, drains: 0 }
   readonly #random: Random
   readonly #live = new Map<string, ChildProcess>()
+  readonly #ready = new Set<string>()
   #started = 0
   #ending = false
 
@@ -71,9 +74,10 @@ class Arena {
     const seed = String(this.#random.below(2 ** 31))
     const words = [role, this.url, join(this.dir, 'journal'), name, seed, String(this.#replicas), this.ledger, JSON.stringify(this.options)]
     const child = spawn(process.execPath, [member, ...words], {
-      stdio: ['ignore', 'ignore', 'inherit'],
+      stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
     })
     this.#live.set(name, child)
+    child.once('message', () => this.#ready.add(name))
     child.once('exit', () => {
       this.#live.delete(name)
       this.journal.note({ what: 'gone' }, name)
@@ -92,6 +96,13 @@ class Arena {
     this.journal.note({ what: 'kill' }, name)
     child.kill('SIGKILL')
     this.count.kills++
+  }
+
+  /** Resolves once these publishers and a worker are there: on a busy machine a round would be over before it began. */
+  async ready(names: readonly string[]): Promise<void> {
+    const waiting = (name: string): boolean => this.#live.has(name) && !this.#ready.has(name)
+    const idle = (): boolean => ![...this.#live.keys()].some((name) => name.startsWith('w') && this.#ready.has(name))
+    for (const until = Date.now() + startMs; (names.some(waiting) || idle()) && Date.now() < until; ) await sleep(20)
   }
 
   /** One of the workers is killed, told to drain, or stopped for longer than its lease and let go on. */
@@ -130,6 +141,7 @@ export async function crashRounds(
   seed: number,
   onRound: (done: number) => void = () => {},
   broker?: Broker,
+  keep = false,
 ): Promise<Outcome> {
   const begun = performance.now()
   const random = new Random(seed)
@@ -140,6 +152,7 @@ export async function crashRounds(
     for (let i = 0; i < workers; i++) arena.start('work')
     for (let round = 0; round < rounds; round++) {
       const names = Array.from({ length: publishers }, () => arena.start('publish'))
+      if (broker) await arena.ready(names)
       await sleep(600)
       for (let strikes = 1 + random.below(3); strikes > 0; strikes--) {
         await sleep(random.below(500))
@@ -156,7 +169,7 @@ export async function crashRounds(
     const verdict = judge(arena.journal.read(), rest)
     broken = verdict.violations.length > 0
     return {
-      journal: broken ? join(arena.dir, 'journal') : undefined,
+      journal: broken || keep ? join(arena.dir, 'journal') : undefined,
       rounds,
       seed,
       ...arena.count,
@@ -164,7 +177,7 @@ export async function crashRounds(
       seconds: Math.round((performance.now() - begun) / 1000),
     }
   } finally {
-    await arena.end(broken)
+    await arena.end(broken || keep)
   }
 }
 

@@ -15,6 +15,7 @@ const help = `soak: publishers and workers in processes of their own, killed at 
 
   --rounds <n>  how many rounds [100]
   --seed <n>    the source of what is published and who is killed when [from the clock]
+  --keep        keeps the journal of what happened, though no rule was broken
   --json        the outcome as one line of JSON
   --save        also writes the outcome into docs/soak.md
 
@@ -157,6 +158,7 @@ const { values, positionals } = parseArgs({
   options: {
     rounds: { type: 'string', default: '100' },
     seed: { type: 'string', default: String(Date.now() % 1_000_000_000) },
+    keep: { type: 'boolean', default: false },
     json: { type: 'boolean', default: false },
     save: { type: 'boolean', default: false },
     help: { type: 'boolean', short: 'h', default: false },
@@ -182,6 +184,7 @@ const outcome = await crashRounds(
     if (terminal) process.stderr.write(`\r${done === rounds ? 'waiting until all is handled' : `round ${done} of ${rounds}`}\x1b[K`)
   },
   broker,
+  values.keep,
 )
 if (terminal) process.stderr.write('\r\x1b[K')
 const text = table(outcome)

@@ -148,15 +148,14 @@ export class RocketmqAdmin implements EngineAdmin {
   async deleteGroup(storage: StorageName, group: string): Promise<void> {
     const { groups } = this.#parts
     const { route, physical } = await this.#idle(storage, group)
-    const others = (await groups.topicsOf(physical, route.brokers)).filter(
-      (topic) => topic !== route.topic && !isSystem(topic) && !topic.startsWith(physicalName('_cozebus.')),
-    )
+    const standsIn = await groups.topicsOf(physical, route.brokers)
+    const others = standsIn.filter((topic) => topic !== route.topic && !isSystem(topic) && !topic.startsWith(physicalName('_cozebus.')))
     if (others.length > 0)
       throw new BusError(
         'unsupported',
         `RocketMQ deletes a group with its places in all topics, and '${group}' stands in ${others.slice(0, 3).join(', ')} too: move it to the end instead (reset)`,
       )
-    await groups.delete(physical, route.brokers)
+    await groups.delete(physical, route.brokers, standsIn)
   }
 
   // ── topics ────────────────────────────────────────────────────────────────────────────────────────────────────────

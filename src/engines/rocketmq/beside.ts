@@ -2,6 +2,7 @@
  * What a broker keeps beside the place of a group in a queue, in the same table, as places in queues that are none. Beside each
  * queue: the count of owners, who owns it (0: nobody, it was given up), who asked last for its lock, which messages past the
  * place are settled, and which owner of it died. Beside the topic: the life of the broker in which all owners were heard.
+ * `gate` is locked, by who puts the group where it begins.
  */
 export const beside = {
   epoch: 1_000_000,
@@ -10,6 +11,7 @@ export const beside = {
   settled: 4_000_000,
   calm: 5_000_000,
   dead: 6_000_000,
+  gate: 7_000_000,
 } as const
 
 /** An owner as a number: of 48 bits, as a broker keeps those. */

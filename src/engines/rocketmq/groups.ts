@@ -4,6 +4,7 @@ import { beside, numberOfOwner, ownerOf } from './beside.ts'
 import type { Broker, Cluster, Queue, Route } from './cluster.ts'
 import { refused } from './failure.ts'
 import type { Floors } from './floors.ts'
+import { NotedPlaces } from './noted-places.ts'
 import { placesOf } from './offsets.ts'
 import { answer, looseJson, request } from './protocol.ts'
 
@@ -47,10 +48,13 @@ export function sharesLanes(client: string, lanes: string): boolean {
 export class Groups {
   readonly #cluster: Cluster
   readonly #floors: Floors
+  /** Where groups began that do not begin with what is there: a broker may forget that, and the next member would begin later. */
+  readonly #begun: NotedPlaces
 
   constructor(cluster: Cluster, floors: Floors) {
     this.#cluster = cluster
     this.#floors = floors
+    this.#begun = new NotedPlaces(cluster, 'cozebus-begun', 'where groups began')
   }
 
   /** Makes it where it is missing; its settings stay where it is there. */
@@ -103,33 +107,39 @@ export class Groups {
     }
     const before = await missing()
     if (before.length === 0) return
-    // Of a topic that it reads already, queues are missing that were added since: it has read nothing of them.
-    const begin = before.length < route.readable.length ? 'earliest' : from
-    const [first] = before
-    const gate: Queue[] = [first!]
-    await this.claim(group, route.topic, first!, client)
+    // A lock of its own: that of a queue may be its owner's, who is admitted once more after a broker has forgotten the group.
+    const gate: Queue[] = [{ broker: before[0]!.broker, id: beside.gate }]
     for (const until = performance.now() + lockForMs; (await this.lock(group, route.topic, gate, client)).length === 0; ) {
       if (performance.now() > until) break
       await new Promise((resolve) => setTimeout(resolve, lockAgainMs))
-      // Whoever was at the gate may own the queue by now, for as long as it is a member.
       if ((await missing()).length === 0) return
     }
     try {
       const still = await missing()
       if (still.length === 0) return
       const starts = await this.#floors.starts(route)
-      const places = await placesOf(
-        this.#cluster,
-        route.topic,
-        route.readable,
-        begin === 'earliest' ? 'start' : begin === 'new' ? 'end' : begin,
-        0,
-        starts,
-      )
+      const places = from === 'earliest' ? starts : await this.#begin(group, route, still, from, starts)
       await Promise.all(route.readable.map(async (queue, i) => still.includes(queue) && this.commit(group, route.topic, queue, places[i]!)))
     } finally {
       await this.unlock(group, route.topic, gate, client).catch(() => {})
     }
+  }
+
+  /** Where it began before, or where it begins now, which is noted before anybody goes by it; one for each queue of the route. */
+  async #begin(
+    group: string,
+    { topic, readable }: Route,
+    missing: readonly Queue[],
+    from: Exclude<Source['from'], 'earliest'>,
+    starts: readonly number[],
+  ): Promise<number[]> {
+    const key = begunKey(group, topic)
+    const noted = await this.#begun.of(key, topic, readable, starts)
+    // Of a topic that it reads already, queues are missing that were added since: it has read nothing of them.
+    if (missing.length < readable.length || noted.every((place) => place !== undefined)) return noted.map((place, i) => place ?? starts[i]!)
+    const places = await placesOf(this.#cluster, topic, readable, from === 'new' ? 'end' : from, 0, starts)
+    await this.#begun.note(key, topic, readable, places)
+    return places
   }
 
   /** Those of the queues, all on one broker, that are this client's now: for a minute after each time it says so. */
@@ -197,11 +207,15 @@ export class Groups {
     return [...found]
   }
 
-  async delete(group: string, brokers: readonly Broker[]): Promise<void> {
+  /** `topics`: those that it stands in. */
+  async delete(group: string, brokers: readonly Broker[], topics: readonly string[]): Promise<void> {
     for (const broker of brokers)
       await this.#cluster.ask(broker, request.deleteGroup, { groupName: group, cleanOffset: 'true' }, `group '${group}'`)
+    for (const topic of topics) await this.#begun.forget(begunKey(group, topic))
   }
 }
+
+const begunKey = (group: string, topic: string): string => `${group}@${topic}`
 
 function lockBody(group: string, topic: string, queues: readonly Queue[], client: string): Buffer {
   const mqSet = queues.map(({ broker, id }) => ({ topic, brokerName: broker.name, queueId: id }))

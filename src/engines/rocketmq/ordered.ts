@@ -210,6 +210,10 @@ export class OrderedSubscription implements EngineSubscription {
     this.#handOver()
     this.#wake()
     this.#troubles.delete(topic)
+    if (!topic.startsWith(retryPrefix) && wanted.some((queue) => !reading.places.has(queueKey(queue)))) {
+      await groups.admit(group, route, source.from, this.#owner)
+      await this.#keepPlaces(reading, wanted)
+    }
     const young = await this.#restarts.young(group, topic, route.brokers)
     if (young.size > 0) this.#balanceIn(graceMs)
     const forgotten = wanted.filter(({ broker }) => young.has(broker.name))

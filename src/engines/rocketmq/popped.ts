@@ -155,12 +155,17 @@ export class PopSubscription implements EngineSubscription {
           group: reading.group,
           leaseMs: this.#spec.leaseMs,
           queues: () => (reading.mine === undefined ? undefined : (reading.mine.get(broker.name) ?? [])),
+          connected: () => this.#admit(reading),
           wanted: () => this.#wanted(),
           take: (deliveries) => this.#arrived(deliveries),
           trouble: (error) => this.#troubled(place, error),
         }),
       )
     }
+  }
+
+  async #admit({ group, route, topic, source }: Reading): Promise<void> {
+    if (!topic.startsWith(retryPrefix)) await this.#parts.groups.admit(group, route, source.from, ownerId(this.#spec.member))
   }
 
   /** Brokers may have come with the topic, with other queues, or under another address. */

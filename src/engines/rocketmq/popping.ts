@@ -1,7 +1,7 @@
 import { type BusError, toBusError } from '../../errors.ts'
 import type { Source } from '../engine.ts'
 import type { Broker } from './cluster.ts'
-import type { Pool } from './connection.ts'
+import type { Connection, Pool } from './connection.ts'
 import { PopDelivery, type Receipt } from './delivery.ts'
 import { refused, unavailable } from './failure.ts'
 import { decodeMessages, type WireMessage } from './message.ts'
@@ -23,6 +23,8 @@ export interface Popping {
   readonly leaseMs: number
   /** Those of the queues that are this member's, where it shares them with classic clients; undefined: all, as it comes. */
   queues(): readonly number[] | undefined
+  /** Called before something is taken over a new connection: the broker may have forgotten the group, and would begin it anew. */
+  connected(): Promise<void>
   /** How many more there is room for, at this moment. */
   wanted(): number
   take(deliveries: readonly PopDelivery[]): void
@@ -41,6 +43,7 @@ export class Popper {
   #wake: (() => void) | undefined
   #waitMs = againMs
   #turn = 0
+  #known: Connection | undefined
 
   constructor(broker: Broker, source: Source, topic: string, popping: Popping) {
     this.broker = broker
@@ -116,6 +119,8 @@ export class Popper {
     let frame: Frame
     try {
       const connection = await pool.to(this.broker.address)
+      if (connection !== this.#known) await this.#popping.connected()
+      this.#known = connection
       if (this.#stopped) return
       frame = await connection.ask(request.pop, fields, what, undefined, pollMs + answerMs)
     } catch (error) {

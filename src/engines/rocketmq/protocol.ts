@@ -23,6 +23,7 @@ export const request = {
   lock: 41,
   unlock: 42,
   putNote: 100,
+  note: 101,
   route: 105,
   clusterInfo: 106,
   createGroup: 200,
