@@ -21,7 +21,7 @@ const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout
 const bus = await connect(url, {
   nats: { waitForServer: true, reconnectWaitMs: 100, reconnectJitterMs: 100, replicas: Number(replicas) },
   kafka: { waitForServer: true, sessionTimeoutMs: leaseMs },
-  rocketmq: { waitForServer: true, reconnectMaxWaitMs: 500 },
+  rocketmq: { waitForServer: true, reconnectMaxWaitMs: 500, returnMs: leaseMs },
   pulsar: { waitForServer: true, reconnectMaxWaitMs: 500, returnMs: leaseMs, ...(JSON.parse(given) as EngineOptions).pulsar },
   ...(ledger === '' ? {} : { ledger }),
 })

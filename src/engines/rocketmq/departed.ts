@@ -1,8 +1,5 @@
 import { ownerOfClient } from './groups.ts'
 
-/** An owner that no broker has as a member for so long is gone: one that has lost its connection is back before that. */
-export const goneMs = 5000
-
 /** Who is a member of a group no more, and since when that has been so without a break. */
 export class Departed {
   #present: ReadonlySet<string> = new Set()
@@ -11,6 +8,12 @@ export class Departed {
   readonly #buried = new Set<string>()
   /** Nobody has been looked for yet in the notes of the queues. */
   #isNew = true
+  readonly #returnMs: number
+
+  /** `returnMs`: who lost its connection is back before that. */
+  constructor(returnMs: number) {
+    this.#returnMs = returnMs
+  }
 
   /** What the brokers list now. Who is missing since the last look is known without a question for its queues. */
   look(clients: readonly string[]): void {
@@ -25,7 +28,7 @@ export class Departed {
 
   /** Whether it is gone for good; who was never seen counts from the first question on. */
   isGone(owner: string): boolean {
-    return !this.#present.has(owner) && performance.now() - this.#note(owner) >= goneMs
+    return !this.#present.has(owner) && performance.now() - this.#note(owner) >= this.#returnMs
   }
 
   #note(owner: string): number {
@@ -38,7 +41,8 @@ export class Departed {
   get dueMs(): number | undefined {
     let due: number | undefined
     const now = performance.now()
-    for (const [owner, since] of this.#since) if (!this.#buried.has(owner)) due = Math.min(due ?? goneMs, Math.max(0, since + goneMs - now))
+    for (const [owner, since] of this.#since)
+      if (!this.#buried.has(owner)) due = Math.min(due ?? this.#returnMs, Math.max(0, since + this.#returnMs - now))
     return due
   }
 

@@ -1,6 +1,6 @@
 import { beside, numberOfOwner, ownerOf } from './beside.ts'
 import type { Queue } from './cluster.ts'
-import { type Departed, goneMs } from './departed.ts'
+import type { Departed } from './departed.ts'
 import type { Groups } from './groups.ts'
 import { queueKey } from './offsets.ts'
 
@@ -15,11 +15,14 @@ export const mostMarked = (numbers - 1) * bits
 /** Who owns a queue of a group: a lock on its broker, and a number that grows with each owner. */
 export class Locks {
   readonly #groups: Groups
+  readonly #returnMs: number
   /** Owners that have not given up what shall be somebody else's, by their queues: since when that is known. */
   readonly #unreleased = new Map<string, { readonly owner: string; readonly since: number }>()
 
-  constructor(groups: Groups) {
+  /** `returnMs`: what is not given up and not said again for so long is somebody else's. */
+  constructor(groups: Groups, returnMs = 0) {
     this.#groups = groups
+    this.#returnMs = returnMs
   }
 
   /** Those of the queues that are the owner's from now on; what a broker that is away says is no. */
@@ -72,17 +75,18 @@ export class Locks {
       return true
     }
     const dead = await this.#groups.committed(group, topic, { broker: queue.broker, id: beside.dead + queue.id })
-    return ownerOf(dead) === last || noted(this.#unreleased, place, last) >= goneMs
+    return ownerOf(dead) === last || noted(this.#unreleased, place, last) >= this.#returnMs
   }
 
   /**
    * The lock of an owner that died lives on for its minute: it is given back in its name, by whoever has missed it for long
    * enough, with a note of its death, so that a member who did not see it takes the queue at once.
+   * `isYoung`: its broker was just started, nobody has a lock there yet, and who is missing is only noted.
    */
-  async bury(group: string, topic: string, queue: Queue, departed: Departed): Promise<void> {
+  async bury(group: string, topic: string, queue: Queue, departed: Departed, isYoung: boolean): Promise<void> {
     const [owner, claimant] = await Promise.all([this.#lastOwner(group, topic, queue), this.#groups.claimant(group, topic, queue)])
     for (const one of new Set([owner, claimant])) {
-      if (one === undefined || !departed.isGone(one)) continue
+      if (one === undefined || !departed.isGone(one) || isYoung) continue
       // Before the lock is free: whoever has it next says that nobody is dead.
       const dead = { broker: queue.broker, id: beside.dead + queue.id }
       if (one === owner) await this.#groups.commit(group, topic, dead, numberOfOwner(one))

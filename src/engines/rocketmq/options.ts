@@ -24,6 +24,8 @@ export interface RocketmqOptions {
   readonly shared?: boolean | ((topic: string) => boolean)
   /** How long a member that is to give up a queue may finish what it has of it in hand, ms; where order is kept. Default 10 000. */
   readonly handoverMs?: number
+  /** Where order is kept: a member that lost its connection has so long to come back before its queues are given to others, ms. Default 5000. */
+  readonly returnMs?: number
   /** Queues of topics made here, on each broker. Default 8. */
   readonly queues?: number
   /** False: a topic that is missing is an error. Default true. */
@@ -52,6 +54,7 @@ const checks: Readonly<Record<keyof RocketmqOptions, Check>> = {
   tls,
   shared: (value) => (typeof value === 'boolean' || typeof value === 'function' ? undefined : 'true, false or a function'),
   handoverMs: whole(0, day),
+  returnMs: whole(500, day),
   queues: whole(1, 1024),
   createTopics: oneOf(true, false),
   connectTimeoutMs: whole(50, day),

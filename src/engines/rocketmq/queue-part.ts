@@ -50,6 +50,8 @@ export class QueuePart {
   askedBackAt = 0
   /** The broker is asked whether it is still ours: nothing is handed out meanwhile. */
   doubtful = false
+  /** Since when, `performance.now()`. */
+  doubtedAt = 0
   /** When the broker said last that it is ours, `performance.now()`. */
   lockedAt: number
   /** What the broker has of it. */
@@ -76,7 +78,7 @@ export class QueuePart {
   constructor(place: Place, lockedAt: number, finished: Finished, laneOf: (delivery: Delivery) => string | undefined) {
     this.place = place
     this.#finished = finished
-    this.scope = `${place.topic}/${queueKey(place.queue)}`
+    this.scope = scopeOf(place.topic, place.queue)
     this.cursor = place.offset
     this.committed = place.offset
     this.lockedAt = lockedAt
@@ -249,6 +251,9 @@ export class QueuePart {
     return this.#entries[0]?.offset ?? this.#fresh[this.#head]?.offset ?? this.cursor
   }
 }
+
+/** As what the core knows a queue that is owned. */
+export const scopeOf = (topic: string, queue: Queue): string => `${topic}/${queueKey(queue)}`
 
 function weight({ body, properties }: WireMessage): number {
   return 64 + body.byteLength + properties.size * 32
