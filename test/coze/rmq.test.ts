@@ -1,4 +1,6 @@
 // Beside Go services on RocketMQ, and the defects of the Go bus there, by number, that are in our power: ours does not have them.
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, expect, onTestFinished, test } from 'vitest'
 import { connect } from '../../src/bus.ts'
@@ -111,6 +113,42 @@ await describeRocketmq(`beside Go services${go.missing === undefined ? '' : ` ($
     expect(reader.lines.length).toBeGreaterThan(10)
   }, 90_000)
 
+  test('R2: beside others that succeed at the same time exactly the message that failed comes again', async () => {
+    const topic = fresh()
+    const runs = new Map<string, number>()
+    const done: string[] = []
+    let side = 0
+    let mostAtOnce = 0
+    await closing(
+      registerConsumer(
+        config,
+        topic,
+        'cg',
+        async ({ body }) => {
+          const name = text(body)
+          const run = (runs.get(name) ?? 0) + 1
+          runs.set(name, run)
+          mostAtOnce = Math.max(mostAtOnce, ++side)
+          await sleep(20 + Math.random() * 30)
+          side--
+          if (run === 1 && Number(name.slice(4)) % 7 === 3) throw new Error(`no ${name}`)
+          done.push(name)
+        },
+        { concurrency: 20, retry: { initial: 50, jitter: 'none' } },
+      ),
+    )
+    await go.sends(server, topic, { body: 'job-%d', count: 60 })
+    const all = Array.from({ length: 60 }, (_, i) => `job-${i}`)
+    await expect.poll(() => done.toSorted(), { timeout: 20_000 }).toEqual(all.toSorted())
+    await sleep(500)
+    expect(done.length).toBe(60)
+    expect(mostAtOnce).toBeGreaterThan(5)
+    expect([...runs].filter(([, count]) => count > 1).map(([name]) => name)).toEqual(
+      expect.arrayContaining(all.filter((_, i) => i % 7 === 3)),
+    )
+    expect([...runs.values()].reduce((sum, count) => sum + count, 0)).toBe(60 + all.filter((_, i) => i % 7 === 3).length)
+  }, 60_000)
+
   test('R3: a handler that panics, and here throws, holds up nothing: it is tried again by its policy', async () => {
     const topic = fresh()
     const runs: number[] = []
@@ -167,6 +205,20 @@ await describeRocketmq(`beside Go services${go.missing === undefined ? '' : ` ($
     const producer = await closing(createProducer({ ...named, ledger: 'memory:' } as RmqConfig, fresh(), 'cg'))
     expect((await producer.send('x')).position).toBeDefined()
   })
+
+  test('R7: nothing of a body is printed, though its handler fails and it is given up', async () => {
+    const env = { COZE_MQ_TYPE: 'rmq', MQ_NAME_SERVER: server, COZEBUS_LEDGER: `file:${folder}/${++ledgers}` }
+    const secret = `account-${crypto.randomUUID()}`
+    const program = new URL('./silent.ts', import.meta.url).pathname
+    const child = spawn(process.execPath, [program, brokers.url, fresh(), `{"token":"${secret}"}`], { env: { ...process.env, ...env } })
+    onTestFinished(() => void child.kill('SIGKILL'))
+    let printed = ''
+    for (const stream of [child.stdout, child.stderr]) stream.on('data', (bytes: Buffer) => (printed += bytes.toString()))
+    const [code] = await once(child, 'close')
+    expect({ code, printed }).toMatchObject({ code: 0 })
+    expect(printed).not.toContain(secret)
+    expect(printed).not.toContain('token')
+  }, 60_000)
 
   test("the guide's families carry their parameters", async () => {
     const bus = await closing(connect(brokers.url, { ledger: 'memory:' }))
