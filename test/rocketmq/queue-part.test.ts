@@ -3,14 +3,14 @@ import { Finished } from '../../src/engines/rocketmq/finished.ts'
 import type { WireMessage } from '../../src/engines/rocketmq/message.ts'
 import { offsetOf, QueuePart } from '../../src/engines/rocketmq/queue-part.ts'
 
-const message = (offset: number, unique = `u${offset}`): WireMessage => ({
+const message = (offset: number, unique = `u${offset}`, key?: string): WireMessage => ({
   topic: 't',
   queueId: 0,
   offset,
   bornMs: 1,
   storedMs: 1,
   reconsumeTimes: 0,
-  properties: new Map([['UNIQ_KEY', unique]]),
+  properties: new Map([['UNIQ_KEY', unique], ...(key === undefined ? [] : [['SHARDING_KEY', key] as const])]),
   body: Buffer.from('x'),
 })
 
@@ -51,4 +51,19 @@ test('copies of one message are handed out once, and settled with it', () => {
   part.push([message(3, 'u0')], 4)
   expect(handOut(part)).toBe(undefined)
   expect(part.floor).toBe(4)
+})
+
+test('a follower that was given back first waits for the one before it, also when the queue stays after all', () => {
+  const part = partOf([])
+  part.push([message(0, 'u0', 'k'), message(1, 'u1', 'k'), message(2, 'u2', 'other')], 3)
+  expect([handOut(part), handOut(part)]).toEqual([0, 1])
+  part.leavingUntil = 5
+  part.release(1, 0)
+  part.leavingUntil = undefined
+  expect([handOut(part), handOut(part)]).toEqual([2, undefined])
+  expect(part.dueAt()).toBe(Number.POSITIVE_INFINITY)
+  part.release(0, 0)
+  expect([handOut(part), handOut(part)]).toEqual([0, undefined])
+  part.ack(0)
+  expect(handOut(part)).toBe(1)
 })

@@ -8,7 +8,6 @@ import { joined, type SubscriptionParts } from './joining.ts'
 import { popRetryTopic, retryPrefix, retryTopic } from './names.ts'
 import type { Ownership } from './ownership.ts'
 import type { Presence } from './presence.ts'
-import { graceMs } from './restarts.ts'
 
 const everyMs = 3000
 const againMs = 200
@@ -164,7 +163,7 @@ export class Balancing {
     const { missing, young } = await ownership.take(reading, wanted)
     this.hasShare = missing.length === 0
     if (!this.hasShare) this.runIn(againMs)
-    if (young.size > 0) this.runIn(graceMs)
+    if (young.size > 0) this.runIn(everyMs / 2)
     await this.#bury(reading, missing, young)
   }
 

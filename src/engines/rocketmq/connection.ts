@@ -4,7 +4,7 @@ import { BusError, toBusError } from '../../errors.ts'
 import { type Address, addressText } from '../address.ts'
 import { readPems } from '../pem.ts'
 import { isTlsFailure, serverNameOf } from '../tls.ts'
-import type { RocketmqOptions } from './options.ts'
+import { type RocketmqOptions, usualReconnectMaxWaitMs } from './options.ts'
 import { encodeFrame, type Fields, type Frame, FrameParser, type Keys, ProtocolError, request } from './protocol.ts'
 
 /** A broker's limit is a choice of who runs it; no sane answer is above that. */
@@ -227,7 +227,7 @@ export class Pool {
       return connection
     } catch (thrown) {
       const error = toBusError(thrown, 'engine_unavailable')
-      const { reconnectWaitMs = 200, reconnectMaxWaitMs = 3000 } = this.#options
+      const { reconnectWaitMs = 200, reconnectMaxWaitMs = usualReconnectMaxWaitMs } = this.#options
       const waitMs = Math.min(Math.max(reconnectWaitMs, reconnectMaxWaitMs), (this.#failed.get(key)?.waitMs ?? reconnectWaitMs / 2) * 2)
       this.#failed.set(key, { error, waitMs, until: performance.now() + waitMs * (0.5 + Math.random() / 2) })
       this.#connections.delete(key)

@@ -39,6 +39,8 @@ export class PopDelivery implements Delivery {
   handed = false
   /** The broker has been asked to be done with it, and has not answered yet. */
   settling: 'ack' | 'release' | undefined
+  /** Its copy for another attempt is stored. */
+  copied = false
   /** The broker has been asked for more time, and has not answered yet. */
   changing: Promise<void> | undefined
   /** It is: the answer to the same again. */
@@ -60,7 +62,7 @@ export class PopDelivery implements Delivery {
     this.position = position
     this.fence = fenceOf(message)
     this.redelivered = this.fence > 1
-    this.unique = uniqueOf(message)
+    this.unique = uniqueOf(message, broker.name)
     this.broker = broker
     this.group = group
     this.receipt = receipt

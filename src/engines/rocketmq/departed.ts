@@ -1,5 +1,8 @@
 import { ownerOfClient } from './groups.ts'
 
+/** What a dead owner had is free after this, whoever forgets it. */
+const lockLivesMs = 90_000
+
 /** Who is a member of a group no more, and since when that has been so without a break. */
 export class Departed {
   #present: ReadonlySet<string> = new Set()
@@ -31,6 +34,11 @@ export class Departed {
     return !this.#present.has(owner) && performance.now() - this.#note(owner) >= this.#returnMs
   }
 
+  /** All that are. */
+  get gone(): string[] {
+    return [...this.#since.keys()].filter((owner) => this.isGone(owner))
+  }
+
   #note(owner: string): number {
     const since = this.#since.get(owner) ?? performance.now()
     this.#since.set(owner, since)
@@ -54,7 +62,13 @@ export class Departed {
   /** They were. */
   buried(): void {
     this.#isNew = false
-    for (const owner of this.#since.keys()) if (!this.#present.has(owner) && this.isGone(owner)) this.#buried.add(owner)
+    const now = performance.now()
+    for (const owner of this.gone) {
+      this.#buried.add(owner)
+      if (now - this.#since.get(owner)! < lockLivesMs) continue
+      this.#since.delete(owner)
+      this.#buried.delete(owner)
+    }
   }
 
   /** A broker was away: whoever it has not as a member may not have come back yet. */

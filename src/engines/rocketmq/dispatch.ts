@@ -1,3 +1,4 @@
+import { BusError } from '../../errors.ts'
 import type { Broker, Cluster } from './cluster.ts'
 import { answer, request } from './protocol.ts'
 
@@ -22,11 +23,15 @@ export class Dispatch {
     this.#cluster = cluster
   }
 
-  /** Resolves once all that was confirmed before the call is in its queue. One question for all who ask at once. */
+  /**
+   * Resolves once all that was confirmed before the call is in its queue. One question for all who ask at once.
+   * @throws BusError `engine_unavailable` when that takes too long
+   */
   async caughtUp(broker: Broker): Promise<void> {
     const looking = this.#looking.get(broker.name)
     if (looking) {
-      looking.next ??= looking.running.then(() => this.#begin(broker))
+      const begin = () => this.#begin(broker)
+      looking.next ??= looking.running.then(begin, begin)
       return looking.next
     }
     return this.#begin(broker)
@@ -35,9 +40,10 @@ export class Dispatch {
   #begin(broker: Broker): Promise<void> {
     const looking: Looking = { running: this.#look(broker), next: undefined }
     this.#looking.set(broker.name, looking)
-    void looking.running.then(() => {
+    const ended = (): void => {
       if (this.#looking.get(broker.name) === looking && looking.next === undefined) this.#looking.delete(broker.name)
-    })
+    }
+    void looking.running.then(ended, ended)
     return looking.running
   }
 
@@ -58,5 +64,6 @@ export class Dispatch {
       if (end - behind >= target) return
       await new Promise((resolve) => setTimeout(resolve, lookMs))
     }
+    throw new BusError('engine_unavailable', `${broker.name} did not get its queues up to its log in ${mostMs} ms`)
   }
 }

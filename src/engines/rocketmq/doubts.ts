@@ -47,9 +47,11 @@ export class Doubts {
 
   /** Offsets by id of those that are stored. Throws `error` when nobody could say so until then, `performance.now()`. */
   async look(doubt: Doubt, until: number, error: BusError): Promise<Map<string, number>> {
-    await new Promise((resolve) => setTimeout(resolve, settleMs))
     while (performance.now() < until && !this.#cluster.pool.closed) {
       try {
+        // It may have been frozen, and has what it read before that still to do.
+        await this.#cluster.dispatch.caughtUp(doubt.queue.broker)
+        await new Promise((resolve) => setTimeout(resolve, settleMs))
         return await this.#scan(doubt)
       } catch {
         await new Promise((resolve) => setTimeout(resolve, againMs))

@@ -99,11 +99,14 @@ export class Groups {
     await this.#cluster.ask(broker, request.commit, fields, `group '${group}' on topic '${topic}'`)
   }
 
-  /** Puts the group where it is to begin, in the queues where it never was. One member at a time: another may have gone on already. */
-  async admit(group: string, route: Route, from: Source['from'], client: string): Promise<void> {
+  /**
+   * Puts the group where it is to begin, in the queues where it never was. One member at a time: another may have gone on already.
+   * `queues`: only those, of a group that was admitted to all before.
+   */
+  async admit(group: string, route: Route, from: Source['from'], client: string, queues = route.readable): Promise<void> {
     const missing = async (): Promise<Queue[]> => {
-      const stands = await Promise.all(route.readable.map((queue) => this.committed(group, route.topic, queue)))
-      return route.readable.filter((_, i) => stands[i] === undefined)
+      const stands = await Promise.all(queues.map((queue) => this.committed(group, route.topic, queue)))
+      return queues.filter((_, i) => stands[i] === undefined)
     }
     const before = await missing()
     if (before.length === 0) return
@@ -117,9 +120,12 @@ export class Groups {
     try {
       const still = await missing()
       if (still.length === 0) return
-      const starts = await this.#floors.starts(route)
-      const places = from === 'earliest' ? starts : await this.#begin(group, route, still, from, starts)
-      await Promise.all(route.readable.map(async (queue, i) => still.includes(queue) && this.commit(group, route.topic, queue, places[i]!)))
+      const here = { ...route, readable: queues }
+      const starts = await this.#floors.starts(here)
+      // Of a topic that it reads already, queues are missing that were added since: it has read nothing of them.
+      const isNew = still.length === route.readable.length
+      const places = from === 'earliest' ? starts : await this.#begin(group, here, isNew, from, starts)
+      await Promise.all(queues.map(async (queue, i) => still.includes(queue) && this.commit(group, route.topic, queue, places[i]!)))
     } finally {
       await this.unlock(group, route.topic, gate, client).catch(() => {})
     }
@@ -129,14 +135,13 @@ export class Groups {
   async #begin(
     group: string,
     { topic, readable }: Route,
-    missing: readonly Queue[],
+    isNew: boolean,
     from: Exclude<Source['from'], 'earliest'>,
     starts: readonly number[],
   ): Promise<number[]> {
     const key = begunKey(group, topic)
     const noted = await this.#begun.of(key, topic, readable, starts)
-    // Of a topic that it reads already, queues are missing that were added since: it has read nothing of them.
-    if (missing.length < readable.length || noted.every((place) => place !== undefined)) return noted.map((place, i) => place ?? starts[i]!)
+    if (!isNew || noted.every((place) => place !== undefined)) return noted.map((place, i) => place ?? starts[i]!)
     const places = await placesOf(this.#cluster, topic, readable, from === 'new' ? 'end' : from, 0, starts)
     await this.#begun.note(key, topic, readable, places)
     return places

@@ -1,4 +1,4 @@
-import { BusError } from '../../errors.ts'
+import { BusError, toBusError } from '../../errors.ts'
 import { isPrivate } from '../../topic/name.ts'
 import { isPattern, matcher, overlaps } from '../../topic/pattern.ts'
 import type { Live, StorageName, Stored } from '../engine.ts'
@@ -17,6 +17,8 @@ const waitMs = 10_000
 /** It looks at those who wait every five seconds. */
 const answerMs = 12_000
 const againMs = 200
+/** How often it is looked whether a topic has other queues, ms. */
+const lookAroundMs = 5000
 
 export interface LiveParts {
   readonly cluster: Cluster
@@ -50,6 +52,7 @@ class Listening {
   readonly #listener: (batch: readonly Stored[]) => void
   readonly #pool: Pool
   readonly #following = new Set<StorageName>()
+  readonly #timers: NodeJS.Timeout[] = []
   #unwatch = (): void => {}
   #closed = false
 
@@ -69,12 +72,21 @@ class Listening {
       if (overlaps(storage, this.#pattern)) await this.#follow(storage, await topics.existing(storage), 'end')
     if (this.#closed) return
     this.#unwatch = watch.watch((storage) => {
-      if (!overlaps(storage, this.#pattern) || this.#following.has(storage)) return
-      topics.existing(storage).then(
-        (route) => this.#follow(storage, route, 'start'),
-        () => {},
-      )
+      if (overlaps(storage, this.#pattern) && !this.#following.has(storage)) void this.#followNew(storage)
     })
+  }
+
+  /** It is offered once: what is away when it appears is asked again until it is there. */
+  async #followNew(storage: StorageName): Promise<void> {
+    while (!this.#closed && !this.#following.has(storage)) {
+      try {
+        await this.#follow(storage, await this.#parts.topics.existing(storage), 'start')
+        return
+      } catch (error) {
+        if (toBusError(error, 'engine_unavailable').code === 'not_found') return
+        await new Promise((resolve) => setTimeout(resolve, againMs))
+      }
+    }
   }
 
   async #follow(storage: StorageName, route: Route, from: 'start' | 'end'): Promise<void> {
@@ -82,18 +94,31 @@ class Listening {
     this.#following.add(storage)
     try {
       const places = await findOffsets(this.#parts.cluster, route.topic, route.readable, from)
-      for (const [i, queue] of route.readable.entries()) void this.#tail(storage, route.topic, queue, places[i]!)
+      const tailed = new Map(route.readable.map((queue) => [queueKey(queue), queue]))
+      for (const [i, queue] of route.readable.entries()) void this.#tail(storage, route.topic, queue, tailed, places[i]!)
+      this.#timers.push(setInterval(() => void this.#lookAround(storage, route.topic, tailed), lookAroundMs).unref())
     } catch (error) {
       this.#following.delete(storage)
       throw error
     }
   }
 
-  async #tail(storage: StorageName, topic: string, queue: Queue, from: number): Promise<void> {
+  /** Queues and brokers that came with the topic since, and addresses that changed. */
+  async #lookAround(storage: StorageName, topic: string, tailed: Map<string, Queue>): Promise<void> {
+    const route = await this.#parts.cluster.route(topic).catch(() => undefined)
+    for (const queue of route?.readable ?? []) {
+      const isNew = !tailed.has(queueKey(queue))
+      tailed.set(queueKey(queue), queue)
+      if (isNew) void this.#tail(storage, topic, queue, tailed, 0)
+    }
+  }
+
+  /** `tailed`: each queue as it is known now. */
+  async #tail(storage: StorageName, topic: string, queue: Queue, tailed: ReadonlyMap<string, Queue>, from: number): Promise<void> {
     const what = `topic '${topic}'`
     for (let offset = from; !this.#closed; ) {
       try {
-        const connection = await this.#pool.to(queue.broker.address)
+        const connection = await this.#pool.to((tailed.get(queueKey(queue)) ?? queue).broker.address)
         const fields = pullFields(topic, queue.id, offset, waitMs)
         const { code, fields: told, body, remark } = await connection.ask(request.pull, fields, what, undefined, waitMs + answerMs)
         if (this.#closed) return
@@ -113,6 +138,7 @@ class Listening {
   async close(): Promise<void> {
     this.#closed = true
     this.#unwatch()
+    for (const timer of this.#timers) clearInterval(timer)
     this.#pool.close()
   }
 }

@@ -9,6 +9,7 @@ export const trustMs = 50_000
 /** A number tells of so many messages in a row, and of which row: it is used again by a row far behind. */
 const bits = 32
 const numbers = 36
+const mostTurns = 2 ** 20
 /** So many messages past a place can be told of. */
 export const mostMarked = (numbers - 1) * bits
 
@@ -26,8 +27,15 @@ export class Locks {
   }
 
   /** Those of the queues that are the owner's from now on; what a broker that is away says is no. */
-  async lock(group: string, topic: string, queues: readonly Queue[], owner: string): Promise<Queue[]> {
-    await Promise.all(queues.map((queue) => this.#groups.claim(group, topic, queue, owner)))
+  async lock(group: string, topic: string, queues: readonly Queue[], owner: string, departed: Departed): Promise<Queue[]> {
+    await Promise.all(
+      queues.map(async (queue) => {
+        // Who asked before may have it, and may be dead: it is not known any more once the claim is ours.
+        const before = await this.#groups.claimant(group, topic, queue)
+        if (before !== undefined && before !== owner) departed.isGone(before)
+        await this.#groups.claim(group, topic, queue, owner)
+      }),
+    )
     const own = await Promise.all(
       [...Map.groupBy(queues, ({ broker }) => broker.name).values()].map((some) =>
         this.#groups.lock(group, topic, some, owner).catch(() => []),
@@ -46,9 +54,10 @@ export class Locks {
     await this.unlock(group, topic, queue, owner)
   }
 
-  /** Says whose the lock is: at once, so that it can be freed whenever its owner dies. */
-  async own(group: string, topic: string, { broker, id }: Queue, owner: string): Promise<void> {
+  /** Says whose the lock is: at once, so that it can be freed whenever its owner dies. `epoch`: its number, where it has one already. */
+  async own(group: string, topic: string, { broker, id }: Queue, owner: string, epoch?: number): Promise<void> {
     await Promise.all([
+      epoch === undefined || this.#groups.commit(group, topic, { broker, id: beside.epoch + id }, epoch),
       this.#groups.commit(group, topic, { broker, id: beside.owner + id }, numberOfOwner(owner)),
       this.#groups.commit(group, topic, { broker, id: beside.dead + id }, 0),
     ])
@@ -80,18 +89,21 @@ export class Locks {
 
   /**
    * The lock of an owner that died lives on for its minute: it is given back in its name, by whoever has missed it for long
-   * enough, with a note of its death, so that a member who did not see it takes the queue at once.
-   * `isYoung`: its broker was just started, nobody has a lock there yet, and who is missing is only noted.
+   * enough, with a note of its death, so that a member who did not see it takes the queue at once. One may have died with a
+   * lock before it said so: each that is gone gives back all of the queues.
+   * All queues are on one broker. `isYoung`: it was just started, nobody has a lock there yet, and who is missing is only noted.
    */
-  async bury(group: string, topic: string, queue: Queue, departed: Departed, isYoung: boolean): Promise<void> {
-    const [owner, claimant] = await Promise.all([this.#lastOwner(group, topic, queue), this.#groups.claimant(group, topic, queue)])
-    for (const one of new Set([owner, claimant])) {
-      if (one === undefined || !departed.isGone(one) || isYoung) continue
-      // Before the lock is free: whoever has it next says that nobody is dead.
-      const dead = { broker: queue.broker, id: beside.dead + queue.id }
-      if (one === owner) await this.#groups.commit(group, topic, dead, numberOfOwner(one))
-      await this.unlock(group, topic, queue, one)
-    }
+  async bury(group: string, topic: string, queues: readonly Queue[], departed: Departed, isYoung: boolean): Promise<void> {
+    await Promise.all(
+      queues.map(async (queue) => {
+        const [owner, claimant] = await Promise.all([this.#lastOwner(group, topic, queue), this.#groups.claimant(group, topic, queue)])
+        if (claimant !== undefined) departed.isGone(claimant)
+        if (owner === undefined || !departed.isGone(owner) || isYoung) return
+        // Before the lock is free: whoever has it next says that nobody is dead.
+        await this.#groups.commit(group, topic, { broker: queue.broker, id: beside.dead + queue.id }, numberOfOwner(owner))
+      }),
+    )
+    if (!isYoung) await Promise.all(departed.gone.map((one) => this.#groups.unlock(group, topic, queues, one)))
   }
 
   /** A broker was away: the time of those that it had as owners begins anew. */
@@ -112,7 +124,7 @@ export class Locks {
     const rows = await Promise.all(Array.from({ length: numbers }, (_, slot) => read(beside.settled + id * numbers + slot)))
     for (const [slot, number] of rows.entries()) {
       if (number === undefined || number === 0) continue
-      const row = Math.floor(number / 2 ** bits) * numbers + slot
+      const row = rowFrom(Math.floor(number / 2 ** bits), slot, place)
       for (let bit = 0; bit < bits; bit++) {
         const offset = row * bits + bit
         if (Math.floor(number / 2 ** bit) % 2 === 1 && offset >= place && offset < place + mostMarked + bits) settled.add(offset)
@@ -126,8 +138,9 @@ export class Locks {
    * broker writes down one number after the other, and may have an older place beside a newer row.
    */
   async markSettled(group: string, topic: string, { broker, id }: Queue, rows: Iterable<number>, settled: Iterable<number>): Promise<void> {
-    const numberOf = new Map<number, number>([...rows].map((row) => [row, Math.floor(row / numbers) * 2 ** bits]))
-    for (const offset of settled) {
+    const numberOf = new Map<number, number>([...rows].map((row) => [row, turnOf(row) * 2 ** bits]))
+    // Each once: bits are added.
+    for (const offset of new Set(settled)) {
       const row = rowOf(offset)
       const number = numberOf.get(row)
       if (number !== undefined) numberOf.set(row, number + 2 ** (offset % bits))
@@ -156,6 +169,16 @@ function noted(seen: Map<string, { readonly owner: string; readonly since: numbe
   if (before?.owner === owner) return now - before.since
   seen.set(place, { owner, since: now })
   return 0
+}
+
+/** How often the numbers were used up before the row; as much of it as a number has room for. */
+const turnOf = (row: number): number => Math.floor(row / numbers) % mostTurns
+
+/** The row with that number that is not before the place's own. */
+function rowFrom(turn: number, slot: number, place: number): number {
+  const now = Math.floor(rowOf(place) / numbers)
+  const ahead = (((turn - turnOf(now * numbers)) % mostTurns) + mostTurns) % mostTurns
+  return (now + ahead) * numbers + slot
 }
 
 export const rowOf = (offset: number): number => Math.floor(offset / bits)

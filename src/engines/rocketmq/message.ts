@@ -166,9 +166,9 @@ function parseProperties(text: string): Map<string, string> {
   return found
 }
 
-/** The id that a client gave, the same on every copy that a broker makes. */
-export function uniqueOf({ properties, topic, queueId, offset }: WireMessage): string {
-  return properties.get('UNIQ_KEY') ?? `${topic}:${queueId}:${offset}`
+/** The id that a client gave, the same on every copy that a broker makes; where it gave none, the place of the message. */
+export function uniqueOf({ properties, topic, queueId, offset }: WireMessage, broker: string): string {
+  return properties.get('UNIQ_KEY') ?? `${topic}:${broker}/${queueId}:${offset}`
 }
 
 /** How often it was handed over, this time with it. */
@@ -203,7 +203,7 @@ export function storedOf(message: WireMessage, storage: string, position: string
   return {
     storage,
     name: properties.get(own.name) ?? storage,
-    id: properties.get(own.id) ?? uniqueOf(message),
+    id: properties.get(own.id) ?? uniqueOf(message, position.slice(0, position.lastIndexOf('/', position.indexOf(':')))),
     key: properties.get('SHARDING_KEY') ?? properties.get('__SHARDINGKEY'),
     headers,
     body: properties.has(own.empty) ? noBody : message.body,

@@ -24,7 +24,10 @@ export interface RocketmqOptions {
   readonly shared?: boolean | ((topic: string) => boolean)
   /** How long a member that is to give up a queue may finish what it has of it in hand, ms; where order is kept. Default 10 000. */
   readonly handoverMs?: number
-  /** Where order is kept: a member that lost its connection has so long to come back before its queues are given to others, ms. Default 5000. */
+  /**
+   * Where order is kept: a member that lost its connection has so long to come back before its queues are given to others, ms;
+   * the same for all members. Default 5000, or 2000 more than `reconnectMaxWaitMs`.
+   */
   readonly returnMs?: number
   /** Queues of topics made here, on each broker. Default 8. */
   readonly queues?: number
@@ -47,6 +50,12 @@ export interface RocketmqOptions {
   /** The producer group. Default `cozebus`. */
   readonly name?: string
 }
+
+export const usualReconnectMaxWaitMs = 3000
+
+/** How long a member may be away. */
+export const returnMsOf = ({ returnMs, reconnectMaxWaitMs = usualReconnectMaxWaitMs }: RocketmqOptions): number =>
+  returnMs ?? Math.max(5000, reconnectMaxWaitMs + 2000)
 
 const checks: Readonly<Record<keyof RocketmqOptions, Check>> = {
   accessKey: text,
@@ -72,6 +81,12 @@ const tlsChecks: Readonly<Record<keyof RocketmqTls, Check>> = { ca: text, cert: 
 export function checkRocketmqOptions(options: RocketmqOptions): void {
   checkOptions(options, checks, 'rocketmq')
   checkTls(options.tls, tlsChecks, 'rocketmq.tls')
+  const { returnMs, reconnectMaxWaitMs = usualReconnectMaxWaitMs } = options
+  if (returnMs !== undefined && returnMs < reconnectMaxWaitMs + 1500)
+    throw new BusError(
+      'invalid_argument',
+      `rocketmq.returnMs is ${returnMs}, and must be 1500 more than rocketmq.reconnectMaxWaitMs (${reconnectMaxWaitMs}): who waits to connect again would lose its queues`,
+    )
   if ((options.accessKey === undefined) !== (options.secretKey === undefined))
     throw new BusError('invalid_argument', 'rocketmq.accessKey and rocketmq.secretKey go together')
 }

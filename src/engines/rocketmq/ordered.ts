@@ -6,6 +6,7 @@ import type { Pool } from './connection.ts'
 import { unavailable } from './failure.ts'
 import { ownerId } from './groups.ts'
 import type { InHand, SubscriptionParts } from './joining.ts'
+import { returnMsOf } from './options.ts'
 import { Ownership } from './ownership.ts'
 import { Presence } from './presence.ts'
 import { PullingAhead } from './pulling-ahead.ts'
@@ -51,7 +52,7 @@ export class OrderedSubscription implements EngineSubscription {
     const pool = cluster.newPool()
     this.#pool = pool
     const owner = ownerId(spec.member)
-    const { returnMs = 5000 } = cluster.options
+    const returnMs = returnMsOf(cluster.options)
     const readings = () => [...this.#balancing.readings.values()]
     const presence = new Presence(pool, {
       groups: () => new Set(readings().map(({ group }) => group)),
@@ -64,12 +65,14 @@ export class OrderedSubscription implements EngineSubscription {
     })
     this.#presence = presence
     const isOurs = (part: QueuePart): boolean => this.#ownership.owned.get(part.scope) === part
+    const beganAnew = (part: QueuePart) => this.#ownership.beganAnew(part)
     const state = () => this.#state
     const wake = () => this.#wake()
     const trouble = (topic: string, error: unknown) => this.#troubled(topic, error)
     this.#telling = new Telling(groups, isOurs)
-    this.#ahead = new PullingAhead({ pool, owned: () => this.#ownership.owned.values(), isOurs, state, wake, trouble })
+    this.#ahead = new PullingAhead({ pool, owned: () => this.#ownership.owned.values(), isOurs, beganAnew, state, wake, trouble })
     this.#ownership = new Ownership({
+      cluster,
       groups,
       pool,
       owner,

@@ -3,7 +3,7 @@ import { isPrivate, privateTopic } from '../../topic/name.ts'
 import { within } from '../../within.ts'
 import type { DeliverySink, EngineSubscription, Settlement, SettleResult, Source, SubscriptionSpec } from '../engine.ts'
 import { allocate } from './allocating.ts'
-import type { Route } from './cluster.ts'
+import type { Broker, Route } from './cluster.ts'
 import type { Pool } from './connection.ts'
 import type { PopDelivery } from './delivery.ts'
 import { unavailable } from './failure.ts'
@@ -77,7 +77,10 @@ export class PopSubscription implements EngineSubscription {
     this.#pool.onMembers = () => {
       for (const reading of this.#readings.values()) void this.#share(reading).catch(() => {})
     }
-    this.#pool.onLoss = () => void this.#presence.beat().catch(() => {})
+    this.#pool.onLoss = () => {
+      this.#presence.lost()
+      void this.#presence.beat().catch(() => {})
+    }
     this.#timer = setInterval(this.#look, Math.max(20, Math.min(250, spec.leaseMs / 6))).unref()
     this.#around = setInterval(() => void this.#lookAround(), lookAroundMs).unref()
   }
@@ -102,7 +105,6 @@ export class PopSubscription implements EngineSubscription {
   async add(source: Source): Promise<void> {
     this.#mustBeOpen()
     if (this.#readings.has(source.storage)) return
-    const { topics } = this.#parts
     const { route, group } = await joined(this.#parts, this.group, source, ownerId(this.#spec.member), () => this.#mustBeOpen())
     const reading: Reading = { source, topic: route.topic, group, route, poppers: new Map(), mine: undefined }
     this.#readings.set(source.storage, reading)
@@ -111,11 +113,12 @@ export class PopSubscription implements EngineSubscription {
     await this.#share(reading).catch(() => {}) // looked at again and again
     this.#mustBeOpen()
     this.#readFrom(reading)
-    if (topics.isShared(source.storage) && !isPrivate(source.storage)) await this.#readRetries(source, group).catch(() => {})
+    await this.#findRetries(reading).catch(() => {}) // looked for again and again
   }
 
   /** What classic clients of the group failed in comes back through a topic of the group. */
-  async #readRetries(source: Source, group: string): Promise<void> {
+  async #findRetries({ source, group, topic: main }: Reading): Promise<void> {
+    if (main.startsWith(retryPrefix) || isPrivate(source.storage) || !this.#parts.topics.isShared(source.storage)) return
     const topic = retryTopic(group)
     const route = await this.#parts.cluster.route(topic)
     if (!route || this.#stopped || this.#readings.has(topic)) return
@@ -155,7 +158,7 @@ export class PopSubscription implements EngineSubscription {
           group: reading.group,
           leaseMs: this.#spec.leaseMs,
           queues: () => (reading.mine === undefined ? undefined : (reading.mine.get(broker.name) ?? [])),
-          connected: () => this.#admit(reading),
+          connected: () => this.#admit(reading, broker),
           wanted: () => this.#wanted(),
           take: (deliveries) => this.#arrived(deliveries),
           trouble: (error) => this.#troubled(place, error),
@@ -164,8 +167,10 @@ export class PopSubscription implements EngineSubscription {
     }
   }
 
-  async #admit({ group, route, topic, source }: Reading): Promise<void> {
-    if (!topic.startsWith(retryPrefix)) await this.#parts.groups.admit(group, route, source.from, ownerId(this.#spec.member))
+  async #admit({ group, route, topic, source }: Reading, { name }: Broker): Promise<void> {
+    if (topic.startsWith(retryPrefix)) return
+    const queues = route.readable.filter(({ broker }) => broker.name === name)
+    await this.#parts.groups.admit(group, route, source.from, ownerId(this.#spec.member), queues)
   }
 
   /** Brokers may have come with the topic, with other queues, or under another address. */
@@ -174,6 +179,7 @@ export class PopSubscription implements EngineSubscription {
     this.#looking = true
     try {
       for (const reading of this.#readings.values()) {
+        await this.#findRetries(reading)
         await this.#share(reading)
         const route = await this.#parts.cluster.route(reading.topic)
         if (!route || this.#stopped || route === reading.route) continue
@@ -362,11 +368,14 @@ export class PopSubscription implements EngineSubscription {
     const at = Date.now()
     for (const { delivery } of releases) delivery.settling = 'release'
     try {
+      // What was copied and could not be acknowledged then is only acknowledged: each further copy would run too.
+      const fresh = releases.filter(({ delivery }) => !delivery.copied)
       const outcomes = await this.#parts.send(
-        releases.map(({ delivery, delayMs }) => delivery.copyFor(this.#privateOf(delivery)!, delayMs > 0 ? at + delayMs : undefined)),
-        releases.map(({ delivery }) => ({ fence: delivery.fence })),
+        fresh.map(({ delivery, delayMs }) => delivery.copyFor(this.#privateOf(delivery)!, delayMs > 0 ? at + delayMs : undefined)),
+        fresh.map(({ delivery }) => ({ fence: delivery.fence })),
       )
-      const sent = releases.flatMap(({ delivery }, i) => (outcomes[i]!.ok ? delivery : []))
+      for (const [i, { delivery }] of fresh.entries()) delivery.copied = outcomes[i]!.ok
+      const sent = releases.flatMap(({ delivery }) => (delivery.copied ? delivery : []))
       const failed = outcomes.find((outcome) => !outcome.ok)
       if (sent.length > 0) await this.#acknowledge(sent)
       if (failed && !failed.ok) throw unavailable(failed.error)
@@ -412,7 +421,7 @@ export class PopSubscription implements EngineSubscription {
     }
     this.#lose(lost)
     if (unused.length > 0) void this.#giveBack(unused)
-    if (this.#troubles.size === 0) this.#finished.tick(now)
+    if (this.#presence.isHeard) this.#finished.tick(now)
   }
 
   #lose(lost: readonly PopDelivery[]): void {

@@ -20,6 +20,7 @@ export class Presence {
   readonly #timer: NodeJS.Timeout
   /** As what each broker knows it. */
   readonly #known = new Map<string, { readonly broker: Broker; readonly client: string }>()
+  #isHeard = true
 
   constructor(pool: Pool, present: Present) {
     this.#pool = pool
@@ -27,9 +28,25 @@ export class Presence {
     this.#timer = setInterval(() => void this.beat().catch(() => {}), beatMs).unref()
   }
 
+  /** Whether all brokers have heard it since one of them was lost. */
+  get isHeard(): boolean {
+    return this.#isHeard
+  }
+
+  lost(): void {
+    this.#isHeard = false
+  }
+
   /** @throws BusError `engine_unavailable` when a broker does not answer; the others know all the same */
   async beat(): Promise<void> {
-    const { topics, brokers } = this.#present
+    const told = await Promise.allSettled(this.#present.brokers().map((broker) => this.beatTo(broker)))
+    const failed = told.find((one) => one.status === 'rejected')
+    this.#isHeard = failed === undefined
+    if (failed) throw unavailable(failed.reason)
+  }
+
+  async beatTo(broker: Broker): Promise<void> {
+    const { topics } = this.#present
     const groups = [...this.#present.groups()]
     const client = this.#present.client()
     const body = Buffer.from(
@@ -54,14 +71,8 @@ export class Presence {
         })),
       }),
     )
-    const told = await Promise.allSettled(
-      brokers().map(async (broker) => {
-        await (await this.#pool.to(broker.address)).ask(request.heartbeat, {}, 'a member', body)
-        this.#known.set(broker.name, { broker, client })
-      }),
-    )
-    const failed = told.find((one) => one.status === 'rejected')
-    if (failed) throw unavailable(failed.reason)
+    await (await this.#pool.to(broker.address)).ask(request.heartbeat, {}, 'a member', body)
+    this.#known.set(broker.name, { broker, client })
   }
 
   async #leave({ broker, client }: { readonly broker: Broker; readonly client: string }): Promise<void> {

@@ -16,6 +16,8 @@ export interface PullingAheadParts {
   readonly pool: Pool
   readonly owned: () => Iterable<QueuePart>
   readonly isOurs: (part: QueuePart) => boolean
+  /** The queue ends before what was read of it: whether that is so, and it was given up. */
+  readonly beganAnew: (part: QueuePart) => Promise<boolean>
   readonly state: () => 'open' | 'stopped' | 'closed'
   readonly wake: () => void
   readonly trouble: (topic: string, error: unknown) => void
@@ -44,12 +46,16 @@ export class PullingAhead {
       try {
         const connection = await pool.to(queue.broker.address)
         const from = part.cursor
+        const askedAt = performance.now()
         const fields = pullFields(topic, queue.id, from, pullWaitMs, group)
         const frame = await connection.ask(request.pull, fields, what, undefined, pullWaitMs + answerMs)
-        const { messages, next } = pulled(frame.code, frame.fields, frame.body, frame.remark, from, what)
+        const { messages, next, moved } = pulled(frame.code, frame.fields, frame.body, frame.remark, from, what)
+        if (moved === true && (await this.#parts.beganAnew(part))) return
         part.push(messages, next)
         trouble(topic, undefined)
         if (messages.length > 0) wake()
+        // What is answered at once, and with nothing, is not asked in a circle.
+        else if (performance.now() - askedAt < againMs) await new Promise((resolve) => setTimeout(resolve, againMs))
       } catch (error) {
         trouble(topic, unavailable(error))
         await new Promise((resolve) => setTimeout(resolve, againMs))

@@ -14,6 +14,8 @@ export interface Pulled {
   readonly messages: readonly WireMessage[]
   /** Where the next pull begins. */
   next: number
+  /** The queue does not reach so far. */
+  readonly moved?: boolean
 }
 
 export function pullFields(topic: string, queueId: number, offset: number, waitMs: number, consumerGroup = reader): Fields {
@@ -37,7 +39,8 @@ export function pulled(code: number, fields: Fields, body: Buffer, remark: strin
   const goOn = Number.isSafeInteger(next) ? next : offset
   if (code === answer.ok)
     return { messages: decodeMessages(body).filter((message) => message.offset >= offset), next: Math.max(goOn, offset) }
-  if (code === answer.nothing || code === answer.again || code === answer.offsetMoved) return { messages: [], next: goOn }
+  if (code === answer.offsetMoved) return { messages: [], next: goOn, moved: goOn < offset }
+  if (code === answer.nothing || code === answer.again) return { messages: [], next: goOn }
   throw refused({ code, remark }, what)
 }
 

@@ -57,6 +57,8 @@ export class QueuePart {
   /** What the broker has of it. */
   committed: number
   committing: Promise<void> | undefined
+  /** How often it was to be told all anew: what is under way then does not count. */
+  toldAgain = 0
   /** Of what is settled past the place, what the broker does not know. */
   readonly newRows = new Set<number>()
   readonly #laneOf: (delivery: Delivery) => string | undefined
@@ -70,6 +72,8 @@ export class QueuePart {
   readonly #copies = new Map<number, number[]>()
   /** Given back, and what came after it in its lane, in order: the head holds the rest. */
   readonly #lanes = new Map<string, Waiting[]>()
+  /** Offsets in hand, by lane. */
+  readonly #inHandOf = new Map<string, Set<number>>()
   #loose: Waiting[] = []
   /** The last that was handed out, or passed over. */
   #passedTo = -1
@@ -106,10 +110,11 @@ export class QueuePart {
   next(now: number): Delivery | undefined {
     if (this.leavingUntil !== undefined || this.doubtful) return undefined
     for (const { delivery, readyAt } of this.#loose) if (readyAt <= now) return delivery
-    for (const [head] of this.#lanes.values()) if (head && head.readyAt <= now) return head.delivery
+    // What was given back before one that it follows waits for that one.
+    for (const [lane, [head]] of this.#lanes) if (head && head.readyAt <= now && this.#isFirst(lane, head)) return head.delivery
     while (this.#head < this.#fresh.length && this.#waiting < mostWaiting && !this.#tooFar()) {
       const message = this.#fresh[this.#head]!
-      const unique = uniqueOf(message)
+      const unique = this.#uniqueOf(message)
       if (this.place.settled.has(message.offset) || this.#finished.has(unique)) {
         this.#shift()
         this.ack(message.offset)
@@ -133,6 +138,16 @@ export class QueuePart {
     return undefined
   }
 
+  #uniqueOf(message: WireMessage): string {
+    return uniqueOf(message, this.place.queue.broker.name)
+  }
+
+  #isFirst(lane: string, { delivery }: Waiting): boolean {
+    const offset = offsetOf(delivery)
+    for (const other of this.#inHandOf.get(lane) ?? []) if (other < offset) return false
+    return true
+  }
+
   #tooFar(): boolean {
     const [first] = this.#entries
     return first !== undefined && this.#fresh[this.#head]!.offset - first.offset > mostAhead
@@ -150,7 +165,7 @@ export class QueuePart {
 
   #shift(): void {
     const message = this.#fresh[this.#head]!
-    const entry = { offset: message.offset, unique: uniqueOf(message), settled: false }
+    const entry = { offset: message.offset, unique: this.#uniqueOf(message), settled: false }
     if (!this.#first.has(entry.unique)) this.#first.set(entry.unique, entry.offset)
     this.#entries.push(entry)
     this.#byOffset.set(message.offset, entry)
@@ -164,14 +179,15 @@ export class QueuePart {
 
   take(delivery: Delivery): void {
     const offset = offsetOf(delivery)
+    const lane = this.#laneOf(delivery)
     this.inHand.set(offset, delivery)
+    if (lane !== undefined) this.#inHandOf.set(lane, (this.#inHandOf.get(lane) ?? new Set()).add(offset))
     if (this.#fresh[this.#head]?.offset === offset) {
       this.#shift()
       return
     }
     this.#waiting--
     this.#loose = this.#loose.filter((waiting) => offsetOf(waiting.delivery) !== offset)
-    const lane = this.#laneOf(delivery)
     const held = lane === undefined ? undefined : this.#lanes.get(lane)
     if (!held || offsetOf(held[0]!.delivery) !== offset) return
     held.shift()
@@ -186,7 +202,7 @@ export class QueuePart {
   }
 
   ack(offset: number): void {
-    this.inHand.delete(offset)
+    this.#outOfHand(offset)
     const entry = this.#byOffset.get(offset)
     if (!entry) return
     this.#settled(entry)
@@ -197,6 +213,17 @@ export class QueuePart {
     if (gone > 0) this.#entries.splice(0, gone)
   }
 
+  #outOfHand(offset: number): Delivery | undefined {
+    const delivery = this.inHand.get(offset)
+    const lane = delivery && this.#laneOf(delivery)
+    this.inHand.delete(offset)
+    if (lane === undefined) return delivery
+    const offsets = this.#inHandOf.get(lane)
+    offsets?.delete(offset)
+    if (offsets?.size === 0) this.#inHandOf.delete(lane)
+    return delivery
+  }
+
   #settled(entry: Entry): void {
     entry.settled = true
     this.newRows.add(rowOf(entry.offset))
@@ -205,9 +232,8 @@ export class QueuePart {
   }
 
   release(offset: number, readyAt: number): void {
-    const delivery = this.inHand.get(offset)
+    const delivery = this.#outOfHand(offset)
     if (!delivery) return
-    this.inHand.delete(offset)
     this.#waiting++
     const lane = this.#laneOf(delivery)
     const waiting: Waiting = { delivery: { ...delivery, redelivered: true }, readyAt }
@@ -224,20 +250,23 @@ export class QueuePart {
   dueAt(): number {
     let due = Number.POSITIVE_INFINITY
     for (const { readyAt } of this.#loose) due = Math.min(due, readyAt)
-    for (const [head] of this.#lanes.values()) if (head) due = Math.min(due, head.readyAt)
+    for (const [lane, [head]] of this.#lanes) if (head && this.#isFirst(lane, head)) due = Math.min(due, head.readyAt)
     return due
   }
 
   /** Those that owners before settled and that are not passed yet stay in their rows, which are written whole. */
   settledOffsets(): number[] {
     const passed = this.#entries.filter(({ settled }) => settled).map(({ offset }) => offset)
-    const ahead = [...this.place.settled].filter((offset) => offset > this.#passedTo)
+    // What was deleted before it was passed lies before the place.
+    const from = Math.max(this.#passedTo + 1, this.floor)
+    const ahead = [...this.place.settled].filter((offset) => offset >= from)
     return ahead.length === 0 ? passed : [...passed, ...ahead]
   }
 
   /** The broker is told all of it once more. */
   tellAgain(): void {
     this.committed = -1
+    this.toldAgain++
     for (const offset of this.settledOffsets()) this.newRows.add(rowOf(offset))
   }
 

@@ -5,7 +5,7 @@ import type { Groups } from './groups.ts'
 import { answer, request } from './protocol.ts'
 
 /** A broker that was away has forgotten who owns what: those who did say it again before anybody takes what seems free. */
-export const graceMs = 5000
+export const graceOf = (returnMs: number): number => Math.max(5000, returnMs)
 /** What it takes a broker to start and read its log, and a little: one that is up for less may have been killed a moment ago. */
 const youngMs = 30_000
 
@@ -26,11 +26,13 @@ interface Life {
 export class Restarts {
   readonly #pool: Pool
   readonly #groups: Groups
+  readonly #graceMs: number
   readonly #lives = new Map<string, Life>()
   readonly #noted = new Set<string>()
 
-  constructor(pool: Pool, groups: Groups) {
+  constructor(pool: Pool, groups: Groups, graceMs: number) {
     this.#pool = pool
+    this.#graceMs = graceMs
     this.#groups = groups
   }
 
@@ -49,7 +51,7 @@ export class Restarts {
     const { fresh, since, bootAt } = await this.#lifeOf(broker)
     if (!fresh) return false
     const note = `${group}\n${topic}\n${broker.name}\n${bootAt}`
-    if (performance.now() - since >= graceMs) {
+    if (performance.now() - since >= this.#graceMs) {
       if (bootAt !== undefined && !this.#noted.has(note)) {
         await this.#groups.commit(group, topic, { broker, id: beside.calm }, bootAt)
         this.#noted.add(note)

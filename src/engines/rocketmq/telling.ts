@@ -31,14 +31,14 @@ export class Telling {
   /** The place first: a row is written whole, without what lies before the place, and who dies between the two repeats nothing. */
   async #tell(part: QueuePart): Promise<void> {
     const { group, topic, queue } = part.place
-    const { floor } = part
+    const { floor, toldAgain } = part
     const past = part.settledOffsets()
     const rows = new Set(past.map(rowOf).filter((row) => part.newRows.has(row)))
     part.newRows.clear()
     try {
       if (floor > part.committed) await this.#groups.commit(group, topic, queue, floor)
       if (rows.size > 0) await this.#locks.markSettled(group, topic, queue, rows, [...sinceRow(floor, part.committed), ...past])
-      part.committed = floor
+      if (part.toldAgain === toldAgain) part.committed = floor
     } catch (error) {
       for (const row of rows) part.newRows.add(row)
       throw error

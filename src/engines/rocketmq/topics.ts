@@ -1,7 +1,7 @@
 import { BusError } from '../../errors.ts'
-import { mainOf } from '../../topic/name.ts'
+import { isPrivate, mainOf } from '../../topic/name.ts'
 import type { StorageName } from '../engine.ts'
-import type { Cluster, Route } from './cluster.ts'
+import type { Broker, Cluster, Route } from './cluster.ts'
 import { refused } from './failure.ts'
 import { groupName, groupOf, isCoze, isSystem, originalName, physicalName } from './names.ts'
 import { answer, looseJson, request } from './protocol.ts'
@@ -44,18 +44,19 @@ export class Topics {
         'not_found',
         `there is no topic '${storage}' (${topic}), and rocketmq.createTopics is off: make it with mqadmin updateTopic`,
       )
-    const fields = {
+    const fields = (count: number) => ({
       topic,
       defaultTopic: 'TBW102',
-      readQueueNums: String(queues),
-      writeQueueNums: String(queues),
+      readQueueNums: String(count),
+      writeQueueNums: String(count),
       perm: '6',
       topicFilterType: 'SINGLE_TAG',
       topicSysFlag: '0',
       order: 'false',
       force: 'false',
-    }
-    for (const broker of await this.#cluster.masters()) await this.#cluster.ask(broker, request.createTopic, fields, `topic '${storage}'`)
+    })
+    for (const { broker, count } of await this.#places(storage, queues))
+      await this.#cluster.ask(broker, request.createTopic, fields(count), `topic '${storage}'`)
     if (originalName(topic) === undefined) await this.#note(topic, storage)
     // The brokers tell the name servers a little later.
     for (let waitMs = 5; ; waitMs *= 2) {
@@ -64,6 +65,21 @@ export class Topics {
       if (waitMs > 5000) throw new BusError('engine_unavailable', `topic '${storage}' was made, and the name servers do not know of it`)
       await new Promise((resolve) => setTimeout(resolve, waitMs))
     }
+  }
+
+  /**
+   * On which brokers a topic is made, and with how many queues. The private one of a group has the queues of its topic: so a
+   * key has the same queue in both, both are divided alike, and the key is in one member's hands.
+   */
+  async #places(storage: StorageName, usual: number): Promise<{ broker: Broker; count: number }[]> {
+    const masters = await this.#cluster.masters()
+    const main = isPrivate(storage) ? mainOf(storage) : undefined
+    const route = main === undefined ? undefined : await this.#cluster.route(physicalName(main))
+    if (!route) return masters.map((broker) => ({ broker, count: usual }))
+    return masters.flatMap((broker) => {
+      const count = route.writable.filter((queue) => queue.broker.name === broker.name).length
+      return count === 0 ? [] : { broker, count }
+    })
   }
 
   async delete(storage: StorageName): Promise<void> {
