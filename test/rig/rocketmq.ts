@@ -6,7 +6,7 @@ import { temporaryFolder } from './orphans.ts'
 import { freePorts, retryTaken, started } from './ports.ts'
 import { answering } from './readiness.ts'
 import { askRemoting } from './remoting.ts'
-import { type BrokerPorts, brokerProperties, nameServerProperties, type RocketmqSettings } from './rocketmq-config.ts'
+import { type BrokerPorts, brokerProperties, nameServerProperties, type RocketmqSettings, tlsArguments } from './rocketmq-config.ts'
 import { brokerJava, nameServerJava, rocketmqJars } from './rocketmq-server.ts'
 import { ServerProcess } from './server-process.ts'
 
@@ -150,7 +150,7 @@ export class RocketmqCluster implements AsyncDisposable {
       writeFileSync(file, properties(home), { mode: 0o600 })
       // Its own logs go below the home of a user.
       const own = [`-Duser.home=${home}`, `-Drocketmq.home.dir=${home}`, `-Djava.io.tmpdir=${home}`]
-      return new RocketmqServer(at, [...own, ...java, main, '-c', file], join(home, 'out.log'), ready)
+      return new RocketmqServer(at, [...own, ...tlsArguments(settings), ...java, main, '-c', file], join(home, 'out.log'), ready)
     }
     const known = async (name: string, broker: number): Promise<void> => {
       const { body } = await askRemoting(port, clusterInfo)
