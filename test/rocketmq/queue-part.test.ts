@@ -61,9 +61,7 @@ test('a follower that was given back first waits for the one before it, also whe
   part.release(1, 0)
   part.leavingUntil = undefined
   expect([handOut(part), handOut(part)]).toEqual([2, undefined])
-  expect(part.dueAt()).toBe(Number.POSITIVE_INFINITY)
+  expect(part.dueAt()).toBe(Number.POSITIVE_INFINITY) // it is looked at again when that one is settled
   part.release(0, 0)
-  expect([handOut(part), handOut(part)]).toEqual([0, undefined])
-  part.ack(0)
-  expect(handOut(part)).toBe(1)
+  expect([handOut(part), handOut(part)]).toEqual([0, 1])
 })

@@ -9,6 +9,8 @@ interface Waiting {
   readonly delivery: Delivery
   /** Not before this time, ms; 0 = behind another of its lane. */
   readonly readyAt: number
+  /** Those of its lane before it that were in hand when it was given back: while they are, its turn has not come. */
+  readonly after: readonly Delivery[]
 }
 
 /** What was handed out of a queue, in its order. */
@@ -110,8 +112,7 @@ export class QueuePart {
   next(now: number): Delivery | undefined {
     if (this.leavingUntil !== undefined || this.doubtful) return undefined
     for (const { delivery, readyAt } of this.#loose) if (readyAt <= now) return delivery
-    // What was given back before one that it follows waits for that one.
-    for (const [lane, [head]] of this.#lanes) if (head && head.readyAt <= now && this.#isFirst(lane, head)) return head.delivery
+    for (const [head] of this.#lanes.values()) if (head && head.readyAt <= now && this.#hasTurn(head)) return head.delivery
     while (this.#head < this.#fresh.length && this.#waiting < mostWaiting && !this.#tooFar()) {
       const message = this.#fresh[this.#head]!
       const unique = this.#uniqueOf(message)
@@ -132,7 +133,7 @@ export class QueuePart {
       const held = lane === undefined ? undefined : this.#lanes.get(lane)
       if (!held) return delivery
       this.#shift()
-      held.push({ delivery, readyAt: 0 })
+      held.push({ delivery, readyAt: 0, after: [] })
       this.#waiting++
     }
     return undefined
@@ -142,10 +143,8 @@ export class QueuePart {
     return uniqueOf(message, this.place.queue.broker.name)
   }
 
-  #isFirst(lane: string, { delivery }: Waiting): boolean {
-    const offset = offsetOf(delivery)
-    for (const other of this.#inHandOf.get(lane) ?? []) if (other < offset) return false
-    return true
+  #hasTurn({ after }: Waiting): boolean {
+    return after.every((delivery) => this.inHand.get(offsetOf(delivery)) !== delivery)
   }
 
   #tooFar(): boolean {
@@ -236,7 +235,9 @@ export class QueuePart {
     if (!delivery) return
     this.#waiting++
     const lane = this.#laneOf(delivery)
-    const waiting: Waiting = { delivery: { ...delivery, redelivered: true }, readyAt }
+    const before = [...((lane !== undefined && this.#inHandOf.get(lane)) || [])].filter((other) => other < offset)
+    const after = before.map((other) => this.inHand.get(other)!)
+    const waiting: Waiting = { delivery: { ...delivery, redelivered: true }, readyAt, after }
     if (lane === undefined) {
       this.#loose.push(waiting)
       return
@@ -250,7 +251,7 @@ export class QueuePart {
   dueAt(): number {
     let due = Number.POSITIVE_INFINITY
     for (const { readyAt } of this.#loose) due = Math.min(due, readyAt)
-    for (const [lane, [head]] of this.#lanes) if (head && this.#isFirst(lane, head)) due = Math.min(due, head.readyAt)
+    for (const [head] of this.#lanes.values()) if (head && this.#hasTurn(head)) due = Math.min(due, head.readyAt)
     return due
   }
 
