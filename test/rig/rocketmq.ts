@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { classArchive, classPath } from './maven.ts'
@@ -18,6 +18,8 @@ const updateConfig = 25
  * (`flushConsumerOffsetInterval`): it does so for the first time when it has been up for ten seconds (BrokerController).
  */
 export const forgetsMs = 10_000
+
+const brokerName = (i: number): string => `broker-${'abcdefgh'[i]}`
 
 /** Java's arguments up to the main class. */
 interface Programs {
@@ -170,7 +172,7 @@ export class RocketmqCluster implements AsyncDisposable {
       () => askRemoting(port, clusterInfo),
     )
     this.brokers = brokers.map((ports, i) => {
-      const name = `broker-${'abcdefgh'[i]}`
+      const name = brokerName(i)
       return server(
         name,
         ports.client,
@@ -202,6 +204,16 @@ export class RocketmqCluster implements AsyncDisposable {
   /** The brokers, one after the other; same ports and data. */
   async restart(signal: NodeJS.Signals = 'SIGKILL'): Promise<void> {
     for (const broker of this.brokers) await broker.restart(signal)
+  }
+
+  /** As brokers come back that were killed before they wrote down what they know of groups for the first time. */
+  async restartForgetful(): Promise<void> {
+    for (const [i, broker] of this.brokers.entries()) {
+      await broker.kill()
+      const config = join(this.#folder.path, brokerName(i), 'store', 'config')
+      for (const file of ['consumerOffset.json', 'consumerOffset.json.bak']) rmSync(join(config, file), { force: true })
+      await broker.start()
+    }
   }
 
   /** The end, and its data is removed. There is nothing to save: by SIGKILL. */

@@ -15,7 +15,6 @@ async function join(bus: Bus, topic: string, order: 'key' | 'none'): Promise<{ g
 
 await describeRocketmq('a group that begins with what is new', () => {
   let brokers: RocketmqCluster
-  // Groups are written down for the first time ten seconds after the start: in these tests never.
   beforeAll(async () => {
     brokers = await startRocketmq()
   }, 90_000)
@@ -33,7 +32,7 @@ await describeRocketmq('a group that begins with what is new', () => {
       await expect.poll(() => first.got.has('seen'), { timeout: 20_000 }).toBe(true)
       await first.close()
       await send(bus, topic, 'between')
-      await brokers.restart()
+      await brokers.restartForgetful()
       const next = await join(await busAt(brokers.url), topic, order)
       await send(bus, topic, 'after')
       await expect.poll(() => next.got.has('between') && next.got.has('after'), { timeout: 30_000 }).toBe(true)
@@ -48,7 +47,7 @@ await describeRocketmq('a group that begins with what is new', () => {
       const member = await join(bus, topic, order)
       await send(bus, topic, 'seen')
       await expect.poll(() => member.got.has('seen'), { timeout: 20_000 }).toBe(true)
-      await brokers.restart()
+      await brokers.restartForgetful()
       await send(bus, topic, 'after')
       await expect.poll(() => member.got.has('after'), { timeout: 30_000 }).toBe(true)
       await sleep(1500)

@@ -123,6 +123,30 @@ await describeRocketmq('connecting', () => {
       expect(messages.length).toBe(60)
     })
 
+    test('one of them is killed: a key whose queue it has waits for it, and keeps its order', async () => {
+      const bus = await busAt(brokers.url)
+      const got = new Map<string, number[]>()
+      const take = ({ key, body }: { key: string | undefined; body: unknown }): void => {
+        got.set(key!, [...(got.get(key!) ?? []), body as number])
+      }
+      await bus.subscribe('waits', { group: 'g', order: 'key', concurrency: 8 }, take)
+      const keys = Array.from({ length: 12 }, (_, i) => `k${i}`)
+      const where = new Map<string, string>()
+      for (const key of keys) where.set(key, (await bus.publish('waits', 0, { key })).position!.split('/')[0]!)
+      expect(new Set(where.values())).toEqual(new Set(['broker-a', 'broker-b']))
+      const [, second] = brokers.brokers
+      await second!.kill()
+      // Who connects now finds one master only.
+      const late = await busAt(brokers.url, {}, { ledger: memoryLedger() })
+      const sent = keys.map(async (key) => [key, (await late.publish('waits', 1, { key })).position!.split('/')[0]!] as const)
+      const here = keys.filter((key) => where.get(key) === 'broker-a')
+      await expect.poll(() => here.every((key) => got.get(key)?.length === 2), { timeout: 20_000 }).toBe(true)
+      await second!.start()
+      expect(new Map(await Promise.all(sent))).toEqual(where)
+      await expect.poll(() => keys.every((key) => got.get(key)?.length === 2), { timeout: 30_000 }).toBe(true)
+      for (const values of got.values()) expect(values).toEqual([0, 1])
+    }, 120_000)
+
     test('one of them is killed: what has no key goes to the other, and what it has is read when it is back', async () => {
       const bus = await busAt(brokers.url)
       const got = new Set<unknown>()

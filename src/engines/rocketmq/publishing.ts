@@ -107,10 +107,15 @@ export class Publishing {
   /** What is known costs nothing; the rest is asked for, or made. */
   async #routesOf(batch: readonly Outgoing[]): Promise<Map<string, Route | BusError>> {
     const found = new Map<string, Route | BusError>()
-    for (const { storage } of batch) {
-      if (found.has(storage)) continue
-      const known = this.#cluster.knownRoute(physicalName(storage))
-      found.set(storage, known ?? (await this.#topics.ensure(storage).catch((error) => toBusError(error, 'engine_unavailable'))))
+    for (const { storage, key } of batch) {
+      let route = found.get(storage)
+      try {
+        route ??= this.#cluster.knownRoute(physicalName(storage)) ?? (await this.#topics.ensure(storage))
+        if (key !== undefined && !(route instanceof BusError) && !this.#topics.keys.has(route)) await this.#topics.keys.find(route)
+      } catch (error) {
+        route = toBusError(error, 'engine_unavailable')
+      }
+      found.set(storage, route)
     }
     return found
   }
@@ -119,7 +124,7 @@ export class Publishing {
   #queueOf(route: Route, key: string | undefined, spread: Map<Route, Queue>): Queue {
     const { writable } = route
     if (writable.length === 0) throw new BusError('forbidden', `topic '${route.topic}' takes no messages: its queues are read-only`)
-    if (key !== undefined) return writable[fnv1a(Buffer.from(key)) % writable.length]!
+    if (key !== undefined) return this.#topics.keys.at(route, fnv1a(Buffer.from(key)))
     const chosen = spread.get(route)
     if (chosen) return chosen
     let queue = writable[this.#turn++ % writable.length]!

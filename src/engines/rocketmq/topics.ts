@@ -3,6 +3,7 @@ import { isPrivate, mainOf } from '../../topic/name.ts'
 import type { StorageName } from '../engine.ts'
 import type { Broker, Cluster, Route } from './cluster.ts'
 import { refused } from './failure.ts'
+import { KeyQueues } from './key-queues.ts'
 import { groupName, groupOf, isCoze, isSystem, originalName, physicalName } from './names.ts'
 import { answer, looseJson, request } from './protocol.ts'
 
@@ -11,6 +12,7 @@ const namespace = 'cozebus'
 
 /** Topics by the names of their storages. */
 export class Topics {
+  readonly keys: KeyQueues
   readonly #cluster: Cluster
   readonly #making = new Map<StorageName, Promise<Route>>()
   /** The whole names of those that were cut. */
@@ -18,6 +20,7 @@ export class Topics {
 
   constructor(cluster: Cluster) {
     this.#cluster = cluster
+    this.keys = new KeyQueues(cluster)
   }
 
   /** Makes it where it is missing. @throws BusError `not_found` where it may not be made, `forbidden` */
@@ -87,6 +90,7 @@ export class Topics {
     for (const broker of await this.#cluster.masters())
       await this.#cluster.ask(broker, request.deleteTopic, { topic }, `topic '${storage}'`)
     await this.#cluster.tellNames(request.deleteRoute, { topic }, `topic '${storage}'`)
+    await this.keys.forget(topic)
     this.#cluster.forgetRoute(topic)
   }
 
