@@ -206,12 +206,16 @@ export class RocketmqCluster implements AsyncDisposable {
     for (const broker of this.brokers) await broker.restart(signal)
   }
 
+  /** Where a broker keeps what it stores. */
+  storeOf(i: number): string {
+    return join(this.#folder.path, brokerName(i), 'store')
+  }
+
   /** As brokers come back that were killed before they wrote down what they know of groups for the first time. */
   async restartForgetful(): Promise<void> {
     for (const [i, broker] of this.brokers.entries()) {
       await broker.kill()
-      const config = join(this.#folder.path, brokerName(i), 'store', 'config')
-      for (const file of ['consumerOffset.json', 'consumerOffset.json.bak']) rmSync(join(config, file), { force: true })
+      for (const file of ['consumerOffset.json', 'consumerOffset.json.bak']) rmSync(join(this.storeOf(i), 'config', file), { force: true })
       await broker.start()
     }
   }

@@ -12,6 +12,7 @@ const message = (offset: number, unique = `u${offset}`, key?: string): WireMessa
   reconsumeTimes: 0,
   properties: new Map([['UNIQ_KEY', unique], ...(key === undefined ? [] : [['SHARDING_KEY', key] as const])]),
   body: Buffer.from('x'),
+  isTorn: false,
 })
 
 function partOf(settled: readonly number[]): QueuePart {

@@ -34,6 +34,11 @@ export interface WireMessage {
   readonly reconsumeTimes: number
   readonly properties: ReadonlyMap<string, string>
   readonly body: Buffer
+  /**
+   * Its broker was killed while it stored it: what looks whole to a broker that starts again, which checks the body alone, ends
+   * in zeros. It was confirmed to nobody, and is none.
+   */
+  readonly isTorn: boolean
 }
 
 /** RocketMQ's own have no small letter, or begin with _. */
@@ -131,6 +136,7 @@ function decodeOne(bytes: Buffer): WireMessage {
   const topic = bytes.toString('utf8', at, at + topicLength)
   at += topicLength
   const propertiesLength = bytes.readUInt16BE(at)
+  const text = bytes.toString('utf8', at + 2, at + 2 + propertiesLength)
   return {
     topic,
     queueId: bytes.readInt32BE(12),
@@ -138,7 +144,8 @@ function decodeOne(bytes: Buffer): WireMessage {
     bornMs: Number(bytes.readBigInt64BE(40)),
     storedMs,
     reconsumeTimes,
-    properties: parseProperties(bytes.toString('utf8', at + 2, at + 2 + propertiesLength)),
+    properties: parseProperties(text),
+    isTorn: text.endsWith('\0'),
     body,
   }
 }

@@ -161,6 +161,7 @@ export class PopSubscription implements EngineSubscription {
           connected: () => this.#admit(reading, broker),
           wanted: () => this.#wanted(),
           take: (deliveries) => this.#arrived(deliveries),
+          discard: (deliveries) => void this.#receipts.acknowledge(broker, deliveries).catch(() => {}), // it comes again
           trouble: (error) => this.#troubled(place, error),
         }),
       )

@@ -28,6 +28,8 @@ export interface Popping {
   /** How many more there is room for, at this moment. */
   wanted(): number
   take(deliveries: readonly PopDelivery[]): void
+  /** What is no message: it is acknowledged, and that is all. */
+  discard(deliveries: readonly PopDelivery[]): void
   /** Why nothing comes, or that it does again. */
   trouble(error: BusError | undefined): void
 }
@@ -140,21 +142,15 @@ export class Popper {
         return [`${retry}@${queue}`, start ?? '']
       }),
     )
-    const { group, leaseMs, take } = this.#popping
-    take(
-      decodeMessages(body).map(
-        (message) =>
-          new PopDelivery(
-            message,
-            this.#source,
-            group,
-            this.broker,
-            receiptOf(message, fields, starts, group, this.#topic, this.broker.name),
-            leaseMs,
-            now,
-          ),
-      ),
-    )
+    const { group, leaseMs, take, discard } = this.#popping
+    const delivery = (message: WireMessage): PopDelivery => {
+      const receipt = receiptOf(message, fields, starts, group, this.#topic, this.broker.name)
+      return new PopDelivery(message, this.#source, group, this.broker, receipt, leaseMs, now)
+    }
+    const messages = decodeMessages(body)
+    take(messages.filter(({ isTorn }) => !isTorn).map(delivery))
+    const torn = messages.filter(({ isTorn }) => isTorn)
+    if (torn.length > 0) discard(torn.map(delivery))
   }
 }
 

@@ -38,7 +38,7 @@ export function pulled(code: number, fields: Fields, body: Buffer, remark: strin
   const next = Number(fields['nextBeginOffset'])
   const goOn = Number.isSafeInteger(next) ? next : offset
   if (code === answer.ok)
-    return { messages: decodeMessages(body).filter((message) => message.offset >= offset), next: Math.max(goOn, offset) }
+    return { messages: decodeMessages(body).filter((message) => message.offset >= offset && !message.isTorn), next: Math.max(goOn, offset) }
   if (code === answer.offsetMoved) return { messages: [], next: goOn, moved: goOn < offset }
   if (code === answer.nothing || code === answer.again) return { messages: [], next: goOn }
   throw refused({ code, remark }, what)
