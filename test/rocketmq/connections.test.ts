@@ -54,6 +54,12 @@ await describeRocketmq('connecting', () => {
       await roundTrip(await busAt(`rocketmq://127.0.0.1:${free},${brokers.nameServer.address}`))
     })
 
+    test('the port of a broker, where that of a name server is wanted', async () => {
+      const error = await refusal(`rocketmq://${brokers.brokers[0]!.address}`)
+      expect(error.code).toBe('invalid_argument')
+      expect(error.message).toContain('9876')
+    })
+
     test('TLS where it is not spoken', async () => {
       expect((await refusal(brokers.url, { tls: {}, connectTimeoutMs: 1000 })).code).toBe('engine_unavailable')
     })

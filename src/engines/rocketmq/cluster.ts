@@ -95,6 +95,11 @@ export class Cluster {
   /** Every master that is known. @throws BusError `engine_unavailable` also where there is none */
   async masters(): Promise<Broker[]> {
     const frame = await this.askNames(request.clusterInfo, {}, 'the brokers')
+    if (frame.code === answer.unknownRequest)
+      throw new BusError(
+        'invalid_argument',
+        `${this.nameServers} is no name server: give the address of one (port 9876), not of a broker (10911); brokers are found by it`,
+      )
     if (frame.code !== answer.ok) throw refused(frame, 'the brokers')
     const { brokerAddrTable } = looseJson(frame.body) as { brokerAddrTable?: Record<string, { brokerAddrs?: Record<string, unknown> }> }
     const found = Object.entries(brokerAddrTable ?? {}).flatMap(([name, one]) => brokerOf(name, one?.brokerAddrs, 0, 0) ?? [])

@@ -128,6 +128,7 @@ class RocketmqEngine implements Engine {
       topics: this.#topics,
       groups: this.#groups,
       send: (copies, extras) => this.#publishing.forward(copies, extras),
+      maxDelayMs: this.#limits.maxDelayMs,
       onClose: () => this.#subscriptions.delete(subscription),
     }
     const subscription: PopSubscription | OrderedSubscription =

@@ -12,6 +12,8 @@ export interface SubscriptionParts {
   readonly groups: Groups
   /** Sends copies of what is given back. */
   readonly send: (copies: readonly Outgoing[], extras: readonly Extra[]) => Promise<PublishOutcome[]>
+  /** What the broker can hold back, ms. */
+  readonly maxDelayMs: number
   readonly onClose: () => void
 }
 

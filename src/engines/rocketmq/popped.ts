@@ -367,12 +367,14 @@ export class PopSubscription implements EngineSubscription {
 
   async #sendCopies(releases: readonly { readonly delivery: PopDelivery; readonly delayMs: number }[]): Promise<void> {
     const at = Date.now()
+    // What comes back before its time is held by who has it then.
+    const deliverAt = (delayMs: number) => (delayMs > 0 ? at + Math.min(delayMs, this.#parts.maxDelayMs) : undefined)
     for (const { delivery } of releases) delivery.settling = 'release'
     try {
       // What was copied and could not be acknowledged then is only acknowledged: each further copy would run too.
       const fresh = releases.filter(({ delivery }) => !delivery.copied)
       const outcomes = await this.#parts.send(
-        fresh.map(({ delivery, delayMs }) => delivery.copyFor(this.#privateOf(delivery)!, delayMs > 0 ? at + delayMs : undefined)),
+        fresh.map(({ delivery, delayMs }) => delivery.copyFor(this.#privateOf(delivery)!, deliverAt(delayMs))),
         fresh.map(({ delivery }) => ({ fence: delivery.fence })),
       )
       for (const [i, { delivery }] of fresh.entries()) delivery.copied = outcomes[i]!.ok

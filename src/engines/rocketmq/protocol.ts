@@ -50,6 +50,7 @@ export const answer = {
   ok: 0,
   systemError: 1,
   busy: 2,
+  unknownRequest: 3,
   flushDiskTimeout: 10,
   noReplica: 11,
   flushReplicaTimeout: 12,
