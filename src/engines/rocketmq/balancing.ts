@@ -138,7 +138,7 @@ export class Balancing {
     const route = (await cluster.route(topic)) ?? reading.route
     if (route.readable.length > reading.route.readable.length) {
       await groups.ensure(route.brokers, group)
-      await groups.admit(group, route, 'earliest', owner)
+      await groups.admit(group, route, topic.startsWith(retryPrefix) ? 'earliest' : source.from, owner)
     }
     reading.route = route
     const me = this.client

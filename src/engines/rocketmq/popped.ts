@@ -2,36 +2,18 @@ import { BusError } from '../../errors.ts'
 import { isPrivate, privateTopic } from '../../topic/name.ts'
 import { within } from '../../within.ts'
 import type { DeliverySink, EngineSubscription, Settlement, SettleResult, Source, SubscriptionSpec } from '../engine.ts'
-import { allocate } from './allocating.ts'
-import type { Broker, Route } from './cluster.ts'
 import type { Pool } from './connection.ts'
 import type { PopDelivery } from './delivery.ts'
 import { unavailable } from './failure.ts'
 import { Finished } from './finished.ts'
-import { clientId, isOurs, ownerId } from './groups.ts'
-import { type InHand, joined, type SubscriptionParts } from './joining.ts'
-import { retryPrefix, retryTopic } from './names.ts'
-import { Popper } from './popping.ts'
-import { Presence } from './presence.ts'
+import type { InHand, SubscriptionParts } from './joining.ts'
+import { PopReadings } from './pop-readings.ts'
 import { Receipts } from './receipts.ts'
 
 /** What came beyond the credit goes back after this time, for others to have it. */
 const keepUnusedMs = 1000
 /** A frozen broker does not hold up an end for longer. */
 const endMs = 3000
-/** How often it is looked whether topics have other brokers, ms. */
-const lookAroundMs = 5000
-
-interface Reading {
-  readonly source: Source
-  readonly topic: string
-  /** As it is called on the brokers. */
-  readonly group: string
-  readonly poppers: Map<string, Popper>
-  route: Route
-  /** Which of the readable queues are ours, by broker; undefined: nobody shares them by queues. */
-  mine: ReadonlyMap<string, readonly number[]> | undefined
-}
 
 /** A member of a group that takes messages one by one: what was popped goes to the core as far as there is credit. */
 export class PopSubscription implements EngineSubscription {
@@ -41,21 +23,17 @@ export class PopSubscription implements EngineSubscription {
   readonly #sink: DeliverySink
   readonly #pool: Pool
   readonly #receipts: Receipts
-  readonly #presence: Presence
-  readonly #readings = new Map<string, Reading>()
+  readonly #readings: PopReadings
   /** By what is the same on each copy of a message. */
   readonly #hand = new Map<string, PopDelivery>()
   readonly #finished = new Finished()
-  readonly #troubles = new Map<string, string>()
   #buffer: PopDelivery[] = []
   #messages = 0
   #bytes = 0
   #typicalBytes = 1024
   #out = 0
   #scheduled = false
-  #looking = false
   readonly #timer: NodeJS.Timeout
-  readonly #around: NodeJS.Timeout
   #stopped: Promise<void> | undefined
   #closed: Promise<void> | undefined
 
@@ -66,36 +44,22 @@ export class PopSubscription implements EngineSubscription {
     this.#sink = sink
     this.#pool = parts.cluster.newPool()
     this.#receipts = new Receipts(this.#pool)
-    this.#presence = new Presence(this.#pool, {
-      groups: () => new Set([...this.#readings.values()].map((reading) => reading.group)),
-      client: () => this.#client,
-      topics: (group) => [...this.#readings.values()].filter((one) => one.group === group).map(({ topic }) => topic),
-      brokers: () => [
-        ...new Map([...this.#readings.values()].flatMap(({ route }) => route.brokers.map((one) => [one.name, one]))).values(),
-      ],
+    this.#readings = new PopReadings({
+      ...parts,
+      pool: this.#pool,
+      member: spec.member,
+      leaseMs: spec.leaseMs,
+      wanted: () => this.#wanted(),
+      take: (deliveries) => this.#arrived(deliveries),
+      discard: (broker, deliveries) => void this.#receipts.acknowledge(broker, deliveries).catch(() => {}), // it comes again
+      isStopped: () => this.#stopped !== undefined,
+      mustBeOpen: () => this.#mustBeOpen(),
     })
-    this.#pool.onMembers = () => {
-      for (const reading of this.#readings.values()) void this.#share(reading).catch(() => {})
-    }
-    this.#pool.onLoss = () => {
-      this.#presence.lost()
-      void this.#presence.beat().catch(() => {})
-    }
     this.#timer = setInterval(this.#look, Math.max(20, Math.min(250, spec.leaseMs / 6))).unref()
-    this.#around = setInterval(() => void this.#lookAround(), lookAroundMs).unref()
-  }
-
-  get #client(): string {
-    const readings = [...this.#readings.values()].filter(({ topic }) => !topic.startsWith(retryPrefix))
-    return clientId(
-      this.#spec.member,
-      readings.map(({ topic }) => topic),
-      readings.map(({ source }) => source.lanes),
-    )
   }
 
   get trouble(): string | undefined {
-    return this.#troubles.size === 0 ? undefined : [...this.#troubles.values()].join('; ')
+    return this.#readings.trouble
   }
 
   async start(): Promise<void> {
@@ -104,112 +68,11 @@ export class PopSubscription implements EngineSubscription {
 
   async add(source: Source): Promise<void> {
     this.#mustBeOpen()
-    if (this.#readings.has(source.storage)) return
-    const { route, group } = await joined(this.#parts, this.group, source, ownerId(this.#spec.member), () => this.#mustBeOpen())
-    const reading: Reading = { source, topic: route.topic, group, route, poppers: new Map(), mine: undefined }
-    this.#readings.set(source.storage, reading)
-    await this.#presence.beat().catch(() => {}) // said again and again
-    this.#mustBeOpen()
-    await this.#share(reading).catch(() => {}) // looked at again and again
-    this.#mustBeOpen()
-    this.#readFrom(reading)
-    await this.#findRetries(reading).catch(() => {}) // looked for again and again
-  }
-
-  /** What classic clients of the group failed in comes back through a topic of the group. */
-  async #findRetries({ source, group, topic: main }: Reading): Promise<void> {
-    if (main.startsWith(retryPrefix) || isPrivate(source.storage) || !this.#parts.topics.isShared(source.storage)) return
-    const topic = retryTopic(group)
-    const route = await this.#parts.cluster.route(topic)
-    if (!route || this.#stopped || this.#readings.has(topic)) return
-    const reading: Reading = { source, topic, group, route, poppers: new Map(), mine: undefined }
-    this.#readings.set(topic, reading)
-    await this.#share(reading)
-    this.#readFrom(reading)
-  }
-
-  /** Classic clients divide the queues among all members: where there are some, ours keep to their share. */
-  async #share(reading: Reading): Promise<void> {
-    const { route, group } = reading
-    const me = this.#client
-    const clients = await this.#parts.groups.clients(group, route.brokers)
-    if (clients.every(isOurs)) reading.mine = undefined
-    else {
-      const members = (clients.includes(me) ? clients : [...clients, me]).sort()
-      const mine = allocate(route.readable.length, members, me).map((i) => route.readable[i]!)
-      reading.mine = new Map([...Map.groupBy(mine, ({ broker }) => broker.name)].map(([name, own]) => [name, own.map(({ id }) => id)]))
-    }
-    for (const popper of reading.poppers.values()) popper.wake()
+    if (!this.#readings.has(source.storage)) await this.#readings.add(this.group, source)
   }
 
   #mustBeOpen(): void {
     if (this.#stopped) throw new BusError('closed', 'the subscription is closed')
-  }
-
-  #readFrom(reading: Reading): void {
-    const { source, topic, route, poppers } = reading
-    for (const broker of route.brokers) {
-      if (broker.readQueues === 0 || poppers.has(broker.name)) continue
-      const place = `topic '${source.storage}' on ${broker.name}`
-      poppers.set(
-        broker.name,
-        new Popper(broker, source, topic, {
-          pool: this.#pool,
-          group: reading.group,
-          leaseMs: this.#spec.leaseMs,
-          queues: () => (reading.mine === undefined ? undefined : (reading.mine.get(broker.name) ?? [])),
-          connected: () => this.#admit(reading, broker),
-          wanted: () => this.#wanted(),
-          take: (deliveries) => this.#arrived(deliveries),
-          discard: (deliveries) => void this.#receipts.acknowledge(broker, deliveries).catch(() => {}), // it comes again
-          trouble: (error) => this.#troubled(place, error),
-        }),
-      )
-    }
-  }
-
-  async #admit({ group, route, topic, source }: Reading, { name }: Broker): Promise<void> {
-    if (topic.startsWith(retryPrefix)) return
-    const queues = route.readable.filter(({ broker }) => broker.name === name)
-    await this.#parts.groups.admit(group, route, source.from, ownerId(this.#spec.member), queues)
-  }
-
-  /** Brokers may have come with the topic, with other queues, or under another address. */
-  async #lookAround(): Promise<void> {
-    if (this.#looking) return
-    this.#looking = true
-    try {
-      for (const reading of this.#readings.values()) {
-        await this.#findRetries(reading)
-        await this.#share(reading)
-        const route = await this.#parts.cluster.route(reading.topic)
-        if (!route || this.#stopped || route === reading.route) continue
-        if (route.readable.length > reading.route.readable.length) {
-          await this.#parts.groups.ensure(route.brokers, reading.group)
-          await this.#parts.groups.admit(reading.group, route, 'earliest', ownerId(this.#spec.member))
-          if (this.#stopped) return
-        }
-        reading.route = route
-        for (const [name, popper] of reading.poppers) {
-          const now = route.brokers.find((broker) => broker.name === name)
-          if (now && now.address.host === popper.broker.address.host && now.address.port === popper.broker.address.port) continue
-          reading.poppers.delete(name)
-          this.#troubles.delete(`topic '${reading.source.storage}' on ${name}`)
-          void popper.stop()
-        }
-        this.#readFrom(reading)
-      }
-    } catch {
-      // The name servers are away: what is known is read on, and health tells.
-    } finally {
-      this.#looking = false
-    }
-  }
-
-  #troubled(place: string, error: BusError | undefined): void {
-    if (error === undefined) this.#troubles.delete(place)
-    // A broker that is away is health's to tell.
-    else if (!error.retryable) this.#troubles.set(place, `nothing comes from ${place}: ${error.message}`)
   }
 
   // ── from the broker to the core ───────────────────────────────────────────────────────────────────────────────────
@@ -274,7 +137,7 @@ export class PopSubscription implements EngineSubscription {
     this.#messages += messages
     this.#bytes += bytes
     this.#handOn()
-    for (const { poppers } of this.#readings.values()) for (const popper of poppers.values()) popper.wake()
+    this.#readings.wake()
   }
 
   // ── from the core to the broker ───────────────────────────────────────────────────────────────────────────────────
@@ -424,7 +287,7 @@ export class PopSubscription implements EngineSubscription {
     }
     this.#lose(lost)
     if (unused.length > 0) void this.#giveBack(unused)
-    if (this.#presence.isHeard) this.#finished.tick(now)
+    if (this.#readings.presence.isHeard) this.#finished.tick(now)
   }
 
   #lose(lost: readonly PopDelivery[]): void {
@@ -465,9 +328,7 @@ export class PopSubscription implements EngineSubscription {
   }
 
   async #stop(): Promise<void> {
-    clearInterval(this.#around)
-    const poppers = [...this.#readings.values()].flatMap((reading) => [...reading.poppers.values()])
-    await within(endMs, Promise.all(poppers.map((popper) => popper.stop())))
+    await within(endMs, this.#readings.end())
     await within(endMs, this.#giveBack([...this.#hand.values()].filter(({ handed }) => !handed)))
   }
 
@@ -480,7 +341,7 @@ export class PopSubscription implements EngineSubscription {
     await this.stop()
     clearInterval(this.#timer)
     await within(endMs, this.#giveBack([...this.#hand.values()]))
-    await within(endMs, this.#presence.end())
+    await within(endMs, this.#readings.presence.end())
     this.#pool.close()
     this.#parts.onClose()
   }
