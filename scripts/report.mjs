@@ -1,6 +1,8 @@
 // What test.mjs wants to know of each test, the reason of a skip included, which Vitest's own JSON leaves out. It also ends a run
 // that would never end: a test may time out, what a file does while it is collected, or a loop that yields to nobody, may not.
 import { writeFileSync } from 'node:fs'
+import { relative } from 'node:path'
+import { stripVTControlCharacters } from 'node:util'
 
 const minute = 60_000
 /** Without a word from any test; the longest that is silent by right is a hook of two minutes. */
@@ -8,6 +10,8 @@ const silentMost = 6 * minute
 const runMost = 45 * minute
 /** Between the last test and the end of the process. */
 const leaveMost = 2 * minute
+/** Characters. */
+const errorMost = 400
 
 export default class Report {
   #modules = new Map()
@@ -83,8 +87,19 @@ function write(modules, running, unhandled) {
 }
 
 function outcome(test) {
-  const { state, note } = test.result()
-  return { state, note: note ?? (state === 'skipped' ? skippedWith(test.parent) : undefined) }
+  const { state, note, errors } = test.result()
+  return {
+    state,
+    note: note ?? (state === 'skipped' ? skippedWith(test.parent) : undefined),
+    error: errors?.length > 0 ? shown(errors[0]) : undefined,
+  }
+}
+
+/** What went wrong and where, in a line: the whole stands far above in the log, where it may be cut off. */
+function shown({ message = '', stacks = [] }) {
+  const text = stripVTControlCharacters(message).replace(/\s+/g, ' ').trim()
+  const at = stacks[0] && ` (${relative(process.cwd(), stacks[0].file)}:${stacks[0].line})`
+  return `${text.length > errorMost ? `${text.slice(0, errorMost)}…` : text}${at ?? ''}`
 }
 
 /** A suite that is skipped as a whole says why at the end of its name. */

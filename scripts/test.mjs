@@ -95,14 +95,14 @@ for (const { name: file, state: how, broken, tests } of files) {
   // A file that could not be set up calls its tests skipped.
   if (broken) fail('it could not be run')
   else if (how === 'queued' || how === 'pending') fail('it was not over when the run was ended')
-  for (const { name, state, note, running } of tests) {
+  for (const { name, state, note, error, running } of tests) {
     // The reason is given to skip(), or stands at the end of the name.
     const [, short, reason] = /^(.*?)(?: \(([^()]+)\))?$/s.exec(name)
     const why = note ?? reason
     if (state === 'passed') {
       passed++
       counts.passed++
-    } else if (state === 'failed') fail(name)
+    } else if (state === 'failed') fail(error === undefined ? name : `${name}\n    ${error}`)
     else if (running) fail(`${name} (it was running)`)
     else if (state === 'pending') unrun++
     else if (why !== undefined) {

@@ -2,11 +2,14 @@ import type { Command } from 'commander'
 import type { StoredTopics } from '../admin/stored-topics.ts'
 import type { Bus, ConnectOptions } from '../bus.ts'
 import { BusError } from '../errors.ts'
+import { readOptions } from './options-file.ts'
 import { mustExist } from './store-folder.ts'
 
 /** What every command is given besides its own options. */
 export interface Common {
   readonly url: string
+  /** Path of a JSON file. */
+  readonly options?: string
   readonly json?: boolean
 }
 
@@ -27,9 +30,10 @@ export function optionsOf<T>(command: Command): T & Common {
 }
 
 /** The bus is loaded only when a command needs it: help comes without. */
-export async function open(url: string, options: ConnectOptions = {}): Promise<Bus> {
+export async function open({ url, options }: Common, more: ConnectOptions = {}): Promise<Bus> {
+  const given = readOptions(options)
   const { connect } = await import('../bus.ts')
-  return connect(url, options)
+  return connect(url, { ...given, ...more })
 }
 
 export async function storedTopics(bus: Bus): Promise<StoredTopics> {
@@ -38,7 +42,7 @@ export async function storedTopics(bus: Bus): Promise<StoredTopics> {
 }
 
 export async function withBus(options: Common, action: (bus: Bus, stored: StoredTopics) => Promise<void>): Promise<void> {
-  const bus = await open(options.url)
+  const bus = await open(options)
   try {
     await action(bus, await storedTopics(bus))
   } finally {

@@ -4,6 +4,7 @@ import type { Bus } from '../bus.ts'
 import type { Finding } from '../engines/engine.ts'
 import { newId } from '../message/id.ts'
 import { add, type Common, open, optionsOf } from './command.ts'
+import { readOptions } from './options-file.ts'
 import { paint, plain, table } from './output.ts'
 import { checkStore } from './store-check.ts'
 
@@ -42,10 +43,10 @@ async function doctor(options: Common): Promise<void> {
   loop.enable()
   await attempt('node', nodeVersion)
   await attempt('store', () => checkStore(options.url))
-  add(await way(options.url))
+  add(await way(options))
   let bus: Bus | undefined
   await attempt('connect', async () => {
-    bus = await open(options.url)
+    bus = await open(options)
     const { engine, capabilities, ledger } = bus.status()
     return `${engine}, durability: ${capabilities.durability}, ledger: ${ledger}`
   })
@@ -69,9 +70,9 @@ async function doctor(options: Common): Promise<void> {
 }
 
 /** Loaded only here: help comes without the bus. */
-async function way(url: string): Promise<readonly Finding[]> {
+async function way({ url, options }: Common): Promise<readonly Finding[]> {
   const { examine } = await import('../bus.ts')
-  return examine(url)
+  return examine(url, readOptions(options))
 }
 
 function nodeVersion(): string {
@@ -87,7 +88,7 @@ async function health(bus: Bus): Promise<string> {
   return detail
 }
 
-/** Publishes and receives on a topic of its own, which is gone after. */
+/** Publishes and receives on a topic of its own, which is gone after, where that can be. */
 async function roundTrip(bus: Bus): Promise<string> {
   const topic = `doctor.${newId()}`
   let timer: NodeJS.Timeout | undefined
@@ -103,11 +104,20 @@ async function roundTrip(bus: Bus): Promise<string> {
     const begun = performance.now()
     await bus.publish(topic, { ping: true })
     await handled
-    return `${(performance.now() - begun).toFixed(1)} ms`
-  } finally {
+    const took = `${(performance.now() - begun).toFixed(1)} ms`
+    const left = await remove()
+    return left === undefined ? took : `${took}; its topic ${topic} stays there: ${left}`
+  } catch (error) {
+    await remove()
+    throw error
+  }
+  async function remove(): Promise<string | undefined> {
     clearTimeout(timer)
     await work.close({ deadlineMs: 1000 })
-    await bus.admin.deleteTopic(topic)
+    return bus.admin.deleteTopic(topic).then(
+      () => undefined,
+      (error: Error) => error.message,
+    )
   }
 }
 

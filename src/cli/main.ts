@@ -15,6 +15,7 @@ const { version } = JSON.parse(readFileSync(new URL('../../package.json', import
 const program = new Command('cozebus')
   .description('An event bus for agent platforms: publish, work through and look into topics.')
   .addOption(new Option('--url <url>', 'where the bus is').env('COZEBUS_URL').default('file:./.cozebus'))
+  .addOption(new Option('--options <file>', "JSON file with what connect takes: a broker's options, ledger").env('COZEBUS_OPTIONS'))
   .option('--context <name>', 'a context of the NATS command line, instead of --url')
   .version(version)
   .option('--json', 'print JSON')

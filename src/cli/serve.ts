@@ -63,7 +63,7 @@ async function serve(options: ServeOptions): Promise<void> {
   // Before a store is made: a refusal leaves nothing behind.
   mustBeGuarded(options.host, token)
   const logger = createLogger({ level: options.logLevel, format: options.logFormat, file: options.logFile })
-  const bus = await open(options.url, { publish: { onError: (error) => logger.log('error', error.message, { code: error.code }) } })
+  const bus = await open(options, { publish: { onError: (error) => logger.log('error', error.message, { code: error.code }) } })
   try {
     const origins = options.allowOrigin ?? []
     const server = await startServer(bus, { port, host: options.host, token, maxBodyBytes, logger, origins })

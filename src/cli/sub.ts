@@ -54,7 +54,7 @@ async function sub(topic: string, options: SubOptions): Promise<void> {
     if (options.exec) await execute(options.exec, message, delivery?.attempt ?? 1, delivery?.signal)
     else printMessage(message, options.json ?? false)
   })
-  const bus = await open(options.url)
+  const bus = await open(options)
   const stored = await storedTopics(bus)
   // A live subscription holds nothing open by itself.
   const alive = setInterval(() => {}, 60_000)

@@ -24,12 +24,10 @@ interface Calls {
   LeaveGroup: Kafka['leaveGroupV5']['api']
   ListGroups: Kafka['listGroupsV5']['api']
   DescribeGroups: Kafka['describeGroupsV5']['api']
-  DeleteGroups: Kafka['deleteGroupsV2']['api']
   CreateTopics: Kafka['createTopicsV7']['api']
   DeleteTopics: Kafka['deleteTopicsV6']['api']
   DeleteRecords: Kafka['deleteRecordsV2']['api']
   DescribeConfigs: Kafka['describeConfigsV4']['api']
-  IncrementalAlterConfigs: Kafka['incrementalAlterConfigsV1']['api']
   DescribeLogDirs: Kafka['describeLogDirsV4']['api']
 }
 type Arguments<N extends keyof Calls> = Calls[N] extends { async: (connection: Connection, ...args: infer A) => unknown } ? A : never
@@ -109,6 +107,10 @@ export class Cluster {
 
   get nodes(): readonly number[] {
     return [...this.#nodes.keys()]
+  }
+
+  address(id: number): Address | undefined {
+    return this.#nodes.get(id)
   }
 
   async coordinator(group: string, pool?: ConnectionPool): Promise<Connection> {

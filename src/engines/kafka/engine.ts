@@ -5,6 +5,7 @@ import type {
   Engine,
   EngineHealth,
   EngineSubscription,
+  Finding,
   Outgoing,
   Page,
   PublishOutcome,
@@ -17,6 +18,7 @@ import { TopicWatch } from '../topic-watch.ts'
 import { KafkaAdmin } from './admin.ts'
 import { loadKafka } from './client.ts'
 import { Cluster } from './cluster.ts'
+import { diagnose } from './doctor.ts'
 import { kafkaError } from './failure.ts'
 import { Health } from './health.ts'
 import { KafkaLedger } from './ledger.ts'
@@ -145,6 +147,11 @@ class KafkaEngine implements Engine {
   async read(storage: StorageName, after: ReadFrom, limit: number): Promise<Page> {
     this.#mustBeOpen()
     return readPage(this.#cluster, await this.#topics.existing(storage), storage, after, limit)
+  }
+
+  diagnose(): Promise<readonly Finding[]> {
+    const { admin } = this
+    return diagnose({ cluster: this.#cluster, storages: () => admin.storages(), groups: (storage) => admin.groups(storage) })
   }
 
   onHealth(listener: (health: EngineHealth) => void): () => void {

@@ -22,6 +22,8 @@ const strangeGaps = 5
 const soonMs = 30_000
 /** Whoever still waits for messages when we have not for so long is somebody else. */
 const strangerMs = 300
+/** Nobody else is there who has neither waited nor taken anything between so many looks. */
+const quietLooks = 3
 
 export interface ReaderParts {
   readonly connection: Connection
@@ -299,13 +301,18 @@ export class Reader {
     void before.stop()
     const { connection, checkpoints, durable, warn } = this.#parts
     const aloneBy = performance.now() + strangerMs
+    let quiet = 0
+    let delivered = -1
     for (let waitMs = firstRetryMs; !this.#stopped; waitMs = Math.min(lastRetryMs, waitMs * 2)) {
       try {
         const { info, made, stream } = await checkpoints.begin(durable, this.#handed.to)
         if (this.#stopped || !this.#isSame(stream)) break
+        // Between two of his requests a stranger does not wait, but has taken something.
+        quiet = info.num_waiting === 0 && info.delivered.consumer_seq === delivered ? quiet + 1 : 0
+        delivered = info.delivered.consumer_seq
         if (made) this.#next = 1
-        else if (explained || info.num_waiting === 0) await this.#rewind(info)
-        else if (performance.now() < aloneBy) {
+        else if (explained || quiet === quietLooks) await this.#rewind(info)
+        else if (quiet > 0 || performance.now() < aloneBy) {
           // Our own request may be there still.
           await new Promise((resolve) => setTimeout(resolve, waitMs))
           continue

@@ -1,13 +1,10 @@
 import { toBusError } from '../../errors.ts'
+import { examineQueue, longest, type Queue } from '../diagnosing.ts'
 import type { Finding } from '../engine.ts'
 import type { Cluster } from './cluster.ts'
 import { isEphemeral, type Names } from './names.ts'
 import type { Nsqd } from './nsqd.ts'
-import { type ChannelStats, heldBy, type TopicStats } from './stats.ts'
-
-const backlogMessages = 10_000
-/** Those that wait the longest are named, and how many more there are. */
-const mostNamed = 20
+import { heldBy, type TopicStats } from './stats.ts'
 
 /** Looks at each nsqd, its settings and what waits there. */
 export async function diagnose(cluster: Cluster, names: Names): Promise<readonly Finding[]> {
@@ -82,9 +79,9 @@ function examineDurability(name: string, memory: number, syncEvery: number): Fin
 }
 
 function examineQueues(name: string, topics: readonly TopicStats[], names: Names): Finding[] {
-  const findings: (Finding & { readonly held: number })[] = []
+  const queues: Queue[] = []
   const say = (held: number, level: Finding['level'], what: string, detail: string, advice: string): void => {
-    findings.push({ check: 'group', level, detail: `${what} (${name}): ${detail}`, advice, held })
+    queues.push({ check: 'group', level, detail: `${what} (${name}): ${detail}`, advice, held })
   }
   for (const { topic_name, depth, channels, paused } of topics) {
     if (isEphemeral(topic_name)) continue
@@ -92,21 +89,15 @@ function examineQueues(name: string, topics: readonly TopicStats[], names: Names
     if (paused) say(depth, 'problem', topic, `paused by an operator, ${depth} messages wait`, resume)
     else if (channels.length === 0 && depth > 0)
       say(depth, 'note', topic, `${depth} messages wait, and no group is there`, 'the first one gets them; purge the topic where none will')
-    for (const channel of channels) if (!isEphemeral(channel.channel_name)) examineChannel(topic, channel)
+    for (const channel of channels) {
+      if (isEphemeral(channel.channel_name)) continue
+      const held = heldBy(channel)
+      const group = `${names.original(channel.channel_name)} on ${topic}`
+      if (channel.paused) say(held, 'problem', group, `paused by an operator, ${held} messages wait`, resume)
+      else queues.push(...examineQueue(`${group} (${name})`, held, channel.client_count))
+    }
   }
-  function examineChannel(topic: string, channel: ChannelStats): void {
-    const held = heldBy(channel)
-    const group = `${names.original(channel.channel_name)} on ${topic}`
-    if (channel.paused) say(held, 'problem', group, `paused by an operator, ${held} messages wait`, resume)
-    else if (held > 0 && channel.client_count === 0)
-      say(held, 'warning', group, `${held} messages wait, and no member is there`, 'start one; delete the group where none will come')
-    else if (held > backlogMessages) say(held, 'warning', group, `${held} messages wait`, 'more members, or a higher concurrency')
-  }
-  findings.sort((a, b) => b.held - a.held)
-  const named = findings.slice(0, mostNamed).map(({ held: _, ...finding }): Finding => finding)
-  if (findings.length > mostNamed)
-    named.push({ check: 'group', level: 'warning', detail: `${name}: ${findings.length - mostNamed} more like these` })
-  return named
+  return longest(queues, name)
 }
 
 const resume = 'nothing comes from it before somebody resumes it, by nsqadmin or its HTTP side'

@@ -6,6 +6,7 @@ import type {
   Engine,
   EngineHealth,
   EngineSubscription,
+  Finding,
   Outgoing,
   Page,
   PublishOutcome,
@@ -19,6 +20,7 @@ import { loadLibraries } from './client.ts'
 import { Cluster } from './cluster.ts'
 import { readyFor, readyForAll } from './compression.ts'
 import { Pool } from './connection.ts'
+import { diagnose } from './doctor.ts'
 import { Health } from './health.ts'
 import { Http } from './http.ts'
 import { PulsarLive } from './live.ts'
@@ -86,10 +88,12 @@ class PulsarEngine implements Engine {
   readonly #health: Health
   readonly #watch: TopicWatch
   readonly #subscriptions = new Set<PulsarSubscription>()
+  readonly #http: Http | undefined
   #closing: Promise<void> | undefined
 
   constructor(cluster: Cluster, pool: Pool, http: Http | undefined, maxMessageBytes: number) {
     this.#cluster = cluster
+    this.#http = http
     this.#topics = new Topics(cluster, http)
     this.#publishing = new Publishing(cluster, this.#topics, maxMessageBytes)
     this.#health = new Health(cluster, pool)
@@ -137,6 +141,10 @@ class PulsarEngine implements Engine {
     return Promise.reject(
       new BusError('unsupported', 'Pulsar keeps what was settled only as long as its retention says: there is no history to read'),
     )
+  }
+
+  diagnose(): Promise<readonly Finding[]> {
+    return diagnose({ http: this.#http, topics: this.#topics, groups: (storage) => this.admin.groups(storage) })
   }
 
   onHealth(listener: (health: EngineHealth) => void): () => void {

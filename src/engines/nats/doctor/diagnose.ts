@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { ConsumerInfo, StreamInfo } from '@nats-io/jetstream'
 import type { NatsConnection } from '@nats-io/transport-node'
 import { toBusError } from '../../../errors.ts'
+import { inSections } from '../../diagnosing.ts'
 import type { Finding } from '../../engine.ts'
 import type { Api } from '../api.ts'
 import { untilAnswered } from '../asking.ts'
@@ -25,9 +26,10 @@ const mostLooks = 20
 export async function diagnose(nc: NatsConnection, api: Api, options: NatsOptions): Promise<readonly Finding[]> {
   // Those that run, and no others, tell their addresses.
   const running = Math.max(1, nc.info?.connect_urls?.length ?? 1)
-  const findings = [...examineVersion(nc.info?.version ?? '0'), ...sync(running)]
   let streams: readonly StreamInfo[] = []
-  const sections = [
+  return inSections([
+    () => examineVersion(nc.info?.version ?? '0'),
+    () => sync(running),
     () => clock(nc),
     () => examinePermissions(nc, options),
     async () => {
@@ -41,15 +43,7 @@ export async function diagnose(nc: NatsConnection, api: Api, options: NatsOption
         api,
         streams.filter(({ config }) => !isOwn(config.name)),
       ),
-  ]
-  for (const section of sections) {
-    try {
-      findings.push(...(await section()))
-    } catch (error) {
-      findings.push({ check: 'doctor', level: 'note', detail: `could not look further: ${toBusError(error).message}` })
-    }
-  }
-  return findings
+  ])
 }
 
 /** The setting is the server's, and seen by its system account alone. */
