@@ -6,6 +6,8 @@ import { natsVersions } from '../../test/rig/nats-server.ts'
 import { nsqVersion, startNsqd } from '../../test/rig/nsq.ts'
 import { startPulsar } from '../../test/rig/pulsar.ts'
 import { pulsarVersion } from '../../test/rig/pulsar-server.ts'
+import { startRocketmq } from '../../test/rig/rocketmq.ts'
+import { rocketmqVersion } from '../../test/rig/rocketmq-server.ts'
 
 export interface Running extends AsyncDisposable {
   readonly url: string
@@ -51,6 +53,14 @@ export const brokers: Readonly<Record<string, Measured>> = {
     start: async () => {
       const broker = await startKafka()
       return { url: broker.url, address: broker.address, [Symbol.asyncDispose]: () => broker.stop() }
+    },
+  },
+  rocketmq: {
+    broker: `RocketMQ ${rocketmqVersion}`,
+    peer: { title: 'rocketmq-client-go 2.1.2', go: 'rocketmq' },
+    start: async () => {
+      const rocketmq = await startRocketmq()
+      return { url: rocketmq.url, address: rocketmq.nameServer.address, [Symbol.asyncDispose]: () => rocketmq.stop() }
     },
   },
   pulsar: {

@@ -9,6 +9,7 @@ const known: Readonly<Record<keyof Written, true>> = {
   nats: true,
   nsq: true,
   kafka: true,
+  rocketmq: true,
   pulsar: true,
   embedded: true,
   ledger: true,

@@ -1,9 +1,8 @@
 import type { EngineOptions } from '../engines/registry.ts'
-import { BusError } from '../errors.ts'
 import type { CozeConfig } from './environment.ts'
 import { sharedTopic } from './names.ts'
 
-/** What {@link connect} takes for a Coze configuration; `groups`: of topics that are not Coze's own. @throws BusError `engine_missing` */
+/** What {@link connect} takes for a Coze configuration; `groups`: of topics that are not Coze's own. */
 export function connectionOf(
   config: CozeConfig,
   groups: (topic: string) => readonly string[] = () => [],
@@ -14,11 +13,15 @@ export function connectionOf(
   }
   // Every topic of Coze's is written by Go too, and a key is to be in one partition whoever writes it.
   if (config.type === 'kafka') return { url: config.url, options: { kafka: { partitioner: 'fnv1a' } } }
-  if (config.type === 'rmq')
-    throw new BusError(
-      'engine_missing',
-      'COZE_MQ_TYPE=rmq: this version has no engine for RocketMQ yet; those for NATS, NSQ, Kafka and Pulsar are there (COZE_MQ_TYPE=nats, nsq, kafka, pulsar)',
-    )
+  if (config.type === 'rmq') {
+    const { nameServers, accessKey, secretKey, ledger } = config
+    const keys = accessKey === undefined || secretKey === undefined ? {} : { accessKey, secretKey }
+    // Go services may be in the group of any topic.
+    return {
+      url: `rocketmq://${nameServers.join(',')}`,
+      options: { rocketmq: { shared: isFlat, ...keys }, ...(ledger === undefined ? {} : { ledger }) },
+    }
+  }
   if (config.type === 'pulsar') {
     const { url, pulsar, ledger } = config
     return { url, options: { pulsar, ...(ledger === undefined ? {} : { ledger }) } }

@@ -33,6 +33,8 @@ export interface RmqConfig {
   readonly nameServers: readonly string[]
   readonly accessKey: string | undefined
   readonly secretKey: string | undefined
+  /** Where dead letters and attempts are kept, which RocketMQ cannot; members on several machines share it. */
+  readonly ledger: string | undefined
 }
 export interface PulsarConfig {
   readonly type: 'pulsar'
@@ -64,6 +66,7 @@ export function configFromEnv(env: CozeEnv = process.env): CozeConfig {
         nameServers: addressesOf(server(get, type, 'RMQ_NAME_SERVER'), type, ['rocketmq', 'http']).hosts,
         accessKey: get('RMQ_ACCESS_KEY'),
         secretKey: get('RMQ_SECRET_KEY'),
+        ledger: get('COZEBUS_LEDGER'),
       }
     case 'pulsar':
       return pulsarConfig(get)

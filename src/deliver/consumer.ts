@@ -70,7 +70,7 @@ export class Consumer implements DeliverySink {
   constructor(parts: ConsumerParts) {
     this.#parts = parts
     const { policy } = parts
-    this.#settler = new Settler(this.#settled, this.#refused)
+    this.#settler = new Settler(this.#settled, this.#refused, this.#delayed)
     this.#queue = new Queue(this.#pump)
     this.#credit = new Credit(policy.concurrency * parts.runner.size, policy.parked, policy.bytes)
     this.#breaker = new Breaker(policy.breaker)
@@ -434,6 +434,10 @@ export class Consumer implements DeliverySink {
   #refused = (error: BusError): void => {
     if (this.#trouble === undefined) this.#parts.events.warn(`group '${this.#parts.group}' cannot acknowledge`, error)
     this.#trouble = error.message
+  }
+
+  #delayed = (job: Job, kind: Settlement['kind']): void => {
+    if (kind === 'ack') this.#records.handled(job)
   }
 
   #forget(job: Job): void {

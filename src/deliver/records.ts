@@ -65,6 +65,12 @@ export class Records {
     return this.#tries(job, () => this.#book.write(job.storage, job.id, job.attempts as AttemptState))
   }
 
+  /** It was handled, and its acknowledgement waits for the engine: who dies meanwhile did not die of it. */
+  handled(job: Job): void {
+    const { storage, id, attempts } = job
+    if (attempts?.started) void this.#tries(job, () => this.#book.write(storage, id, { ...attempts, started: false }))
+  }
+
   /** The message is done: its state goes. Not tried again, as a state nobody reads does no harm. */
   remove(job: Job): void {
     void this.#tracked(this.#book.write(job.storage, job.id, undefined).catch(() => {}))

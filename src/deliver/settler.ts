@@ -15,6 +15,7 @@ const lastRetryMs = 2000
 export class Settler {
   readonly #settled: Settled
   readonly #refused: (error: BusError) => void
+  readonly #delayed: (job: Job, kind: Settlement['kind']) => void
   #engine: EngineSubscription | undefined
   #jobs: Job[] = []
   #batch: Settlement[] = []
@@ -26,10 +27,11 @@ export class Settler {
   #ended = false
   #idle: (() => void)[] = []
 
-  /** `refused`: told of a batch that this user may not settle. */
-  constructor(settled: Settled, refused: (error: BusError) => void) {
+  /** `refused`: told of a batch that this user may not settle; `delayed`: of each that did not get through at once. */
+  constructor(settled: Settled, refused: (error: BusError) => void, delayed: (job: Job, kind: Settlement['kind']) => void) {
     this.#settled = settled
     this.#refused = refused
+    this.#delayed = delayed
   }
 
   attach(engine: EngineSubscription): void {
@@ -93,6 +95,7 @@ export class Settler {
           this.#refused(error)
         }
         if (this.#ended || !(error.retryable || error.code === 'forbidden')) break
+        if (waitMs === firstRetryMs) for (let i = 0; i < jobs.length; i++) this.#delayed(jobs[i]!, batch[i]!.kind)
         await new Promise((resolve) => setTimeout(resolve, waitMs))
       }
     }

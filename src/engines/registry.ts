@@ -4,6 +4,7 @@ import type { KafkaOptions } from './kafka/options.ts'
 import type { NatsOptions } from './nats/options.ts'
 import type { NsqOptions } from './nsq/options.ts'
 import type { PulsarOptions } from './pulsar/options.ts'
+import type { RocketmqOptions } from './rocketmq/options.ts'
 
 /** A broker's own options, under its name. */
 export interface EngineOptions {
@@ -11,6 +12,7 @@ export interface EngineOptions {
   readonly nsq?: NsqOptions
   readonly kafka?: KafkaOptions
   readonly pulsar?: PulsarOptions
+  readonly rocketmq?: RocketmqOptions
   readonly embedded?: {
     /** How long the same id is stored once, ms. Default 10 minutes. */
     readonly dedupeWindowMs?: number
@@ -37,6 +39,7 @@ const engines: Readonly<Record<string, Open>> = {
   nsq,
   'nsq+lookup': nsq,
   ...Object.fromEntries(['kafka', 'kafka+ssl'].map((scheme) => [scheme, kafka])),
+  rocketmq: async (url, options) => (await import('./rocketmq/engine.ts')).openRocketmq(url, options.rocketmq),
   ...Object.fromEntries(['pulsar', 'pulsar+ssl'].map((scheme) => [scheme, pulsar])),
   memory: async (_url, options) => (await import('./embedded/engine.ts')).openEmbedded({ dir: undefined, ...options.embedded }),
 }

@@ -1,9 +1,12 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, test } from 'vitest'
 import { connectEngine } from '../../src/bus.ts'
+import { BusError } from '../../src/errors.ts'
+import { AttemptBook } from '../../src/ledger/attempts.ts'
 import type { Ledger } from '../../src/ledger/ledger.ts'
 import { memoryLedger } from '../../src/testing/models/ledger.ts'
 import { logModel } from '../../src/testing/models/log.ts'
+import { between, override } from '../../src/testing/models/wrapping.ts'
 
 // An engine that cannot tell a redelivery: which messages have failed before is asked of the ledger.
 
@@ -47,4 +50,31 @@ test('R4: what comes from another member counts what failed there, though the le
   await expect.poll(() => attempts.length).toBe(1)
   await first.close()
   await expect.poll(() => attempts).toEqual([1, 2, 3])
+})
+
+test('R4: what was handled, and cannot be acknowledged as the engine is away, has not killed the process that dies then', async () => {
+  const broker = logModel({ partitions: 1 })
+  const ledger = memoryLedger()
+  const engine = await broker.connect()
+  let away = true
+  const reaches = override(
+    engine,
+    between(engine, () => ({
+      subscribed: (subscription) => ({
+        async settle(batch) {
+          if (away) throw new BusError('engine_unavailable', 'it is away')
+          return subscription.settle(batch)
+        },
+      }),
+    })),
+  )
+  await using bus = await connectEngine(reaches, { ledger })
+  const { id } = await bus.publish('t', 1)
+  let runs = 0
+  await bus.subscribe('t', { group: 'g' }, () => void runs++)
+  const known = async () => (await new AttemptBook(ledger, 'g').read([{ storage: 't', id }]))[0]
+  await expect.poll(() => runs).toBe(1)
+  await expect.poll(async () => (await known())?.started).toBe(false)
+  away = false
+  await expect.poll(known).toBe(undefined)
 })

@@ -187,7 +187,10 @@ function deathsDuring(lines: readonly Line[]): Map<string, number> {
   const deaths = new Map<string, number>()
   const running = new Map<string, Set<string>>()
   const ended = new Map<string, { id: string; at: number }[]>()
+  /** A busy machine notices a death long after it. */
+  const killedAt = new Map<string, number>()
   for (const line of lines) {
+    if (line.what === 'kill' && !killedAt.has(line.who)) killedAt.set(line.who, line.at)
     if (line.what === 'begin') {
       for (const [who, ids] of running) if (who !== line.who && ids.delete(line.id)) deaths.set(line.id, (deaths.get(line.id) ?? 0) + 1)
       running.set(line.who, (running.get(line.who) ?? new Set()).add(line.id))
@@ -196,7 +199,8 @@ function deathsDuring(lines: readonly Line[]): Map<string, number> {
       ended.set(line.who, [...(ended.get(line.who) ?? []).filter(({ at }) => line.at - at < recordMs), line])
     } else if (line.what === 'gone') {
       // What ended just before may not have been written down yet: it counts as on, too.
-      const late = (ended.get(line.who) ?? []).filter(({ at }) => line.at - at < recordMs).map(({ id }) => id)
+      const diedAt = killedAt.get(line.who) ?? line.at
+      const late = (ended.get(line.who) ?? []).filter(({ at }) => diedAt - at < recordMs).map(({ id }) => id)
       for (const id of new Set([...(running.get(line.who) ?? []), ...late])) deaths.set(id, (deaths.get(id) ?? 0) + 1)
       running.delete(line.who)
     }

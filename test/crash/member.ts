@@ -23,6 +23,7 @@ const bus = await connect(url, {
   nats: { waitForServer: true, reconnectWaitMs: 100, reconnectJitterMs: 100, replicas: Number(replicas) },
   kafka: { waitForServer: true, sessionTimeoutMs: leaseMs },
   nsq: { waitForServer: true, reconnectMaxWaitMs: 500, ...(JSON.parse(given) as EngineOptions).nsq },
+  rocketmq: { waitForServer: true, reconnectMaxWaitMs: 500, returnMs: leaseMs },
   pulsar: { waitForServer: true, reconnectMaxWaitMs: 500, returnMs: leaseMs, ...(JSON.parse(given) as EngineOptions).pulsar },
   ...(ledger === '' ? {} : { ledger }),
 })

@@ -11,7 +11,7 @@ export const nsqBroker = (node: NsqNode): Broker => ({
   options: { nsq: { http: [node.http] } },
   replicas: 1,
   needsLedger: true,
-  forgets: true,
+  forgetsMs: 0,
   losesLeases: true,
   unordered: true,
   unanswered: true,

@@ -37,8 +37,8 @@ export interface Broker {
   readonly options?: EngineOptions
   /** It has no ledger: the processes share one in a file. */
   readonly needsLedger?: boolean
-  /** It confirms an acknowledgement before it has written it down: killed, it may give again what was just finished. */
-  readonly forgets?: boolean
+  /** It confirms an acknowledgement before it has written it down: killed, it may give again what was finished then, or so long before. */
+  readonly forgetsMs?: number
   /** It gives what somebody is at work on to another, when it is struck. */
   readonly losesLeases?: boolean
   /** It keeps no order across members. */
@@ -155,6 +155,7 @@ export async function crashRounds(
   seed: number,
   onRound: (done: number) => void = () => {},
   broker?: Broker,
+  keep = false,
 ): Promise<Outcome> {
   const begun = performance.now()
   const random = new Random(seed)
@@ -175,7 +176,7 @@ export async function crashRounds(
       }
       const struckAt = Date.now()
       await broker?.strike()
-      if (broker?.forgets) forgot.push([struckAt, Date.now()])
+      if (broker?.forgetsMs !== undefined) forgot.push([struckAt - broker.forgetsMs, Date.now()])
       await sleep(300)
       for (const name of names) arena.kill(name)
       onRound(round + 1)
@@ -185,7 +186,7 @@ export async function crashRounds(
     const verdict = judge(arena.journal.read(), rest)
     broken = verdict.violations.length > 0
     return {
-      journal: broken ? join(arena.dir, 'journal') : undefined,
+      journal: broken || keep ? join(arena.dir, 'journal') : undefined,
       rounds,
       seed,
       ...arena.count,
@@ -193,7 +194,7 @@ export async function crashRounds(
       seconds: Math.round((performance.now() - begun) / 1000),
     }
   } finally {
-    await arena.end(broken)
+    await arena.end(broken || keep)
   }
 }
 

@@ -9,6 +9,7 @@ import { startKafka } from '../rig/kafka.ts'
 import { startNats } from '../rig/nats.ts'
 import { startNsqd } from '../rig/nsq.ts'
 import { startPulsar } from '../rig/pulsar.ts'
+import { forgetsMs, startRocketmq } from '../rig/rocketmq.ts'
 import { nsqBroker } from './nsq.ts'
 import { type Broker, crashRounds, type Outcome } from './rounds.ts'
 
@@ -16,12 +17,14 @@ const help = `soak: publishers and workers in processes of their own, killed at 
 
   --rounds <n>  how many rounds [100]
   --seed <n>    the source of what is published and who is killed when [from the clock]
+  --keep        keeps the journal of what happened, though no rule was broken
   --json        the outcome as one line of JSON
   --save        also writes the outcome into docs/soak.md
 
   npm run soak -- --rounds 10 --seed 7
   npm run soak -- nats --rounds 20       on a NATS server, which is killed too, in each round
   npm run soak -- kafka --rounds 20      on a Kafka broker, likewise
+  npm run soak -- rocketmq --rounds 20   on a RocketMQ broker, likewise
   npm run soak -- pulsar --rounds 20     on a Pulsar broker, likewise
   npm run soak -- nsq --rounds 20        on an nsqd, which is ended and started again in each round
   npm run soak -- cluster --rounds 20    on three of them, of which one is killed, or told to go, or has its leader step down
@@ -32,6 +35,7 @@ const places: Record<string, { heading: string; start?: (random: Random) => Prom
   embedded: { heading: 'One embedded store' },
   nats: { heading: 'One NATS server, killed in each round', start: oneServer },
   kafka: { heading: 'One Kafka broker, killed in each round', start: oneBroker },
+  rocketmq: { heading: 'One RocketMQ broker, killed in each round', start: oneRocketmq },
   pulsar: { heading: 'One Pulsar broker, killed in each round', start: onePulsar },
   nsq: { heading: 'One nsqd, ended and started again in each round', start: oneNsqd },
   cluster: { heading: 'Three NATS servers, one of which fails in each round', start: threeServers },
@@ -64,6 +68,22 @@ async function oneBroker(): Promise<Broker & AsyncDisposable> {
   }
 }
 
+async function oneRocketmq(): Promise<Broker & AsyncDisposable> {
+  const rocketmq = await startRocketmq({ extra: { flushConsumerOffsetInterval: '100' } })
+  return {
+    url: rocketmq.url,
+    replicas: 1,
+    needsLedger: true,
+    forgetsMs,
+    async strike() {
+      await sleep(3000) // processes and the broker take their time to start, and a round is to have something between
+      await rocketmq.restart()
+      await sleep(3000)
+    },
+    [Symbol.asyncDispose]: () => rocketmq.stop(),
+  }
+}
+
 async function onePulsar(): Promise<Broker & AsyncDisposable> {
   const broker = await startPulsar()
   return {
@@ -71,7 +91,7 @@ async function onePulsar(): Promise<Broker & AsyncDisposable> {
     options: { pulsar: { admin: broker.admin } },
     replicas: 1,
     needsLedger: true,
-    forgets: true,
+    forgetsMs: 0,
     async strike() {
       await sleep(1000) // it takes its time to come back: there is to be something else in a round
       await broker.restart()
@@ -147,6 +167,7 @@ const { values, positionals } = parseArgs({
   options: {
     rounds: { type: 'string', default: '100' },
     seed: { type: 'string', default: String(Date.now() % 1_000_000_000) },
+    keep: { type: 'boolean', default: false },
     json: { type: 'boolean', default: false },
     save: { type: 'boolean', default: false },
     help: { type: 'boolean', short: 'h', default: false },
@@ -172,6 +193,7 @@ const outcome = await crashRounds(
     if (terminal) process.stderr.write(`\r${done === rounds ? 'waiting until all is handled' : `round ${done} of ${rounds}`}\x1b[K`)
   },
   broker,
+  values.keep,
 )
 if (terminal) process.stderr.write('\r\x1b[K')
 const text = table(outcome)

@@ -7,9 +7,10 @@ import { conformance } from '../../src/testing/suite.ts'
 import { startKafka } from '../rig/kafka.ts'
 import { startNats } from '../rig/nats.ts'
 import { natsVersions } from '../rig/nats-server.ts'
-import { describeKafka, describeNats, describeNsq, describePulsar } from '../rig/needs.ts'
+import { describeKafka, describeNats, describeNsq, describePulsar, describeRocketmq } from '../rig/needs.ts'
 import { startNsqd } from '../rig/nsq.ts'
 import { startPulsar } from '../rig/pulsar.ts'
+import { startRocketmq } from '../rig/rocketmq.ts'
 
 const root = join(import.meta.dirname, '..', '..')
 const page = readFileSync(join(root, 'docs', 'guarantees.md'), 'utf8')
@@ -76,6 +77,14 @@ const exceptions: Record<string, string[]> = {
     'R3: a member with another filter is refused',
     'R5: engine: an extended lease holds, and an ended one does not',
     'R7: a slow member takes no more than it can handle: another gets the rest',
+    'R12: a foreign message has the parameters that its name gives, and the filter sees it',
+  ],
+  // No memory of ids, no filter of its own, no order of what is under way, no name on a foreign message.
+  'rocketmq:': [
+    'R2: the same id again is stored once, and the receipt says so',
+    'R2: engine: the same id is stored once, in one batch and from two connections, and said to be a duplicate',
+    'R3: a member with another filter is refused',
+    'R6: unconfirmed messages of one key keep their order',
     'R12: a foreign message has the parameters that its name gives, and the filter sees it',
   ],
 }
@@ -149,6 +158,15 @@ await describeKafka('kafka:', () => {
   }, 90_000)
   afterAll(() => broker.stop())
   check('kafka:', () => broker.url)
+})
+
+await describeRocketmq('rocketmq:', () => {
+  let brokers: Awaited<ReturnType<typeof startRocketmq>>
+  beforeAll(async () => {
+    brokers = await startRocketmq({ extra: { timerPrecisionMs: '1000' } }) // as a stock broker
+  }, 90_000)
+  afterAll(() => brokers.stop())
+  check('rocketmq:', () => brokers.url)
 })
 
 await describePulsar('pulsar:', () => {

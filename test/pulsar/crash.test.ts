@@ -68,7 +68,7 @@ await describePulsar('a broker that dies', () => {
       options: { pulsar: { admin: broker.admin } },
       replicas: 1,
       needsLedger: true,
-      forgets: true,
+      forgetsMs: 0,
       strike,
     })
     expect(outcome.violations).toEqual([])

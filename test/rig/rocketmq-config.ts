@@ -1,4 +1,5 @@
 import { join } from 'node:path'
+import type { Certificates } from './certificates.ts'
 
 export interface RocketmqSettings {
   /** How many, each with topics' queues of its own. Default: 1. */
@@ -7,6 +8,8 @@ export interface RocketmqSettings {
   user?: { readonly accessKey: string; readonly secretKey: string }
   /** Whether topics appear when they are first used. Default: true, as a stock broker's. */
   autoCreate?: boolean
+  /** Serves TLS too, on the same ports; `clients`: whoever speaks it has to show a certificate. */
+  tls?: { readonly certificates: Certificates; readonly clients?: boolean }
   /** Lines of broker.conf. */
   extra?: Readonly<Record<string, string>>
 }
@@ -20,6 +23,21 @@ const lines = (values: Readonly<Record<string, string | number | boolean>>): str
   Object.entries(values)
     .map(([name, value]) => `${name}=${value}\n`)
     .join('')
+
+/** As TlsSystemConfig reads it. Permissive: the rig itself and the servers among themselves speak without it. */
+export function tlsArguments({ tls }: RocketmqSettings): string[] {
+  if (!tls) return []
+  const { ca, serverCert, serverKey } = tls.certificates.paths
+  return [
+    '-Dtls.test.mode.enable=false',
+    '-Dtls.server.mode=permissive',
+    `-Dtls.server.certPath=${serverCert}`,
+    `-Dtls.server.keyPath=${serverKey}`,
+    `-Dtls.server.trustCertPath=${ca}`,
+    `-Dtls.server.authClient=${tls.clients === true}`,
+    `-Dtls.server.need.client.auth=${tls.clients === true ? 'require' : 'none'}`,
+  ]
+}
 
 export const nameServerProperties = (folder: string, port: number): string =>
   lines({

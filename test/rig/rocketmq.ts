@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { classArchive, classPath } from './maven.ts'
@@ -6,12 +6,20 @@ import { temporaryFolder } from './orphans.ts'
 import { freePorts, retryTaken, started } from './ports.ts'
 import { answering } from './readiness.ts'
 import { askRemoting } from './remoting.ts'
-import { type BrokerPorts, brokerProperties, nameServerProperties, type RocketmqSettings } from './rocketmq-config.ts'
+import { type BrokerPorts, brokerProperties, nameServerProperties, type RocketmqSettings, tlsArguments } from './rocketmq-config.ts'
 import { brokerJava, nameServerJava, rocketmqJars } from './rocketmq-server.ts'
 import { ServerProcess } from './server-process.ts'
 
 const clusterInfo = 106
 const updateConfig = 25
+
+/**
+ * What a broker was told of groups that long before it is killed it may have forgotten, however often it writes that down
+ * (`flushConsumerOffsetInterval`): it does so for the first time when it has been up for ten seconds (BrokerController).
+ */
+export const forgetsMs = 10_000
+
+const brokerName = (i: number): string => `broker-${'abcdefgh'[i]}`
 
 /** Java's arguments up to the main class. */
 interface Programs {
@@ -144,7 +152,7 @@ export class RocketmqCluster implements AsyncDisposable {
       writeFileSync(file, properties(home), { mode: 0o600 })
       // Its own logs go below the home of a user.
       const own = [`-Duser.home=${home}`, `-Drocketmq.home.dir=${home}`, `-Djava.io.tmpdir=${home}`]
-      return new RocketmqServer(at, [...own, ...java, main, '-c', file], join(home, 'out.log'), ready)
+      return new RocketmqServer(at, [...own, ...tlsArguments(settings), ...java, main, '-c', file], join(home, 'out.log'), ready)
     }
     const known = async (name: string, broker: number): Promise<void> => {
       const { body } = await askRemoting(port, clusterInfo)
@@ -164,7 +172,7 @@ export class RocketmqCluster implements AsyncDisposable {
       () => askRemoting(port, clusterInfo),
     )
     this.brokers = brokers.map((ports, i) => {
-      const name = `broker-${'abcdefgh'[i]}`
+      const name = brokerName(i)
       return server(
         name,
         ports.client,
@@ -196,6 +204,20 @@ export class RocketmqCluster implements AsyncDisposable {
   /** The brokers, one after the other; same ports and data. */
   async restart(signal: NodeJS.Signals = 'SIGKILL'): Promise<void> {
     for (const broker of this.brokers) await broker.restart(signal)
+  }
+
+  /** Where a broker keeps what it stores. */
+  storeOf(i: number): string {
+    return join(this.#folder.path, brokerName(i), 'store')
+  }
+
+  /** As brokers come back that were killed before they wrote down what they know of groups for the first time. */
+  async restartForgetful(): Promise<void> {
+    for (const [i, broker] of this.brokers.entries()) {
+      await broker.kill()
+      for (const file of ['consumerOffset.json', 'consumerOffset.json.bak']) rmSync(join(this.storeOf(i), 'config', file), { force: true })
+      await broker.start()
+    }
   }
 
   /** The end, and its data is removed. There is nothing to save: by SIGKILL. */

@@ -1,0 +1,33 @@
+import type { Cluster, Route } from './cluster.ts'
+import { NotedPlaces } from './noted-places.ts'
+import { findOffsets } from './offsets.ts'
+
+/**
+ * RocketMQ deletes by age alone, a whole file of its log at a time. What was purged is hidden here: it is noted where each
+ * queue begins since, nothing before it is read, and no group begins before it.
+ */
+export class Floors {
+  readonly #cluster: Cluster
+  readonly #noted: NotedPlaces
+
+  constructor(cluster: Cluster) {
+    this.#cluster = cluster
+    this.#noted = new NotedPlaces(cluster, 'cozebus-purged', 'what was purged')
+  }
+
+  /** Where each of the queues begins: what is stored, and not purged. */
+  async starts({ topic, readable }: Route): Promise<number[]> {
+    const stored = await findOffsets(this.#cluster, topic, readable, 'start')
+    return (await this.#noted.of(topic, topic, readable, stored)).map((floor, i) => floor ?? stored[i]!)
+  }
+
+  async raise({ topic, readable }: Route, places: readonly number[], starts: readonly number[]): Promise<void> {
+    const raised = readable.filter((_, i) => places[i]! > starts[i]!)
+    await this.#noted.note(
+      topic,
+      topic,
+      raised,
+      places.filter((place, i) => place > starts[i]!),
+    )
+  }
+}
