@@ -220,6 +220,7 @@ export class Bus {
         events: this.#events,
         fetchBlob: (key) => new Blobs(this.#ledger).get(key),
       },
+      this.#drainMs,
       () => this.#subscriptions.delete(subscription),
     )
     this.#subscriptions.add(subscription)

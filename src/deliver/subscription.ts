@@ -43,11 +43,14 @@ export class GroupSubscription implements Subscription {
   /** Topics of the pattern that could not be joined, why, and the timer of the next try. */
   readonly #refused = new Map<string, { readonly why: string; readonly again: NodeJS.Timeout }>()
   readonly #stops: (() => void)[] = []
+  readonly #drainMs: number
   readonly #onClose: () => void
   #adding: Promise<void> = Promise.resolve()
   #closing: Promise<void> | undefined
 
-  constructor(choice: Choice, parts: Omit<ConsumerParts, 'member'>, onClose: () => void) {
+  /** `drainMs`: how long a close that says nothing else lets handlers finish. */
+  constructor(choice: Choice, parts: Omit<ConsumerParts, 'member'>, drainMs: number, onClose: () => void) {
+    this.#drainMs = drainMs
     this.#choice = choice
     this.#engine = parts.engine
     this.#group = parts.group
@@ -70,7 +73,7 @@ export class GroupSubscription implements Subscription {
       // Before the first message: a group that was paused before its members came handles none.
       if (await this.#pauses.has(storage, this.#group)) this.#setPaused(storage, true)
       this.#watchPause(storage)
-      await this.#consumer.start(this.#sources(storage, filter))
+      await this.#consumer.start(this.#sources(storage, filter, this.#from))
       return
     }
     const pattern = filter!
@@ -78,7 +81,8 @@ export class GroupSubscription implements Subscription {
     let started = false
     const found = (name: string): void => {
       if (isPrivate(name) || this.#storages.has(name) || !overlaps(pattern, name)) return
-      const sources = this.#sources(name, covers(pattern, name) ? undefined : pattern)
+      // What appears later holds nothing that was there before us.
+      const sources = this.#sources(name, covers(pattern, name) ? undefined : pattern, started ? 'earliest' : this.#from)
       this.#watchPause(name)
       if (!started) first.push(...sources)
       else this.#add(sources)
@@ -135,10 +139,10 @@ export class GroupSubscription implements Subscription {
     return false
   }
 
-  #sources(storage: string, filter: string | undefined): Source[] {
+  #sources(storage: string, filter: string | undefined, from: Source['from']): Source[] {
     this.#storages.add(storage)
     return [
-      { storage, filter, lanes: storage, from: this.#from },
+      { storage, filter, lanes: storage, from },
       { storage: privateTopic(storage, this.#group), filter: undefined, lanes: storage, from: 'earliest' },
     ]
   }
@@ -164,7 +168,7 @@ export class GroupSubscription implements Subscription {
   }
 
   close(options: { deadlineMs?: number } = {}): Promise<void> {
-    const deadlineMs = options.deadlineMs ?? 30_000
+    const deadlineMs = options.deadlineMs ?? this.#drainMs
     if (!Number.isFinite(deadlineMs) || deadlineMs < 0)
       throw new BusError('invalid_argument', `deadlineMs must not be negative, and is ${deadlineMs}`)
     this.#closing ??= this.#close(deadlineMs)

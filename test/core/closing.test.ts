@@ -154,3 +154,16 @@ async function outcome(program: string): Promise<{ code: unknown; out: string }>
   clearTimeout(timer)
   return { code, out }
 }
+
+test('R9: a subscription that is closed alone lets handlers finish for as long as connect said', async () => {
+  await using bus = await connect('memory:', { drain: 100 })
+  const aborted = Promise.withResolvers<void>()
+  const work = await bus.subscribe('jobs', { group: 'g' }, (_, { signal }) => {
+    signal.addEventListener('abort', () => aborted.resolve())
+    return new Promise(() => {})
+  })
+  await bus.publish('jobs', 1)
+  await vi.waitFor(() => expect(work.status().running).toBe(1), 5000)
+  await work.close()
+  await aborted.promise
+}, 15_000)
