@@ -73,8 +73,8 @@ type Read<P, Out> = Selection<P, Out> | Address<any, P, Out>
 type ParamsOf<T> = T extends TopicDefinition<infer P, any, any> ? P : T extends Read<infer P, any> ? P : Record<string, string>
 type BodyOf<T> = T extends TopicDefinition<any, any, infer Out> ? Out : T extends Read<any, infer Out> ? Out : any
 type SentOf<T> = T extends Address<infer In, any, any> ? In : T extends TopicDefinition<any, infer In, any> ? In : unknown
-/** A definition with parameters is no place to publish to before it has them. */
-type Complete<T> = T extends TopicDefinition<infer P, any, any> ? ({} extends P ? T : { readonly 'publish to .with()': P }) : T
+/** A definition with parameters is no place to publish to before it has them. For wrappers of `publish`: `<T extends PublishTopic>(topic: T & Complete<T>) => bus.publish<T>(topic, …)`. */
+export type Complete<T> = T extends TopicDefinition<infer P, any, any> ? ({} extends P ? T : { readonly 'publish to .with()': P }) : T
 
 /** One connection to one engine. Make it with {@link connect}. */
 export class Bus {
@@ -251,6 +251,7 @@ export class Bus {
       policy,
       handler as Handler,
       this.#events,
+      this.#drainMs,
       () => this.#subscriptions.delete(subscription),
     )
     this.#subscriptions.add(subscription)
@@ -431,6 +432,7 @@ export async function connect(url: string | ConnectOptions = {}, options: Connec
       nats: { ...coze.options.nats, ...url.nats },
       nsq: { ...coze.options.nsq, ...url.nsq },
       kafka: { ...coze.options.kafka, ...url.kafka },
+      rocketmq: { ...coze.options.rocketmq, ...url.rocketmq },
       pulsar: { ...coze.options.pulsar, ...url.pulsar },
     })
   }

@@ -3,7 +3,7 @@
 // Looking in
 export type { Admin, GroupView, StoredView } from './admin/admin.ts'
 export type { DeadLetterDesk, DeadLetterFilter, DeadLetterView } from './admin/dead-letter-desk.ts'
-export { type Bus, type BusStatus, type ConnectOptions, connect, connectEngine, examine, type Health } from './bus.ts'
+export { type Bus, type BusStatus, type Complete, type ConnectOptions, connect, connectEngine, examine, type Health } from './bus.ts'
 // Subscribing
 export type { BatchHandler, Handler } from './deliver/handler.ts'
 export type { BatchOptions } from './deliver/make-runner.ts'
@@ -35,3 +35,4 @@ export {
   type TopicOptions,
   topic,
 } from './topic/definition.ts'
+export type { PublishTopic, ReadTopic } from './topic/resolve.ts'

@@ -251,7 +251,8 @@ export class Consumer implements DeliverySink {
   async #begin(jobs: Job[], free: () => void): Promise<void> {
     for (const job of jobs) {
       const state = job.attempts
-      if (!state) continue
+      // Meanwhile a drain may have given some back, or a lease may have been lost: no run of theirs begins.
+      if (!state || job.state !== 'queued') continue
       const { attempts, crashes } = this.#parts.policy
       // It was given up already, and its process died before the acknowledgement.
       const spent = state.failures >= attempts && job.headers?.[wire.replays] === undefined
@@ -265,7 +266,6 @@ export class Consumer implements DeliverySink {
       state.started = true
       await this.#records.write(job)
     }
-    // Meanwhile a drain may have given some back, or a lease may have been lost.
     jobs = jobs.filter((job) => job.state === 'queued')
     if (jobs.length > 0) this.#run(jobs, free)
     else free()
@@ -515,7 +515,8 @@ export class Consumer implements DeliverySink {
     const failures: unknown[] = []
     const fail = (error: unknown): void => void failures.push(error)
     await within(lastCallMs, (this.#engine?.stop() ?? Promise.resolve()).catch(fail))
-    await this.#intake
+    // A schema that never answers keeps nobody here; what it has come to by then begins no more.
+    await within(lastCallMs, this.#intake ?? Promise.resolve())
     this.#queue.ready.length = 0
     const given: (Promise<void> | undefined)[] = [this.#giveBack(hasNotBegun)]
     await within(deadlineMs, this.#finish())

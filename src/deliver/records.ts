@@ -116,7 +116,11 @@ export class Records {
         await action()
         return
       } catch (thrown) {
-        if (thrown instanceof BusError && thrown.code === 'closed') return
+        if (thrown instanceof BusError && thrown.code === 'closed') {
+          // Nothing was written: nobody may take it for that, and acknowledge.
+          this.#closed = true
+          return
+        }
         this.#events.warn('the ledger could not be written; trying again', thrown)
         await new Promise((resolve) => setTimeout(resolve, waitMs))
       }

@@ -35,8 +35,8 @@ class Clock {
       const error = new Error(`the handler took longer than ${timeoutMs} ms`)
       this.expired = error
       for (const [i, job] of jobs.entries()) if (job.run === runs[i] && job.state === 'running') job.abort(error)
-      this.#timer = setTimeout(() => over(error), timeoutMs)
-    }, timeoutMs)
+      this.#timer = setTimeout(() => over(error), timeoutMs).unref()
+    }, timeoutMs).unref()
   }
 
   stop(): void {
@@ -67,7 +67,13 @@ export class SingleRunner implements Runner {
     let pending: unknown
     try {
       const message = prepare(job)
-      pending = message instanceof Promise ? message.then((ready) => this.#handler(ready, context)) : this.#handler(message, context)
+      pending =
+        message instanceof Promise
+          ? message.then((ready) => {
+              if (isOver(job, run)) throw new Error('the run is over')
+              return this.#handler(ready, context)
+            })
+          : this.#handler(message, context)
     } catch (error) {
       finished(job, run, true, error)
       free()
@@ -140,41 +146,48 @@ export class BatchRunner implements Runner {
   }
 
   async #run(jobs: readonly Job[], prepare: Prepare, finished: Finished): Promise<void> {
-    const runs = jobs.map((job) => job.run)
-    const good: Job[] = []
-    const messages: Message[] = []
-    for (const job of jobs) {
-      try {
-        messages.push(await prepare(job))
-        good.push(job)
-      } catch (error) {
-        finished(job, job.run, true, error)
-      }
-    }
-    if (good.length === 0) return
+    const runs = new Map(jobs.map((job) => [job, job.run]))
     const { promise: over, reject: giveUp } = Promise.withResolvers<never>()
-    const clock = this.#timeoutMs === undefined ? undefined : new Clock(good, this.#timeoutMs, giveUp)
-    const settle = (outcomes: unknown, thrown: boolean): void => {
-      for (const [i, job] of good.entries()) {
-        const outcome = thrown ? outcomes : Array.isArray(outcomes) ? outcomes[i] : undefined
-        finished(job, runs[jobs.indexOf(job)]!, thrown || outcome instanceof Error, outcome)
-      }
-    }
+    const clock = this.#timeoutMs === undefined ? undefined : new Clock(jobs, this.#timeoutMs, giveUp)
+    const inTime = <T>(action: T | Promise<T>): Promise<T> | T => (clock ? Promise.race([action, over]) : action)
+    over.catch(() => {})
     try {
-      const result = (async () =>
-        this.#handler(
-          messages,
-          good.map((job) => new RunContext(job)),
-        ))()
-      const outcomes = await (clock ? Promise.race([result, over]) : result)
-      if (clock?.expired) settle(clock.expired, true)
-      else settle(outcomes, false)
-    } catch (error) {
-      settle(clock?.expired ?? error, true)
+      const ready: [Job, Message][] = []
+      for (const job of jobs) {
+        try {
+          ready.push([job, await inTime(prepare(job))])
+        } catch (error) {
+          finished(job, runs.get(job)!, true, clock?.expired ?? error)
+        }
+      }
+      const good = ready.filter(([job]) => !isOver(job, runs.get(job)!))
+      const settle = (outcomes: unknown, thrown: boolean): void => {
+        for (const [i, [job]] of good.entries()) {
+          const outcome = thrown ? outcomes : Array.isArray(outcomes) ? outcomes[i] : undefined
+          finished(job, runs.get(job)!, thrown || outcome instanceof Error, outcome)
+        }
+      }
+      // Those whose time was over while others were made ready.
+      for (const [job] of ready) if (clock?.expired) finished(job, runs.get(job)!, true, clock.expired)
+      if (good.length === 0) return
+      try {
+        const messages = good.map(([, message]) => message)
+        const contexts = good.map(([job]) => new RunContext(job))
+        const outcomes = await inTime((async () => this.#handler(messages, contexts))())
+        if (clock?.expired) settle(clock.expired, true)
+        else settle(outcomes, false)
+      } catch (error) {
+        settle(clock?.expired ?? error, true)
+      }
     } finally {
       clock?.stop()
     }
   }
+}
+
+/** It was lost, given back or timed out while its message was made ready: its handler is not to begin. */
+function isOver(job: Job, run: number): boolean {
+  return job.run !== run || job.state !== 'running' || job.signal.aborted
 }
 
 function isThenable(value: unknown): value is PromiseLike<unknown> {

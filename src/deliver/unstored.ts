@@ -38,6 +38,7 @@ export class UnstoredSubscription implements Subscription {
   readonly #policy: Policy
   readonly #runner: SingleRunner
   readonly #events: Events
+  readonly #drainMs: number
   readonly #onClose: () => void
   readonly #member = `${process.pid}-${randomBytes(4).toString('hex')}`
   readonly #waiting: Job[] = []
@@ -47,7 +48,18 @@ export class UnstoredSubscription implements Subscription {
   #closing: Promise<void> | undefined
   #idle: (() => void) | undefined
 
-  constructor(engine: Engine, choice: Choice, group: string, policy: Policy, handler: Handler, events: Events, onClose: () => void) {
+  /** `drainMs`: how long a close that says nothing else lets handlers finish. */
+  constructor(
+    engine: Engine,
+    choice: Choice,
+    group: string,
+    policy: Policy,
+    handler: Handler,
+    events: Events,
+    drainMs: number,
+    onClose: () => void,
+  ) {
+    this.#drainMs = drainMs
     this.#engine = engine
     this.#choice = choice
     this.#group = group
@@ -125,7 +137,7 @@ export class UnstoredSubscription implements Subscription {
   }
 
   /** Listens no more, lets handlers take what has come until the deadline, and aborts the rest. */
-  close({ deadlineMs = 30_000 }: { deadlineMs?: number } = {}): Promise<void> {
+  close({ deadlineMs = this.#drainMs }: { deadlineMs?: number } = {}): Promise<void> {
     this.#closing ??= this.#close(deadlineMs)
     return this.#closing
   }

@@ -40,14 +40,15 @@ export class TopicWatch {
     if (this.#asking) return
     this.#asking = true
     try {
-      const storages = [...(await this.#list())]
+      const storages = new Set(await this.#list())
       for (const [listener, seen] of [...this.#listeners]) {
         for (const storage of storages) {
           if (seen.has(storage) || !this.#listeners.has(listener)) continue
           seen.add(storage)
-          listener(storage)?.catch(() => seen.delete(storage))
+          // One that fails is told again, and keeps nobody else from being told.
+          void (async () => listener(storage))().catch(() => seen.delete(storage))
         }
-        for (const storage of seen) if (!storages.includes(storage)) seen.delete(storage)
+        for (const storage of seen) if (!storages.has(storage)) seen.delete(storage)
       }
     } catch {
       // The brokers are away: it is asked again.

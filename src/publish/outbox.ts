@@ -233,7 +233,7 @@ export class Outbox {
         const [parcel] = line.splice(late, 1)
         this.#confirm(parcel!, parcel!.failed!.said)
         waitMs = 0
-      } else if (this.#isOut(lane)) {
+      } else if (this.#isOut(line[0]!)) {
         // One that is still out may be earlier than all of these, and fail too.
         waitMs = firstRetryMs
       } else {
@@ -246,9 +246,9 @@ export class Outbox {
     if (later.length > 0) void this.#send(later)
   }
 
-  #isOut(lane: string): boolean {
-    for (const batch of this.#flying)
-      for (const parcel of batch) if (parcel.message.key !== undefined && laneOf(parcel) === lane) return true
+  /** Whether something of its key is under way. */
+  #isOut({ message: { storage, key } }: Parcel): boolean {
+    for (const batch of this.#flying) for (const { message } of batch) if (message.key === key && message.storage === storage) return true
     return false
   }
 

@@ -30,7 +30,7 @@ export type InputOf<Schema> = Schema extends StandardSchemaV1 ? StandardSchemaV1
 export type OutputOf<Schema> = Schema extends StandardSchemaV1 ? StandardSchemaV1.InferOutput<Schema> : any
 
 /** Where to publish: one exact name of a definition. */
-export interface Address<In = unknown, P = Record<string, string>, Out = any> {
+export interface Address<In = unknown, P = any, Out = any> {
   readonly definition: AnyDefinition
   readonly name: string
   /** Types only. */

@@ -4,9 +4,9 @@ import { checkName, checkPattern } from './name.ts'
 import { isPattern } from './pattern.ts'
 
 /** Anything that names where to publish. */
-export type PublishTopic = string | Address | AnyDefinition
+export type PublishTopic = string | Address<any, any, any> | AnyDefinition
 /** Anything that names what to read. */
-export type ReadTopic = string | Selection | Address | AnyDefinition
+export type ReadTopic = string | Selection<any, any> | Address<any, any, any> | AnyDefinition
 
 export interface Target {
   readonly name: string

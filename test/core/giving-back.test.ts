@@ -3,11 +3,12 @@ import { Consumer } from '../../src/deliver/consumer.ts'
 import { makeRunner } from '../../src/deliver/make-runner.ts'
 import { resolvePolicy } from '../../src/deliver/options.ts'
 import type { Capabilities, Delivery, DeliverySink, Engine, Settlement } from '../../src/engines/engine.ts'
+import { AttemptBook } from '../../src/ledger/attempts.ts'
 import { Events } from '../../src/observe/events.ts'
 import { memoryLedger } from '../../src/testing/models/ledger.ts'
 
 /** A group of one key over an engine that cannot tell what was delivered before, and a ledger that takes its time. */
-async function keyed(count: number) {
+async function keyed(count: number, batch?: { size: number }) {
   const ledger = memoryLedger()
   const held = Promise.withResolvers<void>()
   let writing = false
@@ -41,9 +42,13 @@ async function keyed(count: number) {
     engine,
     ledger: slow,
     group: 'g',
-    policy: resolvePolicy({ order: 'key' }, {}, true),
+    policy: resolvePolicy({ order: batch ? 'none' : 'key' }, {}, true),
     definition: undefined,
-    runner: makeRunner(async ({ id }: { id: string }) => void ran.push(id), undefined, undefined),
+    runner: makeRunner(
+      (got: any) => void ran.push(...[got].flat().map(({ id }: { id: string }) => id)),
+      batch && { ...batch, wait: 0 },
+      undefined,
+    ),
     events: new Events(),
     member: 'm',
     fetchBlob: async () => new Uint8Array(),
@@ -70,7 +75,7 @@ async function keyed(count: number) {
   )
   sink.deliver(deliveries)
   await expect.poll(() => writing).toBe(true)
-  return { consumer, sink, settled, ran, letWrite: held.resolve }
+  return { consumer, sink, settled, ran, ledger, letWrite: held.resolve }
 }
 
 test('R6: a scope that leaves: what stands behind a message whose start is being written is given back after it', async () => {
@@ -92,4 +97,15 @@ test('R6: a member that closes gives back in the same order, and waits for it', 
   await closed
   expect(settled).toEqual(['release m0', 'release m1', 'release m2'])
   expect(ran).toEqual([])
+})
+
+test('R4: of a batch that is given back while the start of one is written, no start is written of the others', async () => {
+  const { consumer, settled, ran, ledger, letWrite } = await keyed(4, { size: 4 })
+  const closed = consumer.close(1000)
+  letWrite()
+  await closed
+  expect(ran).toEqual([])
+  expect(settled.toSorted()).toEqual(['release m0', 'release m1', 'release m2', 'release m3'])
+  const states = await new AttemptBook(ledger, 'g').read(['m0', 'm1', 'm2', 'm3'].map((id) => ({ storage: 't', id })))
+  expect(states.map((state) => state?.started ?? false)).toEqual([false, false, false, false])
 })

@@ -158,3 +158,20 @@ test('R4: a backoff that a clock an hour ahead wrote down is no hour longer', as
   await index.waitFor(1)
   expect(index.runs[0]?.attempt).toBe(2)
 })
+
+test('R9: a handler does not begin once its message was given back while its schema took its time', async () => {
+  const gate = Promise.withResolvers<void>()
+  const slow = {
+    '~standard': { version: 1 as const, vendor: 'test', validate: (value: unknown) => gate.promise.then(() => ({ value })) },
+  }
+  const bus = await connect('memory:', { drain: 50 })
+  let runs = 0
+  const work = await bus.subscribe(topic('slow', { schema: slow }), { group: 'g' }, () => void runs++)
+  // As a producer would that knows nothing of the schema.
+  await bus.publish('slow', 1)
+  await vi.waitFor(() => expect(work.status().running).toBe(1), 5000)
+  await bus.close()
+  gate.resolve()
+  await pause(50)
+  expect(runs).toBe(0)
+})

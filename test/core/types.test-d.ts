@@ -2,7 +2,7 @@ import { type } from 'arktype'
 import * as v from 'valibot'
 import { expectTypeOf, test } from 'vitest'
 import { z } from 'zod'
-import { type Bus, topic } from '../../src/index.ts'
+import { type Bus, type Complete, type PublishTopic, type TopicDefinition, topic } from '../../src/index.ts'
 
 declare const bus: Bus
 
@@ -75,4 +75,16 @@ test('a definition with parameters is published to with all of them', () => {
   void bus.publish(topic('plain'), 1)
   void bus.publish(topic('made.{x}' as string), 1)
   void bus.publish('a.name', 1)
+})
+
+test('parameters by an interface, and wrappers', () => {
+  interface Where {
+    id: string
+  }
+  const given = {} as TopicDefinition<Where, { n: string }, { n: number }>
+  void bus.publish(given.with({ id: '1' }), { n: '1' })
+  void bus.subscribe(given.with({ id: '1' }), { group: 'g' }, ({ body }) => expectTypeOf(body).toEqualTypeOf<{ n: number }>())
+  const sendIn = <P>(definition: TopicDefinition<P, string, string>, params: P) => bus.publish(definition.with(params), 'text')
+  const send = <T extends PublishTopic>(to: T & Complete<T>, body: any) => bus.publish<T>(to, body)
+  void [sendIn, send('plain', 1)]
 })

@@ -108,7 +108,8 @@ function repeats(
   const wasTaken = ({ who, at }: Line, id: string): boolean =>
     losesLeases && forgot.some(([from, to]) => begun.get(`${who}/${id}`)! <= to && from <= at)
   for (const line of lines) {
-    if (line.what === 'begin') begun.set(`${line.who}/${line.id}`, line.at)
+    // The first: it may have it again, and the first run is on still.
+    if (line.what === 'begin' && !begun.has(`${line.who}/${line.id}`)) begun.set(`${line.who}/${line.id}`, line.at)
     if (line.what !== 'done' || twice.has(line.id)) continue
     const before = done.get(line.id)
     if (!before) done.set(line.id, [line])

@@ -205,18 +205,30 @@ function connectTo({ url, ledger, options }: Arena): Promise<Bus> {
 /** Waits until nothing is left to do, or as long as that may take. */
 async function settle(arena: Arena): Promise<Pick<Rest, 'stored' | 'dead' | 'lag' | 'dedupes'>> {
   await using bus = await connectTo(arena)
-  let least = await bus.admin.lag(topic, group)
-  let lag = least
-  // Delayed messages are not in the topic yet: a while of nothing is rest.
-  for (let quiet = 0, movedAt = Date.now(); quiet < 10 && Date.now() - movedAt < standstillMs; quiet = lag === 0 ? quiet + 1 : 0) {
+  let lag = await bus.admin.lag(topic, group)
+  let least = { lag, left: Number.POSITIVE_INFINITY }
+  for (let quiet = 0, movedAt = Date.now(); Date.now() - movedAt < standstillMs; ) {
     await sleep(100)
     lag = await bus.admin.lag(topic, group)
-    if (lag < least) {
-      least = lag
+    quiet = lag === 0 ? quiet + 1 : 0
+    // Delayed messages are not in the topic yet, and whoever is to send them may be slow.
+    const left = quiet < 10 ? least.left : await unfinished(arena, bus)
+    if (left === 0) break
+    if (quiet === 10) quiet = 0
+    if (lag < least.lag || left < least.left) {
+      least = { lag: Math.min(lag, least.lag), left }
       movedAt = Date.now()
     }
   }
   return { stored: await allStored(bus), dead: await allDead(bus), lag, dedupes: bus.status().capabilities.dedupeWindowMs > 0 }
+}
+
+/** How many were confirmed, and nothing has become of them yet. */
+async function unfinished({ journal }: Arena, bus: Bus): Promise<number> {
+  const lines = journal.read()
+  const over = new Set(lines.flatMap((line) => (line.what === 'done' ? [line.id] : [])))
+  for (const { messageId } of await allDead(bus)) over.add(messageId)
+  return lines.filter((line) => line.what === 'ok' && !over.has(line.id)).length
 }
 
 /** What cannot be browsed a group of the judge's own keeps: on some brokers one that comes late is given nothing of what was before. */
@@ -231,7 +243,7 @@ async function allStored(bus: Bus): Promise<StoredMessage[]> {
   const all: StoredMessage[] = []
   if (!bus.status().capabilities.history) {
     const judge = await bus.subscribe(topic, { group: 'judge', order: 'none', concurrency: 1 }, ({ id, key }) => void all.push({ id, key }))
-    while ((await bus.admin.lag(topic, 'judge')) > 0) await sleep(100)
+    for (let end = Date.now() + standstillMs; Date.now() < end && (await bus.admin.lag(topic, 'judge')) > 0; ) await sleep(100)
     await judge.close()
     return all
   }

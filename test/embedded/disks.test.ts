@@ -58,3 +58,23 @@ test('a disk that is mounted read-only is refused as such, and what is there is 
   await expect(connect(`file:${join(dir, 'below')}`)).rejects.toMatchObject(refused)
   expect(readFileSync(join(dir, 'bus.db')).equals(before)).toBe(true)
 })
+
+test('R1: on a full disk each of many publishes at once is answered, and close ends', async ({ skip }) => {
+  const dir = mountSmallDisk()
+  if (!dir) return skip('mounting a small disk needs root')
+  const bus = await connect(`file:${dir}`)
+  const answers: Promise<string>[] = []
+  // In ticks of their own: several operations of one turn, of which the first ones fit.
+  for (let i = 0; i < 300; i++) {
+    answers.push(
+      bus.publish('docs', 'x'.repeat(20_000), { timeout: 2000 }).then(
+        () => 'stored',
+        ({ code }: BusError) => code,
+      ),
+    )
+    await new Promise((resolve) => setImmediate(resolve))
+  }
+  const codes = await Promise.all(answers)
+  expect(new Set(codes)).toEqual(new Set(['stored', 'store_full']))
+  await bus.close()
+}, 30_000)

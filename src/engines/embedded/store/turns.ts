@@ -178,11 +178,12 @@ export class Turns {
           this.#queue.unshift(...batch.slice(i))
           return
         }
+        this.#single(operation, now)
       } catch (error) {
         this.#fail(operation, error)
-        continue
       }
-      this.#single(operation, now)
+      // What is rolled back next takes its own answers along, and no others.
+      this.#store.out.send()
     }
   }
 
