@@ -44,6 +44,9 @@ describe('a fake clock', () => {
     expect(aborted).toBe(0)
     await clock.advance('2s')
     expect(aborted).toBe(1)
+    // It does not come back: its place is held for as long again.
+    await clock.advance('1m')
+    expect(bus.status().subscriptions[0]?.running).toBe(0)
   })
 
   test('is real again afterwards', async () => {
