@@ -69,7 +69,7 @@ test('R1: on a full disk each of many publishes at once is answered, and close e
     answers.push(
       bus.publish('docs', 'x'.repeat(20_000), { timeout: 2000 }).then(
         () => 'stored',
-        ({ code }: BusError) => code,
+        (thrown: unknown) => (thrown as BusError).code,
       ),
     )
     await new Promise((resolve) => setImmediate(resolve))
