@@ -1,4 +1,4 @@
-import { toBusError } from '../errors.ts'
+import { BusError, toBusError } from '../errors.ts'
 import type { Finding } from './engine.ts'
 
 const backlogMessages = 10_000
@@ -8,17 +8,31 @@ const mostNamed = 20
 /** So many topics of which the same is to be said are named. */
 const mostTopics = 3
 
+/** Longer than a part takes while all answer; with a broker away each question of it may wait. */
+const sectionMs = 20_000
+
 /** One part after the other; one that fails, mostly for want of a right, leaves the others to go on. */
 export async function inSections(sections: readonly (() => Finding[] | Promise<Finding[]>)[]): Promise<Finding[]> {
   const findings: Finding[] = []
   for (const section of sections) {
     try {
-      findings.push(...(await section()))
+      findings.push(...(await inTime(section())))
     } catch (error) {
       findings.push({ check: 'doctor', level: 'note', detail: `could not look further: ${toBusError(error).message}` })
     }
   }
   return findings
+}
+
+async function inTime<T>(section: T | Promise<T>): Promise<T> {
+  const { promise: late, reject } = Promise.withResolvers<never>()
+  const why = new BusError('engine_unavailable', `no answer within ${sectionMs / 1000} s`)
+  const timer = setTimeout(() => reject(why), sectionMs)
+  try {
+    return await Promise.race([section, late])
+  } finally {
+    clearTimeout(timer)
+  }
 }
 
 /** Something that holds messages, and what is wrong with it. */
