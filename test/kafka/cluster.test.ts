@@ -1,5 +1,4 @@
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
-import { connect } from '../../src/bus.ts'
 import { openKafka } from '../../src/engines/kafka/engine.ts'
 import { topicName } from '../../src/engines/kafka/names.ts'
 import { Load } from '../nats/load.ts'
@@ -59,22 +58,5 @@ await describeKafka('a cluster of three under load', () => {
       await load.recovered()
     }
     await judged()
-  }, 240_000)
-
-  test('the doctor names copies that are away, and topics with one copy', async () => {
-    await using bus = await connect(cluster.url, { kafka: { ...eager, replicas: 1 } })
-    await using safe = await connect(cluster.url, { kafka: eager })
-    await bus.publish('single', 1)
-    await safe.publish('copied', 1)
-    const found = async (what: string) =>
-      (await safe.diagnose()).filter(({ check, detail }) => check === 'topic' && detail.startsWith(`${what}:`)).map(({ level }) => level)
-    await expect.poll(() => found('copied')).toEqual([])
-    expect(await found('single')).toEqual(['warning'])
-    const dead = await cluster.leaderOf('copied', 0)
-    await dead.kill()
-    await expect.poll(() => found('copied'), { timeout: 60_000 }).toEqual(['problem'])
-    await dead.start({ alone: false })
-    await cluster.ready()
-    await expect.poll(() => found('copied'), { timeout: 90_000 }).toEqual([])
   }, 240_000)
 })
