@@ -13,7 +13,7 @@ export const leases: readonly Case[] = [
       const runs: string[] = []
       const slow = async (message: { id: string }): Promise<void> => {
         runs.push(message.id)
-        await h.quiet(2500)
+        await h.quiet(1600)
       }
       // Extended each third of it: a machine at its limit may come to that half a second late, and more.
       await h.subscribe(a, h.topic, { group: 'g', concurrency: 2, lease: 1500 }, slow, 'a')
