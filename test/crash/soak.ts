@@ -1,7 +1,6 @@
 // `npm run soak`: the crash test for as long as one likes. See docs/soak.md.
 import { readFileSync, writeFileSync } from 'node:fs'
 import { cpus } from 'node:os'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import { Random } from '../../src/testing/random.ts'
 import { startCluster } from '../rig/cluster.ts'
@@ -9,8 +8,8 @@ import { startKafka } from '../rig/kafka.ts'
 import { startNats } from '../rig/nats.ts'
 import { startNsqd } from '../rig/nsq.ts'
 import { startPulsar } from '../rig/pulsar.ts'
-import { forgetsMs, startRocketmq } from '../rig/rocketmq.ts'
-import { nsqBroker } from './nsq.ts'
+import { startRocketmq } from '../rig/rocketmq.ts'
+import { kafkaBroker, nsqBroker, pulsarBroker, rocketmqBroker } from './brokers.ts'
 import { type Broker, crashRounds, type Outcome } from './rounds.ts'
 
 const help = `soak: publishers and workers in processes of their own, killed at random; exits with 1 when a rule was broken
@@ -55,55 +54,23 @@ async function oneServer(): Promise<Broker & AsyncDisposable> {
 }
 
 async function oneBroker(): Promise<Broker & AsyncDisposable> {
-  const broker = await startKafka()
-  return {
-    url: broker.url,
-    replicas: 1,
-    async strike() {
-      await sleep(1000) // it takes its time to come back: there is to be something else in a round
-      await broker.restart()
-      await sleep(1000)
-    },
-    [Symbol.asyncDispose]: () => broker.stop(),
-  }
+  const node = await startKafka()
+  return { ...kafkaBroker(node, 1000), [Symbol.asyncDispose]: () => node.stop() }
 }
 
 async function oneRocketmq(): Promise<Broker & AsyncDisposable> {
-  const rocketmq = await startRocketmq({ extra: { flushConsumerOffsetInterval: '100' } })
-  return {
-    url: rocketmq.url,
-    replicas: 1,
-    needsLedger: true,
-    forgetsMs,
-    async strike() {
-      await sleep(3000) // processes and the broker take their time to start, and a round is to have something between
-      await rocketmq.restart()
-      await sleep(3000)
-    },
-    [Symbol.asyncDispose]: () => rocketmq.stop(),
-  }
+  const brokers = await startRocketmq({ extra: { flushConsumerOffsetInterval: '100' } })
+  return { ...rocketmqBroker(brokers, 3000), [Symbol.asyncDispose]: () => brokers.stop() }
 }
 
 async function onePulsar(): Promise<Broker & AsyncDisposable> {
-  const broker = await startPulsar()
-  return {
-    url: broker.url,
-    options: { pulsar: { admin: broker.admin } },
-    replicas: 1,
-    needsLedger: true,
-    forgetsMs: 0,
-    async strike() {
-      await sleep(1000) // it takes its time to come back: there is to be something else in a round
-      await broker.restart()
-      await sleep(1000)
-    },
-    [Symbol.asyncDispose]: () => broker.stop(),
-  }
+  const node = await startPulsar()
+  return { ...pulsarBroker(node, 1000), [Symbol.asyncDispose]: () => node.stop() }
 }
 
 async function oneNsqd(): Promise<Broker & AsyncDisposable> {
   const node = await startNsqd()
-  return { ...nsqBroker(node), [Symbol.asyncDispose]: () => node.stop() }
+  return { ...nsqBroker(node, 1000), [Symbol.asyncDispose]: () => node.stop() }
 }
 
 async function threeServers(random: Random): Promise<Broker & AsyncDisposable> {

@@ -20,13 +20,19 @@ function partOf(topic: string, records: number): Part {
   return part
 }
 
-test('R8: a partition that was to go, and stays after a commit that failed, is handed out again', async () => {
+/** A member with ten messages of a partition, of which it has committed that nothing is settled. */
+async function committed() {
   const cluster = new FakeCluster()
   const part = partOf('t', 10)
   const membership = { identity: { generation: 1, memberId: 'm' } } as Membership
   const committing = new Committing(cluster, 'g', membership, new Map([[part.scope, part]]), () => {})
   ends.push(() => committing.end())
   await committing.commit()
+  return { cluster, part, committing }
+}
+
+test('R8: a partition that was to go, and stays after a commit that failed, is handed out again', async () => {
+  const { cluster, part, committing } = await committed()
   expect(part.next(0)).toBeDefined()
   part.leaving = true
   cluster.before.set('OffsetCommit', () => {
@@ -41,12 +47,7 @@ test('R8: a partition that was to go, and stays after a commit that failed, is h
 })
 
 test('R8: what the broker took without a word of it is said again once it is not so any more', async () => {
-  const cluster = new FakeCluster()
-  const part = partOf('t', 10)
-  const membership = { identity: { generation: 1, memberId: 'm' } } as Membership
-  const committing = new Committing(cluster, 'g', membership, new Map([[part.scope, part]]), () => {})
-  ends.push(() => committing.end())
-  await committing.commit()
+  const { cluster, part, committing } = await committed()
   const { metadata } = part.mark()
   part.leaving = true
   const taken = cluster.onOffsetCommit.bind(cluster)

@@ -1,6 +1,6 @@
-import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
 import { openKafka } from '../../src/engines/kafka/engine.ts'
+import { kafkaBroker } from '../crash/brokers.ts'
 import { crashRounds } from '../crash/rounds.ts'
 import { Load } from '../nats/load.ts'
 import { type KafkaNode, startKafka } from '../rig/kafka.ts'
@@ -41,12 +41,7 @@ await describeKafka('a broker that dies', () => {
   )
 
   test('with processes that are killed too: nothing is lost, out of order, in two hands or tried for ever', async () => {
-    const strike = async (): Promise<void> => {
-      await sleep(2000) // processes take their time to start
-      await broker.restart()
-      await sleep(2000)
-    }
-    const outcome = await crashRounds(2, 20_250_102, undefined, { url: broker.url, replicas: 1, strike })
+    const outcome = await crashRounds(2, 20_250_102, undefined, kafkaBroker(broker, 2000))
     expect(outcome.violations).toEqual([])
     expect(outcome.confirmed).toBeGreaterThan(30)
     expect(outcome.kills).toBeGreaterThan(4)
@@ -58,15 +53,7 @@ await describeKafka('a broker that dies', () => {
       { workMs: 3 },
       (url) => openKafka(url, eager),
     )
-    await load.join(2)
-    await load.start()
-    for (let round = 0; round < 3; round++) {
-      await load.calm(300)
-      await load.join()
-      await load.recovered()
-      await load.leave()
-      await load.recovered()
-    }
+    await load.comeAndGo(300)
     const counts = await load.judge()
     expect(counts.confirmed).toBeGreaterThan(300)
     expect(counts.repeats).toBe(0)

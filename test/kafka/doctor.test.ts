@@ -1,14 +1,11 @@
 import { Admin } from '@platformatic/kafka'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { type Bus, connect } from '../../src/bus.ts'
-import type { Finding } from '../../src/engines/engine.ts'
 import { shell } from '../cli/support.ts'
+import { having } from '../findings.ts'
 import { type KafkaNode, startKafka } from '../rig/kafka.ts'
 import { describeKafka } from '../rig/needs.ts'
 import { eager } from './support.ts'
-
-const having = (level: Finding['level'], check: string, detail: RegExp, advice = /./) =>
-  expect.objectContaining({ level, check, detail: expect.stringMatching(detail), advice: expect.stringMatching(advice) })
 
 await describeKafka('what the doctor sees of Kafka', () => {
   let node: KafkaNode

@@ -4,22 +4,13 @@ import { type Bus, connectEngine } from '../../src/bus.ts'
 import type { Engine, Outgoing } from '../../src/engines/engine.ts'
 import { openKafka } from '../../src/engines/kafka/engine.ts'
 import { newId } from '../../src/message/id.ts'
-import { Seat } from '../../src/testing/seat.ts'
+import { outgoing, Seat } from '../../src/testing/seat.ts'
 import { type KafkaNode, startKafka } from '../rig/kafka.ts'
 import { describeKafka } from '../rig/needs.ts'
 import { eager } from './support.ts'
 
 const count = (n: number): number[] => Array.from({ length: n }, (_, i) => i)
-const message = (storage: string, body: string, at = Date.now()): Outgoing => ({
-  storage,
-  name: storage,
-  id: newId(at),
-  key: undefined,
-  headers: undefined,
-  body: Buffer.from(body),
-  at,
-  deliverAt: undefined,
-})
+const message = (storage: string, body: string, at = Date.now()): Outgoing => outgoing(storage, body, { at, id: newId(at) })
 
 await describeKafka('reading', () => {
   let broker: KafkaNode

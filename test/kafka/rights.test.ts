@@ -3,8 +3,7 @@ import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
 import { connect } from '../../src/bus.ts'
 import type { Engine } from '../../src/engines/engine.ts'
 import { openKafka } from '../../src/engines/kafka/engine.ts'
-import { newId } from '../../src/message/id.ts'
-import { Seat } from '../../src/testing/seat.ts'
+import { outgoing, Seat } from '../../src/testing/seat.ts'
 import { type KafkaNode, startKafka } from '../rig/kafka.ts'
 import { describeKafka } from '../rig/needs.ts'
 import { eager } from './support.ts'
@@ -72,17 +71,7 @@ await describeKafka('a topic that a user may not read any more', () => {
       ],
     })
   const send = async (storage: string, body: string): Promise<void> => {
-    const sent = {
-      storage,
-      name: storage,
-      id: newId(),
-      key: undefined,
-      headers: undefined,
-      body: Buffer.from(body),
-      at: Date.now(),
-      deliverAt: undefined,
-    }
-    const [outcome] = await engine.publish([sent])
+    const [outcome] = await engine.publish([outgoing(storage, body)])
     expect(outcome).toMatchObject({ ok: true })
   }
 

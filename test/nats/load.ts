@@ -108,6 +108,19 @@ export class Load {
     )
   }
 
+  /** Two members, and three times one more that comes and one that goes, after so long of nothing. */
+  async comeAndGo(calmMs: number): Promise<void> {
+    await this.join(2)
+    await this.start()
+    for (let round = 0; round < 3; round++) {
+      await this.calm(calmMs)
+      await this.join()
+      await this.recovered()
+      await this.leave()
+      await this.recovered()
+    }
+  }
+
   /** One of the members goes in order. */
   async leave(): Promise<void> {
     const [subscription, bus] = [...this.#members][0]!

@@ -4,7 +4,7 @@ import { openNsq } from '../../src/engines/nsq/engine.ts'
 import { nothingChanged, nothingLost, report } from '../../src/testing/checkers.ts'
 import { Harness } from '../../src/testing/harness.ts'
 import { memoryLedger } from '../../src/testing/models/ledger.ts'
-import { nsqBroker } from '../crash/nsq.ts'
+import { nsqBroker } from '../crash/brokers.ts'
 import { crashRounds } from '../crash/rounds.ts'
 import { describeNsq } from '../rig/needs.ts'
 import { type NsqNode, startNsqd } from '../rig/nsq.ts'
@@ -182,7 +182,7 @@ await describeNsq('an nsqd that dies', () => {
 
   test('ended and started again, with processes that are killed too: nothing is lost, early or tried for ever', async () => {
     await using node = await startNsqd()
-    const outcome = await crashRounds(2, 20_250_102, undefined, nsqBroker(node))
+    const outcome = await crashRounds(2, 20_250_102, undefined, nsqBroker(node, 1000))
     expect(outcome.violations).toEqual([])
     expect(outcome.confirmed).toBeGreaterThan(30)
     expect(outcome.kills).toBeGreaterThan(4)

@@ -1,12 +1,10 @@
 import { expect, onTestFinished, test } from 'vitest'
 import type { Finding } from '../../src/engines/engine.ts'
+import { having } from '../findings.ts'
 import { describeNsq } from '../rig/needs.ts'
 import { startNsqd, startNsqlookupd } from '../rig/nsq.ts'
 import { freePorts } from '../rig/ports.ts'
 import { busAt, busOn, nsqd } from './support.ts'
-
-const having = (level: Finding['level'], check: string, detail: RegExp, advice = /./) =>
-  expect.objectContaining({ level, check, detail: expect.stringMatching(detail), advice: expect.stringMatching(advice) })
 
 await describeNsq('what the doctor sees of nsqd', () => {
   test('a sound one, and one whose queues a kill takes along', async () => {

@@ -1,7 +1,7 @@
-import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
 import { openPulsar } from '../../src/engines/pulsar/engine.ts'
 import { memoryLedger } from '../../src/testing/models/ledger.ts'
+import { pulsarBroker } from '../crash/brokers.ts'
 import { crashRounds } from '../crash/rounds.ts'
 import { Load } from '../nats/load.ts'
 import { describePulsar } from '../rig/needs.ts'
@@ -43,34 +43,14 @@ await describePulsar('a broker that dies', () => {
       (url) => openPulsar(url, { ...eager, admin: broker.admin }),
       memoryLedger(),
     )
-    await load.join(2)
-    await load.start()
-    for (let round = 0; round < 3; round++) {
-      await load.calm(600)
-      await load.join()
-      await load.recovered()
-      await load.leave()
-      await load.recovered()
-    }
+    await load.comeAndGo(600)
     const counts = await load.judge()
     expect(counts.confirmed).toBeGreaterThan(300)
     expect(counts.repeats).toBe(0)
   }, 120_000)
 
   test('with processes that are killed too: nothing is lost, out of order, in two hands or tried for ever', async () => {
-    const strike = async (): Promise<void> => {
-      await sleep(2000) // processes take their time to start
-      await broker.restart()
-      await sleep(2000)
-    }
-    const outcome = await crashRounds(2, 20_250_102, undefined, {
-      url: broker.url,
-      options: { pulsar: { admin: broker.admin } },
-      replicas: 1,
-      needsLedger: true,
-      forgetsMs: 0,
-      strike,
-    })
+    const outcome = await crashRounds(2, 20_250_102, undefined, pulsarBroker(broker, 2000))
     expect(outcome.violations).toEqual([])
     expect(outcome.confirmed).toBeGreaterThan(30)
     expect(outcome.kills).toBeGreaterThan(4)

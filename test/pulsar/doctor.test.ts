@@ -3,12 +3,10 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import type { Finding } from '../../src/engines/engine.ts'
 import { shell } from '../cli/support.ts'
+import { having } from '../findings.ts'
 import { describePulsar } from '../rig/needs.ts'
 import { type PulsarNode, startPulsar } from '../rig/pulsar.ts'
 import { busAt, fresh } from './support.ts'
-
-const having = (level: Finding['level'], check: string, detail: RegExp, advice = /./) =>
-  expect.objectContaining({ level, check, detail: expect.stringMatching(detail), advice: expect.stringMatching(advice) })
 
 await describePulsar('what the doctor sees of Pulsar', () => {
   let broker: PulsarNode

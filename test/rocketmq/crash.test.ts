@@ -1,11 +1,11 @@
-import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
 import { openRocketmq } from '../../src/engines/rocketmq/engine.ts'
 import { memoryLedger } from '../../src/testing/models/ledger.ts'
+import { rocketmqBroker } from '../crash/brokers.ts'
 import { crashRounds } from '../crash/rounds.ts'
 import { Load } from '../nats/load.ts'
 import { describeRocketmq } from '../rig/needs.ts'
-import { forgetsMs, type RocketmqCluster, startRocketmq } from '../rig/rocketmq.ts'
+import { type RocketmqCluster, startRocketmq } from '../rig/rocketmq.ts'
 import { eager } from './support.ts'
 
 await describeRocketmq('a broker that dies', () => {
@@ -46,33 +46,14 @@ await describeRocketmq('a broker that dies', () => {
       (url) => openRocketmq(url, { ...eager, handoverMs: 10_000 }),
       memoryLedger(),
     )
-    await load.join(2)
-    await load.start()
-    for (let round = 0; round < 3; round++) {
-      await load.calm(300)
-      await load.join()
-      await load.recovered()
-      await load.leave()
-      await load.recovered()
-    }
+    await load.comeAndGo(300)
     const counts = await load.judge()
     expect(counts.confirmed).toBeGreaterThan(300)
     expect(counts.repeats).toBe(0)
   }, 120_000)
 
   test('with processes that are killed too: nothing is lost, out of order, in two hands or tried for ever', async () => {
-    const strike = async (): Promise<void> => {
-      await sleep(2000) // processes take their time to start
-      await brokers.restart()
-      await sleep(2000)
-    }
-    const outcome = await crashRounds(2, 20_250_102, undefined, {
-      url: brokers.url,
-      replicas: 1,
-      needsLedger: true,
-      forgetsMs,
-      strike,
-    })
+    const outcome = await crashRounds(2, 20_250_102, undefined, rocketmqBroker(brokers, 2000))
     expect(outcome.violations).toEqual([])
     expect(outcome.confirmed).toBeGreaterThan(30)
     expect(outcome.kills).toBeGreaterThan(4)
