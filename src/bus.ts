@@ -8,7 +8,7 @@ import { type Policy, resolvePolicy, type SubscribeOptions } from './deliver/opt
 import { GroupSubscription, type Subscription, type SubscriptionStatus } from './deliver/subscription.ts'
 import { refuseStored, UnstoredSubscription } from './deliver/unstored.ts'
 import type { Capabilities, Engine, EngineHealth, Finding, KvOptions } from './engines/engine.ts'
-import { type EngineOptions, examineWay, openEngine } from './engines/registry.ts'
+import { type EngineOptions, examineWay, mergeOptions, openEngine } from './engines/registry.ts'
 import { BusError } from './errors.ts'
 import { Kv } from './kv/kv.ts'
 import { Blobs } from './ledger/blobs.ts'
@@ -425,16 +425,8 @@ export async function connect(url: string | ConnectOptions = {}, options: Connec
     const context = url.nats?.context === undefined ? undefined : `nats+context:${url.nats.context}`
     if (given || context || !process.env.COZE_MQ_TYPE) return connect(given || context || 'file:./.cozebus', url)
     const coze = connectionOf(configFromEnv())
-    return connect(coze.url, {
-      ...coze.options,
-      ...url,
-      // What is given here stands beside what the variables say.
-      nats: { ...coze.options.nats, ...url.nats },
-      nsq: { ...coze.options.nsq, ...url.nsq },
-      kafka: { ...coze.options.kafka, ...url.kafka },
-      rocketmq: { ...coze.options.rocketmq, ...url.rocketmq },
-      pulsar: { ...coze.options.pulsar, ...url.pulsar },
-    })
+    // What is given here stands beside what the variables say.
+    return connect(coze.url, { ...coze.options, ...url, ...mergeOptions(coze.options, url) })
   }
   return connectEngine(await openEngine(url, options), options)
 }

@@ -2,7 +2,6 @@ import type { Command } from 'commander'
 import type { StoredTopics } from '../admin/stored-topics.ts'
 import type { Bus, ConnectOptions } from '../bus.ts'
 import { BusError } from '../errors.ts'
-import { readOptions } from './options-file.ts'
 import { mustExist } from './store-folder.ts'
 
 /** What every command is given besides its own options. */
@@ -29,11 +28,10 @@ export function optionsOf<T>(command: Command): T & Common {
   return command.optsWithGlobals() as T & Common
 }
 
-/** The bus is loaded only when a command needs it: help comes without. */
+/** The bus, and what knows its options, is loaded only when a command needs it: help comes without. */
 export async function open({ url, options }: Common, more: ConnectOptions = {}): Promise<Bus> {
-  const given = readOptions(options)
-  const { connect } = await import('../bus.ts')
-  return connect(url, { ...given, ...more })
+  const [{ connect }, { readOptions }] = await Promise.all([import('../bus.ts'), import('./options-file.ts')])
+  return connect(url, { ...readOptions(options), ...more })
 }
 
 export async function storedTopics(bus: Bus): Promise<StoredTopics> {

@@ -4,7 +4,6 @@ import type { Bus } from '../bus.ts'
 import type { Finding } from '../engines/engine.ts'
 import { newId } from '../message/id.ts'
 import { add, type Common, open, optionsOf } from './command.ts'
-import { readOptions } from './options-file.ts'
 import { paint, plain, table } from './output.ts'
 import { checkStore } from './store-check.ts'
 
@@ -71,7 +70,7 @@ async function doctor(options: Common): Promise<void> {
 
 /** Loaded only here: help comes without the bus. */
 async function way({ url, options }: Common): Promise<readonly Finding[]> {
-  const { examine } = await import('../bus.ts')
+  const [{ examine }, { readOptions }] = await Promise.all([import('../bus.ts'), import('./options-file.ts')])
   return examine(url, readOptions(options))
 }
 

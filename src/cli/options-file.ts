@@ -1,21 +1,12 @@
 import { readFileSync } from 'node:fs'
 import type { ConnectOptions } from '../bus.ts'
+import { optionNames } from '../engines/registry.ts'
 import { BusError } from '../errors.ts'
 
 /** What `connect` takes and a file can hold. */
 type Written = Omit<ConnectOptions, 'publish' | 'defaults'>
 
-const known: Readonly<Record<keyof Written, true>> = {
-  nats: true,
-  nsq: true,
-  kafka: true,
-  rocketmq: true,
-  pulsar: true,
-  embedded: true,
-  ledger: true,
-  claimCheck: true,
-  drain: true,
-}
+const known: readonly (keyof Written)[] = [...optionNames, 'ledger', 'claimCheck', 'drain']
 
 /** Options of `connect` from a JSON file: certificates, tokens and addresses that a URL has no room for. @throws BusError `invalid_argument` */
 export function readOptions(path: string | undefined): Written {
@@ -35,7 +26,7 @@ export function readOptions(path: string | undefined): Written {
     throw refuse('is no JSON')
   }
   if (typeof options !== 'object' || options === null || Array.isArray(options)) throw refuse('must hold an object')
-  const unknown = Object.keys(options).find((name) => !(name in known))
-  if (unknown !== undefined) throw refuse(`has '${unknown}', which is none of ${Object.keys(known).join(', ')}`)
+  const unknown = Object.keys(options).find((name) => !known.includes(name as keyof Written))
+  if (unknown !== undefined) throw refuse(`has '${unknown}', which is none of ${known.join(', ')}`)
   return options as Written
 }

@@ -1,12 +1,13 @@
-import type { NsqOptions } from './options.ts'
-
-/** Waits before attempts to connect: doubled each time, and at random, so that not all clients come back in one moment. */
+/** Waits before attempts, ms: doubled each time, and at random, so that not all clients come back in one moment. */
 export class Backoff {
   readonly #firstMs: number
   readonly #mostMs: number
   #waitMs: number
 
-  constructor({ reconnectWaitMs = 200, reconnectMaxWaitMs = 5000 }: NsqOptions) {
+  constructor({
+    reconnectWaitMs = 200,
+    reconnectMaxWaitMs = 5000,
+  }: { readonly reconnectWaitMs?: number; readonly reconnectMaxWaitMs?: number }) {
     this.#firstMs = reconnectWaitMs
     this.#mostMs = Math.max(reconnectWaitMs, reconnectMaxWaitMs)
     this.#waitMs = this.#firstMs

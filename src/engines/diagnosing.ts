@@ -1,38 +1,33 @@
 import { BusError, toBusError } from '../errors.ts'
-import type { Finding } from './engine.ts'
+import { inTime } from '../within.ts'
+import { each } from './each.ts'
+import type { Finding, GroupInfo, StorageName } from './engine.ts'
 
 const backlogMessages = 10_000
 /** Those that wait the longest are named, and how many more there are. */
 const mostNamed = 20
 
+/** Topics that are asked about at once. */
+export const together = 8
 /** So many topics of which the same is to be said are named. */
 const mostTopics = 3
 
 /** Longer than a part takes while all answer; with a broker away each question of it may wait. */
 const sectionMs = 20_000
 
+const late = (): BusError => new BusError('engine_unavailable', `no answer within ${sectionMs / 1000} s`)
+
 /** One part after the other; one that fails, mostly for want of a right, leaves the others to go on. */
 export async function inSections(sections: readonly (() => Finding[] | Promise<Finding[]>)[]): Promise<Finding[]> {
   const findings: Finding[] = []
   for (const section of sections) {
     try {
-      findings.push(...(await inTime(section())))
+      findings.push(...(await inTime(sectionMs, (async () => section())(), late)))
     } catch (error) {
       findings.push({ check: 'doctor', level: 'note', detail: `could not look further: ${toBusError(error).message}` })
     }
   }
   return findings
-}
-
-async function inTime<T>(section: T | Promise<T>): Promise<T> {
-  const { promise: late, reject } = Promise.withResolvers<never>()
-  const why = new BusError('engine_unavailable', `no answer within ${sectionMs / 1000} s`)
-  const timer = setTimeout(() => reject(why), sectionMs)
-  try {
-    return await Promise.race([section, late])
-  } finally {
-    clearTimeout(timer)
-  }
 }
 
 /** Something that holds messages, and what is wrong with it. */
@@ -57,6 +52,16 @@ export function longest(queues: Queue[], where: string): Finding[] {
   if (queues.length > mostNamed)
     named.push({ check: 'group', level: 'warning', detail: `${where}: ${queues.length - mostNamed} more like these` })
   return named
+}
+
+/** What is to be said of the groups of these topics. */
+export async function examineGroups(
+  storages: Iterable<StorageName>,
+  groups: (storage: StorageName) => Promise<readonly GroupInfo[]>,
+): Promise<Finding[]> {
+  const found = (await each([...storages], together, groups)).flat()
+  const queues = found.flatMap(({ storage, group, lag, members }) => examineQueue(`${group} on ${storage}`, lag, members))
+  return longest(queues, 'groups')
 }
 
 /** What is to be said of a topic. */

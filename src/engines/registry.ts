@@ -23,6 +23,21 @@ export interface EngineOptions {
   }
 }
 
+/** Whose options there are; the compiler sees to it that none is missing. */
+export const optionNames = Object.keys({
+  nats: true,
+  nsq: true,
+  kafka: true,
+  rocketmq: true,
+  pulsar: true,
+  embedded: true,
+} satisfies Record<keyof EngineOptions, true>) as (keyof EngineOptions)[]
+
+/** Of each engine what stands in `over`, and beside it what stands in `under` alone. */
+export function mergeOptions(under: EngineOptions, over: EngineOptions): EngineOptions {
+  return Object.fromEntries(optionNames.map((name) => [name, { ...under[name], ...over[name] }]))
+}
+
 type Open = (url: string, options: EngineOptions) => Promise<Engine>
 
 const nats: Open = async (url, options) => (await import('./nats/engine.ts')).openNats(url, options.nats)

@@ -112,10 +112,10 @@ export async function workload(h: Harness, plan: Plan, seed: number): Promise<vo
   /** Every group gives up what always fails, and nothing else. */
   const buried = async (): Promise<Violation[]> => {
     const found: Violation[] = []
+    const confirmed = h.history.entries.flatMap((entry) => (entry.kind === 'ok' && dying.has(entry.id) ? [entry.id] : []))
     for (const group of groups) {
       const letters = new Set<string>()
       for await (const { messageId } of publisher.admin.deadLetters(h.topic, group).export()) letters.add(messageId)
-      const confirmed = h.history.entries.flatMap((entry) => (entry.kind === 'ok' && dying.has(entry.id) ? [entry.id] : []))
       const missing = confirmed.filter((id) => !letters.has(id))
       const wrong = [...letters].filter((id) => !dying.has(id))
       if (missing.length > 0)

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Connection, ConnectionPool } from '@platformatic/kafka'
 import { BusError } from '../../errors.ts'
+import { inTime } from '../../within.ts'
 import type { Kafka } from './client.ts'
 import { answerIn, apiIdOf, isTransient, isTransientId, kafkaError } from './failure.ts'
 import type { Target } from './target.ts'
@@ -156,11 +157,8 @@ export class Cluster {
 
   /** The client waits for ever for a connection that breaks while it is asked for. */
   #inTime(getting: Promise<Connection>): Promise<Connection> {
-    const { promise, resolve, reject } = Promise.withResolvers<Connection>()
-    const late = (): void => reject(new BusError('engine_unavailable', 'no connection to a broker in time'))
-    const timer = setTimeout(late, 2 * (this.target.options.connectTimeoutMs ?? 5000))
-    getting.then(resolve, reject).finally(() => clearTimeout(timer))
-    return promise
+    const ms = 2 * (this.target.options.connectTimeoutMs ?? 5000)
+    return inTime(ms, getting, () => new BusError('engine_unavailable', 'no connection to a broker in time'))
   }
 
   #mustBeOpen(): void {

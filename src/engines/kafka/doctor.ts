@@ -1,5 +1,5 @@
 import { toBusError } from '../../errors.ts'
-import { byTopic, examineQueue, inSections, longest, type Said, spanOf } from '../diagnosing.ts'
+import { byTopic, examineGroups, inSections, type Said, spanOf } from '../diagnosing.ts'
 import type { Finding, GroupInfo, StorageName } from '../engine.ts'
 import type { Cluster, Topic } from './cluster.ts'
 import { ledgerTopic } from './names.ts'
@@ -33,11 +33,7 @@ export async function diagnose(examined: Examined): Promise<readonly Finding[]> 
       return examineTopics(cluster, storages)
     },
     () => examineLedger(cluster),
-    async () => {
-      const groups = (await Promise.all([...storages.keys()].map(examined.groups))).flat()
-      const queues = groups.flatMap(({ storage, group, lag, members }) => examineQueue(`${group} on ${storage}`, lag, members))
-      return longest(queues, 'groups')
-    },
+    () => examineGroups(storages.keys(), examined.groups),
   ])
 }
 
@@ -63,7 +59,7 @@ async function examineBroker(cluster: Cluster, node: number): Promise<Finding[]>
 async function examinePlaces(cluster: Cluster): Promise<Finding[]> {
   const [node] = cluster.nodes
   const minutes = Number(
-    (await settingsOf(cluster, 4, [String(node)], ['offsets.retention.minutes'])).get(String(node))?.values().next().value,
+    (await settingsOf(cluster, 4, [String(node)], ['offsets.retention.minutes'])).get(String(node))?.get('offsets.retention.minutes'),
   )
   if (!Number.isFinite(minutes)) return []
   return [

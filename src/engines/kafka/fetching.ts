@@ -69,11 +69,13 @@ export class Fetcher<T extends Wanted> {
   }
 
   async #look(): Promise<void> {
-    for (const part of this.#feeding.wanted()) {
-      const known = this.#cluster.known(part.topic)
-      if (known && known.id !== part.topicId) this.#feeding.replaced(part)
+    let wanted = this.#feeding.wanted()
+    const replaced = wanted.filter(({ topic, topicId }) => (this.#cluster.known(topic)?.id ?? topicId) !== topicId)
+    if (replaced.length > 0) {
+      for (const part of replaced) this.#feeding.replaced(part)
+      wanted = this.#feeding.wanted()
     }
-    const wanted = this.#feeding.wanted().filter((part) => !this.#resting.has(part))
+    wanted = wanted.filter((part) => !this.#resting.has(part))
     const unknown = wanted.filter((part) => this.#leader(part) < 0)
     if (unknown.length > 0 && !this.#busy.has(-1)) void this.#ask(-1, unknown)
     const byLeader = Map.groupBy(wanted, (part) => this.#leader(part))

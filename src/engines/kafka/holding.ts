@@ -17,7 +17,8 @@ const againMs = 100
 /** What may not be begun is tried again ever more seldom. */
 const lastAgainMs = 5000
 
-interface Means {
+/** What works with the parts of a member. */
+export interface Means {
   readonly cluster: Cluster
   readonly group: string
   readonly parts: Map<string, Part>

@@ -1,5 +1,6 @@
 import { BusError } from '../../errors.ts'
 import type { Ledger, LedgerEntry, LedgerRecord, LedgerSpace } from '../../ledger/ledger.ts'
+import { each } from '../each.ts'
 import type { Cluster, Topic } from './cluster.ts'
 import { kafkaError } from './failure.ts'
 import { Fetcher, type Wanted } from './fetching.ts'
@@ -220,10 +221,7 @@ export class KafkaLedger implements Ledger {
   }
 
   async #values(topic: Topic, names: readonly string[]): Promise<(Uint8Array | undefined)[]> {
-    const found: (Uint8Array | undefined)[] = []
-    for (let i = 0; i < names.length; i += together)
-      found.push(...(await Promise.all(names.slice(i, i + together).map((name) => this.#value(topic, name)))))
-    return found
+    return each(names, together, (name) => this.#value(topic, name))
   }
 
   /** What is written anew meanwhile lies elsewhere by then. */

@@ -245,15 +245,9 @@ export class Membership {
       if (this.#ended || this.#again) return
       if (performance.now() - this.#countedAt >= countMs) void this.#countAgain()
       try {
-        const connection = await this.#cluster.coordinator(this.#group)
-        await this.#cluster.ask(connection, 'Heartbeat', this.#group, this.#generation, this.#memberId, null)
-        this.#heardAt = performance.now()
+        if (await this.#isRoundWanted()) return
       } catch (error) {
         const api = apiIdOf(error)
-        if (api === 'REBALANCE_IN_PROGRESS') {
-          this.#heardAt = performance.now()
-          return
-        }
         if (this.#judge(error)) throw error
         if (api === 'UNKNOWN_MEMBER_ID' || api === 'ILLEGAL_GENERATION' || api === 'FENCED_INSTANCE_ID') return
         this.#mindTheTime()
@@ -277,15 +271,25 @@ export class Membership {
   async #beatMeanwhile(): Promise<void> {
     this.#beating = true
     try {
+      await this.#isRoundWanted()
+    } catch (error) {
+      if (apiIdOf(error) === 'UNKNOWN_MEMBER_ID') this.#out('the broker does not know this member any more')
+    } finally {
+      this.#beating = false
+    }
+  }
+
+  /** Tells the broker that this member is there; whether it wants another round. Throws whatever else it says. */
+  async #isRoundWanted(): Promise<boolean> {
+    try {
       const connection = await this.#cluster.coordinator(this.#group)
       await this.#cluster.ask(connection, 'Heartbeat', this.#group, this.#generation, this.#memberId, null)
       this.#heardAt = performance.now()
+      return false
     } catch (error) {
-      const api = apiIdOf(error)
-      if (api === 'REBALANCE_IN_PROGRESS') this.#heardAt = performance.now()
-      else if (api === 'UNKNOWN_MEMBER_ID') this.#out('the broker does not know this member any more')
-    } finally {
-      this.#beating = false
+      if (apiIdOf(error) !== 'REBALANCE_IN_PROGRESS') throw error
+      this.#heardAt = performance.now()
+      return true
     }
   }
 

@@ -67,7 +67,7 @@ export interface Committed {
 export async function committedOffsets(
   cluster: Cluster,
   group: string,
-  topics: readonly Topic[] | undefined,
+  topics: readonly Topic[],
 ): Promise<Map<string, Map<number, Committed>>> {
   const { stands, refused } = await readCommitted(cluster, group, topics)
   for (const [topic, errorCode] of refused)
@@ -76,9 +76,9 @@ export async function committedOffsets(
 }
 
 /** The same where some topics may be refused: the error of each beside what there is of the others. */
-export async function readCommitted(cluster: Cluster, group: string, topics: readonly Topic[] | undefined) {
+export async function readCommitted(cluster: Cluster, group: string, topics: readonly Topic[]) {
   return cluster.patiently(`group '${group}'`, async () => {
-    const wanted = topics?.map(({ name, leaders }) => ({ name, partitionIndexes: [...leaders.keys()] })) ?? null
+    const wanted = topics.map(({ name, leaders }) => ({ name, partitionIndexes: [...leaders.keys()] }))
     try {
       const answer = await cluster.whole(
         await cluster.coordinator(group),

@@ -1,28 +1,14 @@
-import type { DeliverySink } from '../engine.ts'
-import type { Cluster } from './cluster.ts'
-import type { Committing } from './committing.ts'
-import type { Holding } from './holding.ts'
-import type { Membership } from './membership.ts'
+import type { Holding, Means } from './holding.ts'
 import { commitOffsets, listOffsets } from './offsets.ts'
 import type { Part } from './part.ts'
-import type { Sources } from './sources.ts'
-
-interface Means {
-  readonly cluster: Cluster
-  readonly group: string
-  readonly parts: ReadonlyMap<string, Part>
-  readonly sources: Sources
-  readonly membership: Membership
-  readonly committing: Committing
-  readonly holding: Holding
-  readonly sink: DeliverySink
-}
 
 /** Where the log is not what it was: retention took its beginning, its broker lost its end, or it is another by its name. */
 export class Renewal {
+  readonly #holding: Holding
   readonly #means: Means
 
-  constructor(means: Means) {
+  constructor(holding: Holding, means: Means) {
+    this.#holding = holding
     this.#means = means
   }
 
@@ -47,12 +33,12 @@ export class Renewal {
 
   /** What is in hand is of a log that is no more, and so are the places that are committed. */
   beginAnew(topic: string, why: string): void {
-    const { parts, sources, holding, membership, sink } = this.#means
+    const { parts, sources, membership, sink } = this.#means
     const old = [...parts.values()].filter((part) => part.topic === topic)
     const joined = sources.get(topic)
     if (old.length === 0 || !joined) return
     sink.warned(`topic '${joined.source.storage}' ${why}`)
-    holding.revoke(old)
+    this.#holding.revoke(old)
     joined.from = 'earliest'
     joined.admitted = false
     void this.#commitStart(topic, old).finally(() => membership.rejoin())

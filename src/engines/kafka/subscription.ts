@@ -1,4 +1,5 @@
 import { BusError } from '../../errors.ts'
+import { longestTimerMs } from '../../message/duration.ts'
 import { within } from '../../within.ts'
 import type { Delivery, DeliverySink, EngineSubscription, Settlement, SettleResult, Source, SubscriptionSpec } from '../engine.ts'
 import type { Cluster } from './cluster.ts'
@@ -6,7 +7,7 @@ import { Committing } from './committing.ts'
 import { kafkaError } from './failure.ts'
 import { Fetcher } from './fetching.ts'
 import { Groups } from './groups.ts'
-import { Holding } from './holding.ts'
+import { Holding, type Means } from './holding.ts'
 import { Membership } from './membership.ts'
 import { offsetOf, type Part } from './part.ts'
 import { Renewal } from './renewal.ts'
@@ -20,8 +21,6 @@ const aheadOfPart = 1024 * 1024
 const aheadOfAll = 16 * 1024 * 1024
 const announceAgainMs = 100
 const lastCommitMs = 2000
-/** Longer timeouts overflow into 1 ms. */
-const longestTimerMs = 2 ** 31 - 1
 
 /** One member of a group. */
 export class KafkaSubscription implements EngineSubscription {
@@ -66,14 +65,20 @@ export class KafkaSubscription implements EngineSubscription {
     })
     const sources = new Sources(cluster, topics, new Groups(cluster), group, () => membership.identity)
     const committing = new Committing(cluster, group, membership, parts, (part) => this.#tellCommits(part))
-    const means = { cluster, group, parts, sources, membership, committing, sink }
-    this.#holding = new Holding({
-      ...means,
+    const means: Means = {
+      cluster,
+      group,
+      parts,
+      sources,
+      membership,
+      committing,
+      sink,
       troubles: this.#troubles,
       wake: () => this.#wake(),
       laneOf: (delivery) => (spec.order === 'topic' ? '' : spec.order === 'key' ? delivery.key : undefined),
-    })
-    const renewal = new Renewal({ ...means, holding: this.#holding })
+    }
+    this.#holding = new Holding(means)
+    const renewal = new Renewal(this.#holding, means)
     this.#membership = membership
     this.#sources = sources
     this.#committing = committing

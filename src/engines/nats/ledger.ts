@@ -3,6 +3,7 @@ import type { KV } from '@nats-io/kv'
 import type { ObjectStore } from '@nats-io/obj'
 import { BusError } from '../../errors.ts'
 import type { Ledger, LedgerEntry, LedgerRecord, LedgerSpace } from '../../ledger/ledger.ts'
+import { each } from '../each.ts'
 import type { Api } from './api.ts'
 import { untilAnswered } from './asking.ts'
 import type { Buckets } from './buckets.ts'
@@ -107,7 +108,7 @@ export class NatsLedger implements Ledger {
         return await Promise.all(keys.map(async (key) => (await objects.getBlob(key)) ?? undefined))
       }
       const kv = await this.#bucket()
-      return await each(keys, async (key) => {
+      return await each(keys, together, async (key) => {
         const entry = await untilAnswered(() => kv.get(encode(space, key)), readMs)
         if (entry?.operation !== 'PUT') return undefined
         return isAside(entry.value) ? ((await (await this.#objects()).getBlob(asidePrefix + entry.key)) ?? undefined) : entry.value
@@ -186,13 +187,6 @@ function isSilence(thrown: unknown, { code }: BusError): boolean {
 
 function isAside(value: Uint8Array): boolean {
   return value.byteLength === aside.byteLength && value.every((byte, i) => byte === aside[i])
-}
-
-/** A few at a time. */
-async function each<In, Out>(items: readonly In[], action: (item: In) => Promise<Out>): Promise<Out[]> {
-  const out: Out[] = []
-  for (let i = 0; i < items.length; i += together) out.push(...(await Promise.all(items.slice(i, i + together).map(action))))
-  return out
 }
 
 /** A key as a bucket takes it: one token for each part between slashes, of its few characters. */

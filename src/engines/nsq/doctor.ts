@@ -4,7 +4,7 @@ import type { Finding } from '../engine.ts'
 import type { Cluster } from './cluster.ts'
 import { isEphemeral, type Names } from './names.ts'
 import type { Nsqd } from './nsqd.ts'
-import { heldBy, type TopicStats } from './stats.ts'
+import { heldBy, type TopicStats, topicsAt } from './stats.ts'
 
 /** Looks at each nsqd, its settings and what waits there. */
 export async function diagnose(cluster: Cluster, names: Names): Promise<readonly Finding[]> {
@@ -40,8 +40,7 @@ async function examineNsqd(nsqd: Nsqd, names: Names, found: boolean): Promise<Fi
     const setting = async (option: string): Promise<number> => Number(await nsqd.ask('GET', `/config/${option}`))
     const [memory, syncEvery] = await Promise.all([setting('mem_queue_size'), setting('sync_every')])
     findings.push(examineDurability(name, memory, syncEvery))
-    const stats = (await nsqd.ask('GET', '/stats?format=json&include_clients=false&include_mem=false')) as { topics: TopicStats[] | null }
-    findings.push(...examineQueues(name, stats.topics ?? [], names))
+    findings.push(...examineQueues(name, await topicsAt(nsqd), names))
   } catch (error) {
     findings.push({
       check: 'http',

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { BusError, toBusError } from '../../errors.ts'
 import { isPrivate } from '../../topic/name.ts'
+import { Backoff } from '../backoff.ts'
 import type {
   Capabilities,
   DeliverySink,
@@ -14,7 +15,6 @@ import type {
   SubscriptionSpec,
 } from '../engine.ts'
 import { NsqAdmin } from './admin.ts'
-import { Backoff } from './backoff.ts'
 import { Cluster } from './cluster.ts'
 import { diagnose } from './doctor.ts'
 import { envelopeRoom } from './envelope.ts'

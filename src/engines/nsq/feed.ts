@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { BusError, toBusError } from '../../errors.ts'
-import { Backoff } from './backoff.ts'
+import { Backoff } from '../backoff.ts'
 import { Connection } from './connection.ts'
 import type { Nsqd } from './nsqd.ts'
 import type { NsqOptions } from './options.ts'

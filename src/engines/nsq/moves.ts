@@ -60,8 +60,8 @@ export class Moves {
     return this.#parts.privateOf(storage) !== undefined
   }
 
-  /** For a job that goes on. Resolves once the copy stands in for the original, which then is to be finished; false where it does not. */
-  async hold(delivery: NsqDelivery, now: number): Promise<boolean> {
+  /** For a job that goes on. Resolves once the copy stands in for the original, which then is to be finished: `delivery.moving` tells. */
+  async hold(delivery: NsqDelivery, now: number): Promise<void> {
     const { member, leaseMs, forward, privateOf } = this.#parts
     const holdMs = Math.max(leastHoldMs, 2 * leaseMs)
     const copy = newId()
@@ -74,24 +74,28 @@ export class Moves {
       await forward(storage, delivery.copyFor(storage, { member, copy, untilMs: Date.now() + holdMs }), 0)
     } catch (error) {
       // Taken up already: it had come through before its connection ended.
-      if (delivery.moving !== 'sending') return true
+      if (delivery.moving !== 'sending') return
       const { code } = error as BusError
       if (code === 'publish_unknown') this.#tooMany(copy)
       else this.#forget(copy)
       delivery.moving = code === 'message_too_large' ? 'never' : 'no'
-      return false
+      return
     }
     // The copy may have been faster than its confirmation.
-    if (delivery.moving !== 'sending' || awaited.outcome !== 'open') return true
+    if (delivery.moving !== 'sending' || awaited.outcome !== 'open') return
     delivery.moving = 'away'
     delivery.until = awaited.until
-    return true
   }
 
-  /** To be tried again after the delay, by members with the bus alone. @throws BusError */
-  async retry(delivery: NsqDelivery, delayMs: number): Promise<void> {
-    const storage = this.#parts.privateOf(delivery.storage)!
-    await this.#parts.forward(storage, delivery.copyFor(storage, undefined), delayMs)
+  /** To be tried again after the delay, by members with the bus alone; false where it could not be sent there. */
+  async retry(delivery: NsqDelivery, delayMs: number): Promise<boolean> {
+    try {
+      const storage = this.#parts.privateOf(delivery.storage)!
+      await this.#parts.forward(storage, delivery.copyFor(storage, undefined), delayMs)
+      return true
+    } catch {
+      return false
+    }
   }
 
   /** Settled while its copy was under way: what is said of it holds for the copy. */

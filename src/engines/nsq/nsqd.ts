@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { BusError, toBusError } from '../../errors.ts'
 import { type Address, addressText } from '../address.ts'
-import { Backoff } from './backoff.ts'
+import { Backoff } from '../backoff.ts'
 import { Connection, type Negotiated } from './connection.ts'
 import { askHttp, baseOf } from './http.ts'
 import type { NsqOptions } from './options.ts'

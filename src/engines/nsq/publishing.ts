@@ -1,6 +1,7 @@
 import { BusError, toBusError } from '../../errors.ts'
 import { wire } from '../../message/wire.ts'
 import { isPrivate } from '../../topic/name.ts'
+import { within } from '../../within.ts'
 import type { Outgoing, PublishOutcome } from '../engine.ts'
 import type { Cluster } from './cluster.ts'
 import type { Connection } from './connection.ts'
@@ -201,14 +202,6 @@ export class Publishing {
   /** Resolves once all is answered, or nothing more can be expected. */
   async close(): Promise<void> {
     this.#closed = true
-    if (this.#flying === 0) return
-    let timer: NodeJS.Timeout | undefined
-    await Promise.race([
-      new Promise<void>((resolve) => this.#idle.push(resolve)),
-      new Promise<void>((resolve) => {
-        timer = setTimeout(resolve, closeWaitMs)
-      }),
-    ])
-    clearTimeout(timer)
+    if (this.#flying > 0) await within(closeWaitMs, new Promise<void>((resolve) => this.#idle.push(resolve)))
   }
 }

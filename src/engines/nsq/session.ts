@@ -1,4 +1,4 @@
-import { setTimeout as sleep } from 'node:timers/promises'
+import { within } from '../../within.ts'
 import type { Connection } from './connection.ts'
 import { cls, fin, rdy } from './protocol.ts'
 
@@ -115,9 +115,9 @@ export class Session {
 
   /** Resolves once nsqd sends nothing any more, or does not answer for {@link quietMs}: what comes all the same is given back. */
   async quiet(): Promise<void> {
-    const waited = new AbortController()
-    const answered = this.connection.ask([cls], `nsqd ${this.nsqd}`)
-    await Promise.race([answered, sleep(quietMs, undefined, { signal: waited.signal })]).catch(() => {})
-    waited.abort()
+    await within(
+      quietMs,
+      this.connection.ask([cls], `nsqd ${this.nsqd}`).catch(() => {}),
+    )
   }
 }

@@ -27,20 +27,21 @@ export interface NodeStats {
   readonly topics: readonly TopicStats[]
 }
 
+/** What one nsqd holds, of one topic or all. */
+export async function topicsAt(nsqd: Nsqd, topic?: string): Promise<readonly TopicStats[]> {
+  const one = topic === undefined ? '' : `&topic=${encodeURIComponent(topic)}`
+  const { topics } = (await nsqd.ask('GET', `/stats?format=json&include_clients=false&include_mem=false${one}`)) as {
+    topics: TopicStats[] | null
+  }
+  return topics ?? []
+}
+
 /**
  * What each nsqd holds, of one topic or all.
  * @throws BusError `engine_unavailable` when one that is there does not answer: a sum without it would be wrong
  */
 export async function statsOf(cluster: Cluster, topic?: string): Promise<NodeStats[]> {
-  const one = topic === undefined ? '' : `&topic=${encodeURIComponent(topic)}`
-  return Promise.all(
-    cluster.askable.map(async (nsqd) => {
-      const { topics } = (await nsqd.ask('GET', `/stats?format=json&include_clients=false&include_mem=false${one}`)) as {
-        topics: TopicStats[] | null
-      }
-      return { nsqd, topics: topics ?? [] }
-    }),
-  )
+  return Promise.all(cluster.askable.map(async (nsqd) => ({ nsqd, topics: await topicsAt(nsqd, topic) })))
 }
 
 export async function topicsOf(cluster: Cluster): Promise<string[]> {

@@ -180,10 +180,7 @@ export class NsqSubscription implements EngineSubscription {
   /** To the private topic before anybody handles it: should that one die of it, a Go member would be the next. */
   async #passOn(delivery: NsqDelivery): Promise<void> {
     this.#hand.keep(delivery)
-    const passed = await this.#moves.retry(delivery, 0).then(
-      () => true,
-      () => false,
-    )
+    const passed = await this.#moves.retry(delivery, 0)
     if (passed) {
       this.#hand.settled(delivery)
       this.#finish(delivery)
@@ -286,10 +283,7 @@ export class NsqSubscription implements EngineSubscription {
   }
 
   async #retryElsewhere(delivery: NsqDelivery, delayMs: number): Promise<void> {
-    const moved = await this.#moves.retry(delivery, delayMs).then(
-      () => true,
-      () => false,
-    )
+    const moved = await this.#moves.retry(delivery, delayMs)
     const { session, wireId } = delivery
     this.#hand.settled(delivery)
     this.#steer()

@@ -1,5 +1,6 @@
 import { BusError, toBusError } from '../../errors.ts'
 import { within } from '../../within.ts'
+import { Backoff } from '../backoff.ts'
 import type { Cluster } from './cluster.ts'
 import type { Connection, ConsumerEvents } from './connection.ts'
 import { NotServing } from './failure.ts'
@@ -143,9 +144,9 @@ export class Consumer implements ConsumerEvents {
   async #again(): Promise<void> {
     const { reconnectWaitMs = 100, reconnectMaxWaitMs = 3000 } = this.#cluster.options
     const tellAt = performance.now() + moveMs
-    const mostMs = Math.max(reconnectWaitMs, reconnectMaxWaitMs)
-    for (let waitMs = reconnectWaitMs; !this.#closed && !this.#connection; waitMs = Math.min(mostMs, waitMs * 2)) {
-      await this.#pause(waitMs * (0.5 + Math.random() / 2))
+    const backoff = new Backoff({ reconnectWaitMs, reconnectMaxWaitMs })
+    while (!this.#closed && !this.#connection) {
+      await this.#pause(backoff.next())
       if (this.#closed) break
       try {
         await this.#join()

@@ -58,13 +58,10 @@ export class Consumers {
         await consumer.start()
         if (from !== undefined) await consumer.seek({ message_publish_time: from })
       }
+      if (this.#closed) throw new BusError('closed', 'the subscription is closed')
     } catch (error) {
       await Promise.all(made.map((one) => one.close()))
       throw error
-    }
-    if (this.#closed) {
-      await Promise.all(made.map((one) => one.close()))
-      throw new BusError('closed', 'the subscription is closed')
     }
     this.#sources.set(source.storage, { source, partitions: parts.length })
     this.#all.push(...made)

@@ -1,11 +1,9 @@
-import { BusError } from '../../errors.ts'
-import { byTopic, examineQueue, inSections, longest, type Said, spanOf } from '../diagnosing.ts'
+import { byTopic, examineGroups, inSections, type Said, spanOf, together } from '../diagnosing.ts'
+import { each } from '../each.ts'
 import type { Finding, GroupInfo, StorageName } from '../engine.ts'
+import { isForbidden } from './failure.ts'
 import type { Http } from './http.ts'
 import type { Topics } from './topics.ts'
-
-/** Asked at once. */
-const together = 8
 
 export interface Examined {
   readonly http: Http | undefined
@@ -50,14 +48,10 @@ export async function diagnose({ http, topics, groups }: Examined): Promise<read
       storages = await topics.all()
       const stores = await bookies(http)
       const named = [...storages].map(([storage, { topic }]) => ({ storage, path: topics.path(topic) }))
-      const said = await each(named, async ({ storage, path }) => examineTopic(storage, await policiesOf(http, path), stores))
+      const said = await each(named, together, async ({ storage, path }) => examineTopic(storage, await policiesOf(http, path), stores))
       return [...byTopic(said.flat()), ...(named.length === 0 ? [] : [looked(named.length)])]
     },
-    async () => {
-      const found = (await each([...storages.keys()], groups)).flat()
-      const queues = found.flatMap(({ storage, group, lag, members }) => examineQueue(`${group} on ${storage}`, lag, members))
-      return longest(queues, 'groups')
-    },
+    () => examineGroups(storages.keys(), groups),
   ])
 }
 
@@ -167,14 +161,4 @@ async function bookies(http: Http): Promise<number> {
 /** What this user may not see is not looked at. */
 function permitted(error: unknown): undefined {
   if (!isForbidden(error)) throw error
-}
-
-function isForbidden(error: unknown): boolean {
-  return error instanceof BusError && (error.code === 'forbidden' || error.code === 'unauthorized')
-}
-
-async function each<T, R>(all: readonly T[], look: (one: T) => Promise<R>): Promise<R[]> {
-  const found: R[] = []
-  for (let i = 0; i < all.length; i += together) found.push(...(await Promise.all(all.slice(i, i + together).map(look))))
-  return found
 }

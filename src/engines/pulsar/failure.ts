@@ -77,3 +77,8 @@ export function refused(code: number, message: string, what: string): BusError {
   const [kind, why] = meanings[code] ?? ['engine_unavailable', 'the broker refused it']
   return say(kind, why)
 }
+
+/** This user may not do it, or see it. */
+export function isForbidden(error: unknown): error is BusError {
+  return error instanceof BusError && (error.code === 'forbidden' || error.code === 'unauthorized')
+}

@@ -1,4 +1,6 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import { BusError, toBusError } from '../../errors.ts'
+import { Backoff } from '../backoff.ts'
 import type { PublishOutcome } from '../engine.ts'
 import type { Cluster } from './cluster.ts'
 import type { Connection, ProducerEvents } from './connection.ts'
@@ -41,7 +43,7 @@ export class Producer implements ProducerEvents {
   #connection: Connection | undefined
   #name = ''
   #opening = false
-  #waitMs = firstWaitMs
+  readonly #backoff = new Backoff({ reconnectWaitMs: firstWaitMs, reconnectMaxWaitMs: lastWaitMs })
   #timer: NodeJS.Timeout | undefined
   #closed = false
   #epoch = 0
@@ -157,7 +159,7 @@ export class Producer implements ProducerEvents {
     if (at < 0) return
     const id = messageIdOf(messageId)
     const { done } = at === 0 ? this.#sent.shift()! : this.#sent.splice(at, 1)[0]!
-    this.#waitMs = firstWaitMs
+    this.#backoff.reset()
     done({ ok: true, position: positionOf({ ...id, batch: -1 }), duplicate: false })
     if (this.#queue.length > 0) this.#pump()
   }
@@ -189,9 +191,7 @@ export class Producer implements ProducerEvents {
 
   /** Longer each time, until something is stored. */
   #pause(): Promise<void> {
-    const waitMs = this.#waitMs * (0.5 + Math.random() / 2)
-    this.#waitMs = Math.min(lastWaitMs, this.#waitMs * 2)
-    return new Promise((resolve) => setTimeout(resolve, waitMs))
+    return sleep(this.#backoff.next())
   }
 
   ended(): void {

@@ -1,6 +1,7 @@
 import { BusError } from '../../errors.ts'
 import type { Source, StorageName } from '../engine.ts'
 import type { Cluster } from './cluster.ts'
+import { isForbidden } from './failure.ts'
 import type { Http } from './http.ts'
 import { isSystem, partitionName, storageName, topicName, withoutPartition } from './names.ts'
 
@@ -108,7 +109,7 @@ export class Topics {
 
   /** Who may use topics need not be one who may make them, or say what they keep: then they are as brokers make them by themselves. */
   #mayNot(error: unknown): void {
-    if (!(error instanceof BusError && (error.code === 'forbidden' || error.code === 'unauthorized'))) throw error
+    if (!isForbidden(error)) throw error
     if (this.#warned) return
     this.#warned = true
     process.emitWarning(
@@ -125,7 +126,7 @@ export class Topics {
       if (kept === undefined || kept === null) await this.#keep(http, topic)
     } catch (error) {
       // Whoever made it may.
-      if (!(error instanceof BusError && ['forbidden', 'unauthorized'].includes(error.code))) throw error
+      if (!isForbidden(error)) throw error
     }
   }
 
