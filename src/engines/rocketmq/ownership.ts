@@ -124,21 +124,28 @@ export class Ownership {
 
   /**
    * A broker that is killed before it has written anything down forgets where a group stands, and that there is one: it is
-   * told again, by whoever is to read the queue next, where that was.
+   * told again, by whoever is to read the queue next, where that was. Resolves to where it stands in each; undefined: nowhere.
    */
-  async keepPlaces({ group, topic, places }: Reading, queues: readonly Queue[]): Promise<void> {
+  async keepPlaces({ group, topic, places }: Reading, queues: readonly Queue[]): Promise<(number | undefined)[]> {
     const { groups } = this.#parts
-    await Promise.all(
+    return Promise.all(
       queues.map(async (queue) => {
         const key = queueKey(queue)
         const place = await groups.committed(group, topic, queue)
         const known = places.get(key)
-        if (place === undefined && known !== undefined) {
-          // Not past the end of a queue that began anew with its broker's disk.
-          const [end] = await findOffsets(this.#parts.cluster, topic, [queue], 'end')
-          if (known <= end!) await groups.commit(group, topic, queue, known)
-          else places.delete(key)
-        } else if (place !== undefined && known === undefined) places.set(key, place)
+        if (place !== undefined) {
+          if (known === undefined) places.set(key, place)
+          return place
+        }
+        if (known === undefined) return undefined
+        // Not past the end of a queue that began anew with its broker's disk.
+        const [end] = await findOffsets(this.#parts.cluster, topic, [queue], 'end')
+        if (known <= end!) {
+          await groups.commit(group, topic, queue, known)
+          return known
+        }
+        places.delete(key)
+        return undefined
       }),
     )
   }
@@ -148,8 +155,8 @@ export class Ownership {
     const { source, topic, group } = reading
     try {
       await this.#locks.own(group, topic, queue, owner)
-      await this.keepPlaces(reading, [queue])
-      const offset = await this.#placeIn(group, topic, queue)
+      const [place = 0] = await this.keepPlaces(reading, [queue])
+      const offset = await this.#placeIn(group, topic, queue, place)
       const settled = await this.#locks.readSettled(group, topic, queue, offset)
       const epoch = await this.#locks.nextEpoch(group, topic, queue)
       if (state() !== 'open') throw new BusError('closed', 'the subscription is closed')
@@ -163,10 +170,9 @@ export class Ownership {
     }
   }
 
-  /** Where the group stands. A queue that ends before that began anew: its disk was lost, or the topic was deleted and made again. */
-  async #placeIn(group: string, topic: string, queue: Queue): Promise<number> {
+  /** Where it is read from. A queue that ends before the place began anew: its disk was lost, or the topic was deleted and made again. */
+  async #placeIn(group: string, topic: string, queue: Queue, place: number): Promise<number> {
     const { groups, cluster, sink } = this.#parts
-    const place = (await groups.committed(group, topic, queue)) ?? 0
     if (place === 0) return 0
     const [end] = await findOffsets(cluster, topic, [queue], 'end')
     if (place <= end!) return place
