@@ -74,8 +74,6 @@ export class QueuePart {
   readonly #copies = new Map<number, number[]>()
   /** Given back, and what came after it in its lane, in order: the head holds the rest. */
   readonly #lanes = new Map<string, Waiting[]>()
-  /** Offsets in hand, by lane. */
-  readonly #inHandOf = new Map<string, Set<number>>()
   #loose: Waiting[] = []
   /** The last that was handed out, or passed over. */
   #passedTo = -1
@@ -178,15 +176,14 @@ export class QueuePart {
 
   take(delivery: Delivery): void {
     const offset = offsetOf(delivery)
-    const lane = this.#laneOf(delivery)
     this.inHand.set(offset, delivery)
-    if (lane !== undefined) this.#inHandOf.set(lane, (this.#inHandOf.get(lane) ?? new Set()).add(offset))
     if (this.#fresh[this.#head]?.offset === offset) {
       this.#shift()
       return
     }
     this.#waiting--
     this.#loose = this.#loose.filter((waiting) => offsetOf(waiting.delivery) !== offset)
+    const lane = this.#laneOf(delivery)
     const held = lane === undefined ? undefined : this.#lanes.get(lane)
     if (!held || offsetOf(held[0]!.delivery) !== offset) return
     held.shift()
@@ -201,7 +198,7 @@ export class QueuePart {
   }
 
   ack(offset: number): void {
-    this.#outOfHand(offset)
+    this.inHand.delete(offset)
     const entry = this.#byOffset.get(offset)
     if (!entry) return
     this.#settled(entry)
@@ -212,17 +209,6 @@ export class QueuePart {
     if (gone > 0) this.#entries.splice(0, gone)
   }
 
-  #outOfHand(offset: number): Delivery | undefined {
-    const delivery = this.inHand.get(offset)
-    const lane = delivery && this.#laneOf(delivery)
-    this.inHand.delete(offset)
-    if (lane === undefined) return delivery
-    const offsets = this.#inHandOf.get(lane)
-    offsets?.delete(offset)
-    if (offsets?.size === 0) this.#inHandOf.delete(lane)
-    return delivery
-  }
-
   #settled(entry: Entry): void {
     entry.settled = true
     this.newRows.add(rowOf(entry.offset))
@@ -231,17 +217,19 @@ export class QueuePart {
   }
 
   release(offset: number, readyAt: number): void {
-    const delivery = this.#outOfHand(offset)
+    const delivery = this.inHand.get(offset)
     if (!delivery) return
+    this.inHand.delete(offset)
     this.#waiting++
     const lane = this.#laneOf(delivery)
-    const before = [...((lane !== undefined && this.#inHandOf.get(lane)) || [])].filter((other) => other < offset)
-    const after = before.map((other) => this.inHand.get(other)!)
-    const waiting: Waiting = { delivery: { ...delivery, redelivered: true }, readyAt, after }
+    const again = { ...delivery, redelivered: true }
     if (lane === undefined) {
-      this.#loose.push(waiting)
+      this.#loose.push({ delivery: again, readyAt, after: [] })
       return
     }
+    const after: Delivery[] = []
+    for (const [other, one] of this.inHand) if (other < offset && this.#laneOf(one) === lane) after.push(one)
+    const waiting: Waiting = { delivery: again, readyAt, after }
     const held = this.#lanes.get(lane)
     if (!held) this.#lanes.set(lane, [waiting])
     else held.splice(held.filter((other) => offsetOf(other.delivery) < offset).length, 0, waiting)
