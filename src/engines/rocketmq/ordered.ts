@@ -1,4 +1,5 @@
 import { BusError, toBusError } from '../../errors.ts'
+import { longestTimerMs } from '../../message/duration.ts'
 import { within } from '../../within.ts'
 import type { Delivery, DeliverySink, EngineSubscription, Settlement, SettleResult, Source, SubscriptionSpec } from '../engine.ts'
 import { Balancing } from './balancing.ts'
@@ -17,8 +18,6 @@ const mostAtOnce = 200
 const shareMs = 1000
 const againMs = 200
 const endMs = 3000
-/** Longer timeouts overflow into 1 ms. */
-const longestTimerMs = 2 ** 31 - 1
 
 /**
  * A member of a group that keeps order: queues are owned by one member at a time, and a key is always in one queue. What is
@@ -64,7 +63,7 @@ export class OrderedSubscription implements EngineSubscription {
       brokers: () => [...new Map(readings().flatMap(({ route }) => route.brokers.map((one) => [one.name, one]))).values()],
     })
     this.#presence = presence
-    const isOurs = (part: QueuePart): boolean => this.#ownership.owned.get(part.scope) === part
+    const isOurs = (part: QueuePart): boolean => this.#ownership.isOurs(part)
     const beganAnew = (part: QueuePart) => this.#ownership.beganAnew(part)
     const state = () => this.#state
     const wake = () => this.#wake()

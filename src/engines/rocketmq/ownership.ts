@@ -72,7 +72,7 @@ export class Ownership {
     return this.owned.has(scopeOf(topic, queue))
   }
 
-  #isOurs(part: QueuePart): boolean {
+  isOurs(part: QueuePart): boolean {
     return this.owned.get(part.scope) === part
   }
 
@@ -187,7 +187,7 @@ export class Ownership {
   async beganAnew(part: QueuePart): Promise<boolean> {
     const { group, topic, queue } = part.place
     const [end] = await findOffsets(this.#parts.cluster, topic, [queue], 'end')
-    if (part.cursor <= end! || !this.#isOurs(part)) return false
+    if (part.cursor <= end! || !this.isOurs(part)) return false
     this.#revoke(part)
     await this.#release(part)
     this.#parts.again(topic, new BusError('engine_unavailable', `queue ${queueKey(queue)} of group '${group}' began anew`))
@@ -231,7 +231,7 @@ export class Ownership {
 
   async #give(part: QueuePart): Promise<void> {
     await this.#parts.telling.last(part).catch(() => {})
-    if (part.leavingUntil === undefined || !this.#isOurs(part)) return
+    if (part.leavingUntil === undefined || !this.isOurs(part)) return
     this.#revoke(part)
     await this.#release(part)
   }
@@ -241,7 +241,7 @@ export class Ownership {
   }
 
   #revoke(part: QueuePart): void {
-    if (!this.#isOurs(part)) return
+    if (!this.isOurs(part)) return
     this.owned.delete(part.scope)
     this.#parts.ended(part)
     if (this.#parts.state() !== 'closed') this.#parts.sink.revoked(part.scope, part.place.epoch)
@@ -261,7 +261,7 @@ export class Ownership {
         place,
         this.#renewSome(parts).finally(() => this.#renewing.delete(place)),
       )
-    await Promise.race([new Promise((resolve) => setTimeout(resolve, againMs)), Promise.all(this.#renewing.values())])
+    await within(againMs, Promise.all(this.#renewing.values()))
     if (this.#isInDoubt) this.#renewAgain = setTimeout(() => void this.renew(), againMs).unref()
     else this.#parts.wake()
   }
@@ -280,7 +280,7 @@ export class Ownership {
       if (parts.some(({ doubtful }) => doubtful)) await presence.beatTo(queue.broker)
       const ours = new Set(await groups.lock(group, topic, queues, owner))
       for (const part of parts) {
-        if (!this.#isOurs(part)) {
+        if (!this.isOurs(part)) {
           // Given up meanwhile, and locked once more by this question if that was heard last.
           if (!this.owned.has(part.scope) && !this.#taking.has(part.scope)) await this.#locks.unlock(group, topic, part.place.queue, owner)
           continue
