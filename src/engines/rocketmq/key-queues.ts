@@ -35,8 +35,7 @@ export class KeyQueues {
     const frame = await this.#cluster.askNames(request.note, { namespace, key: topic }, what)
     if (frame.code !== answer.ok && frame.code !== answer.noNotes) throw refused(frame, what)
     const noted = frame.code === answer.ok ? read(frame.fields['value'] ?? '') : []
-    const counts = new Map<string, number>()
-    for (const { broker } of route.writable) counts.set(broker.name, (counts.get(broker.name) ?? 0) + 1)
+    const counts = new Map(route.brokers.flatMap(({ name, writeQueues }) => (writeQueues > 0 ? [[name, writeQueues] as const] : [])))
     // A master that is there with fewer queues has had the topic made anew.
     if (noted.length > 0 && noted.every(({ broker, id }) => id < (counts.get(broker) ?? Number.POSITIVE_INFINITY))) {
       this.#known.set(topic, noted)

@@ -80,7 +80,7 @@ export class Topics {
     const route = main === undefined ? undefined : await this.#cluster.route(physicalName(main))
     if (!route) return masters.map((broker) => ({ broker, count: usual }))
     return masters.flatMap((broker) => {
-      const count = route.writable.filter((queue) => queue.broker.name === broker.name).length
+      const count = route.brokers.find(({ name }) => name === broker.name)?.writeQueues ?? 0
       return count === 0 ? [] : { broker, count }
     })
   }
