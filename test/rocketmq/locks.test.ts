@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { beside, numberOfOwner, ownerOf } from '../../src/engines/rocketmq/beside.ts'
+import { beside } from '../../src/engines/rocketmq/beside.ts'
 import type { Queue } from '../../src/engines/rocketmq/cluster.ts'
 import { Departed } from '../../src/engines/rocketmq/departed.ts'
 import type { Groups } from '../../src/engines/rocketmq/groups.ts'
@@ -23,9 +23,6 @@ function broker() {
     unlock: async (_group: string, _topic: string, queues: readonly Queue[], client: string) => {
       for (const { id } of queues) if (held.get(id) === client) held.delete(id)
     },
-    claim: async (_group: string, _topic: string, { id }: Queue, owner: string) =>
-      void table.set(beside.claimant + id, numberOfOwner(owner)),
-    claimant: async (_group: string, _topic: string, { id }: Queue) => ownerOf(table.get(beside.claimant + id)),
   } as unknown as Groups
   return { table, held, groups }
 }

@@ -1,3 +1,5 @@
+import type { Queue } from './cluster.ts'
+
 /**
  * What a broker keeps beside the place of a group in a queue, in the same table, as places in queues that are none. Beside each
  * queue: the count of owners, who owns it (0: nobody, it was given up), who asked last for its lock, which messages past the
@@ -13,6 +15,9 @@ export const beside = {
   dead: 6_000_000,
   gate: 7_000_000,
 } as const
+
+/** The place where it keeps one of those that are beside each queue, by its number. */
+export const besideOf = ({ broker, id }: Queue, what: number): Queue => ({ broker, id: what + id })
 
 /** An owner as a number: of 48 bits, as a broker keeps those. */
 export const numberOfOwner = (owner: string): number => Number.parseInt(owner, 16)

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import type { Source } from '../engine.ts'
-import { beside, numberOfOwner, ownerOf } from './beside.ts'
+import { beside } from './beside.ts'
 import type { Broker, Cluster, Queue, Route } from './cluster.ts'
 import { refused } from './failure.ts'
 import type { Floors } from './floors.ts'
@@ -153,15 +153,6 @@ export class Groups {
     const { lockOKMQSet } = looseJson(frame.body) as { lockOKMQSet?: { queueId?: unknown }[] }
     const ids = new Set((lockOKMQSet ?? []).map(({ queueId }) => queueId))
     return queues.filter(({ id }) => ids.has(id))
-  }
-
-  /** Says who asks for a lock, before it does: it may have it and die before it could say more. */
-  async claim(group: string, topic: string, { broker, id }: Queue, owner: string): Promise<void> {
-    await this.commit(group, topic, { broker, id: beside.claimant + id }, numberOfOwner(owner))
-  }
-
-  async claimant(group: string, topic: string, { broker, id }: Queue): Promise<string | undefined> {
-    return ownerOf(await this.committed(group, topic, { broker, id: beside.claimant + id }))
   }
 
   async unlock(group: string, topic: string, queues: readonly Queue[], client: string): Promise<void> {

@@ -1,4 +1,4 @@
-import { beside, numberOfOwner, ownerOf } from './beside.ts'
+import { beside, besideOf, numberOfOwner, ownerOf } from './beside.ts'
 import type { Queue } from './cluster.ts'
 import type { Departed } from './departed.ts'
 import type { Groups } from './groups.ts'
@@ -31,9 +31,10 @@ export class Locks {
     await Promise.all(
       queues.map(async (queue) => {
         // Who asked before may have it, and may be dead: it is not known any more once the claim is ours.
-        const before = await this.#groups.claimant(group, topic, queue)
+        const before = await this.#noted(group, topic, queue, beside.claimant)
         if (before !== undefined && before !== owner) departed.isGone(before)
-        await this.#groups.claim(group, topic, queue, owner)
+        // Before it asks: it may have the lock and die before it could say more.
+        await this.#groups.commit(group, topic, besideOf(queue, beside.claimant), numberOfOwner(owner))
       }),
     )
     const own = await Promise.all(
@@ -50,22 +51,22 @@ export class Locks {
 
   /** Gives it up: written down first, so that whoever gets the lock knows that nobody else goes by it. */
   async release(group: string, topic: string, queue: Queue, owner: string): Promise<void> {
-    await this.#groups.commit(group, topic, { broker: queue.broker, id: beside.owner + queue.id }, 0).catch(() => {})
+    await this.#groups.commit(group, topic, besideOf(queue, beside.owner), 0).catch(() => {})
     await this.unlock(group, topic, queue, owner)
   }
 
   /** Says whose the lock is: at once, so that it can be freed whenever its owner dies. `epoch`: its number, where it has one already. */
-  async own(group: string, topic: string, { broker, id }: Queue, owner: string, epoch?: number): Promise<void> {
+  async own(group: string, topic: string, queue: Queue, owner: string, epoch?: number): Promise<void> {
     await Promise.all([
-      epoch === undefined || this.#groups.commit(group, topic, { broker, id: beside.epoch + id }, epoch),
-      this.#groups.commit(group, topic, { broker, id: beside.owner + id }, numberOfOwner(owner)),
-      this.#groups.commit(group, topic, { broker, id: beside.dead + id }, 0),
+      epoch === undefined || this.#groups.commit(group, topic, besideOf(queue, beside.epoch), epoch),
+      this.#groups.commit(group, topic, besideOf(queue, beside.owner), numberOfOwner(owner)),
+      this.#groups.commit(group, topic, besideOf(queue, beside.dead), 0),
     ])
   }
 
   /** More than any owner had before. A broker that was killed has forgotten the last seconds of the count: then the clock stands in. */
-  async nextEpoch(group: string, topic: string, { broker, id }: Queue): Promise<number> {
-    const counter = { broker, id: beside.epoch + id }
+  async nextEpoch(group: string, topic: string, queue: Queue): Promise<number> {
+    const counter = besideOf(queue, beside.epoch)
     const before = await this.#groups.committed(group, topic, counter)
     const epoch = Math.max((before ?? 0) + 1, Date.now())
     await this.#groups.commit(group, topic, counter, epoch)
@@ -78,13 +79,13 @@ export class Locks {
    */
   async mayAsk(group: string, topic: string, queue: Queue, owner: string): Promise<boolean> {
     const place = `${topic}/${queueKey(queue)}`
-    const last = await this.#lastOwner(group, topic, queue)
+    const last = await this.#noted(group, topic, queue, beside.owner)
     if (last === undefined || last === owner) {
       this.#unreleased.delete(place)
       return true
     }
-    const dead = await this.#groups.committed(group, topic, { broker: queue.broker, id: beside.dead + queue.id })
-    return ownerOf(dead) === last || noted(this.#unreleased, place, last) >= this.#returnMs
+    const dead = await this.#noted(group, topic, queue, beside.dead)
+    return dead === last || seenFor(this.#unreleased, place, last) >= this.#returnMs
   }
 
   /**
@@ -96,11 +97,14 @@ export class Locks {
   async bury(group: string, topic: string, queues: readonly Queue[], departed: Departed, isYoung: boolean): Promise<void> {
     await Promise.all(
       queues.map(async (queue) => {
-        const [owner, claimant] = await Promise.all([this.#lastOwner(group, topic, queue), this.#groups.claimant(group, topic, queue)])
+        const [owner, claimant] = await Promise.all([
+          this.#noted(group, topic, queue, beside.owner),
+          this.#noted(group, topic, queue, beside.claimant),
+        ])
         if (claimant !== undefined) departed.isGone(claimant)
         if (owner === undefined || !departed.isGone(owner) || isYoung) return
         // Before the lock is free: whoever has it next says that nobody is dead.
-        await this.#groups.commit(group, topic, { broker: queue.broker, id: beside.dead + queue.id }, numberOfOwner(owner))
+        await this.#groups.commit(group, topic, besideOf(queue, beside.dead), numberOfOwner(owner))
       }),
     )
     if (!isYoung) await Promise.all(departed.gone.map((one) => this.#groups.unlock(group, topic, queues, one)))
@@ -111,8 +115,9 @@ export class Locks {
     this.#unreleased.clear()
   }
 
-  async #lastOwner(group: string, topic: string, { broker, id }: Queue): Promise<string | undefined> {
-    return ownerOf(await this.#groups.committed(group, topic, { broker, id: beside.owner + id }))
+  /** The owner that stands beside the queue there. */
+  async #noted(group: string, topic: string, queue: Queue, what: number): Promise<string | undefined> {
+    return ownerOf(await this.#groups.committed(group, topic, besideOf(queue, what)))
   }
 
   /** What owners before settled past the place. */
@@ -163,7 +168,7 @@ export class Locks {
 }
 
 /** ms since the owner was seen there first, in a row. */
-function noted(seen: Map<string, { readonly owner: string; readonly since: number }>, place: string, owner: string): number {
+function seenFor(seen: Map<string, { readonly owner: string; readonly since: number }>, place: string, owner: string): number {
   const now = performance.now()
   const before = seen.get(place)
   if (before?.owner === owner) return now - before.since
