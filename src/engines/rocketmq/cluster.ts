@@ -92,6 +92,18 @@ export class Cluster {
     )
   }
 
+  /** A note that the name servers keep; undefined where there is none. @throws BusError `engine_unavailable` when none answers */
+  async note(namespace: string, key: string, what: string): Promise<string | undefined> {
+    const frame = await this.askNames(request.note, { namespace, key }, what)
+    if (frame.code === answer.noNotes) return undefined
+    if (frame.code !== answer.ok) throw refused(frame, what)
+    return frame.fields['value']
+  }
+
+  async putNote(namespace: string, key: string, value: string, what: string): Promise<void> {
+    await this.tellNames(request.putNote, { namespace, key, value }, what)
+  }
+
   /** Every master that is known. @throws BusError `engine_unavailable` also where there is none */
   async masters(): Promise<Broker[]> {
     const frame = await this.askNames(request.clusterInfo, {}, 'the brokers')

@@ -1,7 +1,6 @@
 import { BusError } from '../../errors.ts'
 import type { Cluster, Queue, Route } from './cluster.ts'
-import { refused } from './failure.ts'
-import { answer, looseJson, request } from './protocol.ts'
+import { looseJson } from './protocol.ts'
 
 const namespace = 'cozebus-keys'
 
@@ -32,9 +31,8 @@ export class KeyQueues {
   async find(route: Route): Promise<void> {
     const { topic } = route
     const what = `topic '${topic}'`
-    const frame = await this.#cluster.askNames(request.note, { namespace, key: topic }, what)
-    if (frame.code !== answer.ok && frame.code !== answer.noNotes) throw refused(frame, what)
-    const noted = frame.code === answer.ok ? read(frame.fields['value'] ?? '') : []
+    const note = await this.#cluster.note(namespace, topic, what)
+    const noted = note === undefined ? [] : read(note)
     const counts = new Map(route.brokers.flatMap(({ name, writeQueues }) => (writeQueues > 0 ? [[name, writeQueues] as const] : [])))
     // A master that is there with fewer queues has had the topic made anew.
     if (noted.length > 0 && noted.every(({ broker, id }) => id < (counts.get(broker) ?? Number.POSITIVE_INFINITY))) {
@@ -42,14 +40,14 @@ export class KeyQueues {
       return
     }
     const value = JSON.stringify(Object.fromEntries(counts))
-    await this.#cluster.tellNames(request.putNote, { namespace, key: topic, value }, what)
+    await this.#cluster.putNote(namespace, topic, value, what)
     this.#known.set(topic, read(value))
   }
 
   /** With the topic. */
   async forget(topic: string): Promise<void> {
     this.#known.delete(topic)
-    await this.#cluster.tellNames(request.putNote, { namespace, key: topic, value: '{}' }, `topic '${topic}'`)
+    await this.#cluster.putNote(namespace, topic, '{}', `topic '${topic}'`)
   }
 
   /** @throws BusError `engine_unavailable` where the master of that queue is away: the key waits for it */

@@ -1,7 +1,5 @@
 import type { Cluster, Queue } from './cluster.ts'
-import { refused } from './failure.ts'
 import { queueKey } from './offsets.ts'
-import { answer, request } from './protocol.ts'
 import { pull } from './pulling.ts'
 
 /** A place in a queue, and when the last message before it was stored. */
@@ -57,16 +55,14 @@ export class NotedPlaces {
   }
 
   async #write(key: string, places: Readonly<Record<string, NotedPlace>>): Promise<void> {
-    const fields = { namespace: this.#namespace, key, value: JSON.stringify(places) }
-    await this.#cluster.tellNames(request.putNote, fields, this.#what)
+    await this.#cluster.putNote(this.#namespace, key, JSON.stringify(places), this.#what)
   }
 
   async #read(key: string): Promise<Map<string, NotedPlace>> {
-    const frame = await this.#cluster.askNames(request.note, { namespace: this.#namespace, key }, this.#what)
-    if (frame.code === answer.noNotes) return new Map()
-    if (frame.code !== answer.ok) throw refused(frame, this.#what)
+    const note = await this.#cluster.note(this.#namespace, key, this.#what)
+    if (note === undefined) return new Map()
     try {
-      const found = JSON.parse(frame.fields['value'] ?? '{}') as Record<string, NotedPlace>
+      const found = JSON.parse(note) as Record<string, NotedPlace>
       return new Map(Object.entries(found).filter(([, place]) => Number.isSafeInteger(place?.offset)))
     } catch {
       return new Map()

@@ -129,7 +129,7 @@ export class Topics {
   // A name server keeps notes by key; what is cut is written down there.
   async #note(physical: string, name: string): Promise<void> {
     this.#whole.set(physical, name)
-    await this.#cluster.tellNames(request.putNote, { namespace, key: physical, value: name }, `the name '${name}'`).catch(() => {})
+    await this.#cluster.putNote(namespace, physical, name, `the name '${name}'`).catch(() => {})
   }
 
   async noteGroup(physical: string, group: string): Promise<void> {
