@@ -4,7 +4,7 @@ import { allocate } from './allocating.ts'
 import type { Queue, Route } from './cluster.ts'
 import { Departed } from './departed.ts'
 import { clientId, sharesLanes } from './groups.ts'
-import { joined, type SubscriptionParts } from './joining.ts'
+import { admitMore, joined, type Read, type SubscriptionParts } from './joining.ts'
 import { popRetryTopic, retryPrefix, retryTopic } from './names.ts'
 import type { Ownership } from './ownership.ts'
 import type { Presence } from './presence.ts'
@@ -12,12 +12,7 @@ import type { Presence } from './presence.ts'
 const everyMs = 3000
 const againMs = 200
 
-/** A topic as a group of ours reads it. */
-export interface Reading {
-  readonly source: Source
-  readonly topic: string
-  /** As it is called on the brokers. */
-  readonly group: string
+export interface Reading extends Read {
   route: Route
   /** Where the group stood in each queue when it was seen first. */
   readonly places: Map<string, number>
@@ -136,10 +131,7 @@ export class Balancing {
     const { cluster, groups, ownership, owner, presence, isOpen, trouble } = this.#parts
     const { source, topic, group, departed } = reading
     const route = (await cluster.route(topic)) ?? reading.route
-    if (route.readable.length > reading.route.readable.length) {
-      await groups.ensure(route.brokers, group)
-      await groups.admit(group, route, topic.startsWith(retryPrefix) ? 'earliest' : source.from, owner)
-    }
+    await admitMore(this.#parts, reading, route, owner)
     reading.route = route
     const me = this.client
     const clients = await groups.clients(group, route.brokers)

@@ -3,6 +3,7 @@ import { patiently } from '../patience.ts'
 import type { Cluster, Route } from './cluster.ts'
 import type { Groups } from './groups.ts'
 import type { Extra } from './message.ts'
+import { retryPrefix } from './names.ts'
 import type { Topics } from './topics.ts'
 
 /** What a member of a group needs of its engine. */
@@ -15,6 +16,15 @@ export interface SubscriptionParts {
   /** What the broker can hold back, ms. */
   readonly maxDelayMs: number
   readonly onClose: () => void
+}
+
+/** A topic as a group of ours reads it. */
+export interface Read {
+  readonly source: Source
+  readonly topic: string
+  /** As it is called on the brokers. */
+  readonly group: string
+  readonly route: Route
 }
 
 /** What a member has of a storage. */
@@ -55,4 +65,11 @@ export async function joined(
     mustBeOpen()
     return { route, group }
   })
+}
+
+/** Where the topic has more queues by now than the route that is known has: the group stands in them too. */
+export async function admitMore({ groups }: SubscriptionParts, read: Read, route: Route, owner: string): Promise<void> {
+  if (route.readable.length <= read.route.readable.length) return
+  await groups.ensure(route.brokers, read.group)
+  await groups.admit(read.group, route, read.topic.startsWith(retryPrefix) ? 'earliest' : read.source.from, owner)
 }

@@ -6,7 +6,7 @@ import type { Broker, Route } from './cluster.ts'
 import type { Pool } from './connection.ts'
 import type { PopDelivery } from './delivery.ts'
 import { clientId, isOurs, ownerId } from './groups.ts'
-import { joined, type SubscriptionParts } from './joining.ts'
+import { admitMore, joined, type Read, type SubscriptionParts } from './joining.ts'
 import { retryPrefix, retryTopic } from './names.ts'
 import { Popper } from './popping.ts'
 import { Presence } from './presence.ts'
@@ -14,11 +14,7 @@ import { Presence } from './presence.ts'
 /** How often it is looked whether topics have other brokers, ms. */
 const lookAroundMs = 5000
 
-interface Reading {
-  readonly source: Source
-  readonly topic: string
-  /** As it is called on the brokers. */
-  readonly group: string
+interface Reading extends Read {
   readonly poppers: Map<string, Popper>
   route: Route
   /** Which of the readable queues are ours, by broker; undefined: nobody shares them by queues. */
@@ -165,12 +161,8 @@ export class PopReadings {
         await this.#share(reading)
         const route = await this.#parts.cluster.route(reading.topic)
         if (!route || this.#parts.isStopped() || route === reading.route) continue
-        if (route.readable.length > reading.route.readable.length) {
-          await this.#parts.groups.ensure(route.brokers, reading.group)
-          const from = reading.topic.startsWith(retryPrefix) ? 'earliest' : reading.source.from
-          await this.#parts.groups.admit(reading.group, route, from, ownerId(this.#parts.member))
-          if (this.#parts.isStopped()) return
-        }
+        await admitMore(this.#parts, reading, route, ownerId(this.#parts.member))
+        if (this.#parts.isStopped()) return
         reading.route = route
         for (const [name, popper] of reading.poppers) {
           const now = route.brokers.find((broker) => broker.name === name)
