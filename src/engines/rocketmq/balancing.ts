@@ -3,7 +3,7 @@ import type { Source } from '../engine.ts'
 import { allocate } from './allocating.ts'
 import type { Queue, Route } from './cluster.ts'
 import { Departed } from './departed.ts'
-import { clientId, sharesLanes } from './groups.ts'
+import { sharesLanes } from './groups.ts'
 import { admitMore, joined, type Read, type SubscriptionParts } from './joining.ts'
 import { popRetryTopic, retryPrefix, retryTopic } from './names.ts'
 import type { Ownership } from './ownership.ts'
@@ -20,7 +20,6 @@ export interface Reading extends Read {
 }
 
 export interface BalancingParts extends SubscriptionParts {
-  readonly member: string
   readonly owner: string
   readonly returnMs: number
   readonly presence: Presence
@@ -45,16 +44,6 @@ export class Balancing {
   constructor(parts: BalancingParts) {
     this.#parts = parts
     this.#timer = setInterval(() => void this.run(), everyMs).unref()
-  }
-
-  /** What it is called on the brokers: that tells what it reads. */
-  get client(): string {
-    const readings = [...this.readings.values()].filter(({ topic }) => !topic.startsWith(retryPrefix))
-    return clientId(
-      this.#parts.member,
-      readings.map(({ topic }) => topic),
-      readings.map(({ source }) => source.lanes),
-    )
   }
 
   async add(name: string, source: Source, mustBeOpen: () => void): Promise<void> {
@@ -133,7 +122,7 @@ export class Balancing {
     const route = (await cluster.route(topic)) ?? reading.route
     await admitMore(this.#parts, reading, route, owner)
     reading.route = route
-    const me = this.client
+    const me = presence.client
     const clients = await groups.clients(group, route.brokers)
     departed.look(clients)
     if (!clients.includes(me)) {

@@ -53,15 +53,7 @@ export class OrderedSubscription implements EngineSubscription {
     const owner = ownerId(spec.member)
     const returnMs = returnMsOf(cluster.options)
     const readings = () => [...this.#balancing.readings.values()]
-    const presence = new Presence(pool, {
-      groups: () => new Set(readings().map(({ group }) => group)),
-      client: () => this.#balancing.client,
-      topics: (group) =>
-        readings()
-          .filter((one) => one.group === group)
-          .map(({ topic }) => topic),
-      brokers: () => [...new Map(readings().flatMap(({ route }) => route.brokers.map((one) => [one.name, one]))).values()],
-    })
+    const presence = new Presence(pool, spec.member, readings)
     this.#presence = presence
     const isOurs = (part: QueuePart): boolean => this.#ownership.isOurs(part)
     const beganAnew = (part: QueuePart) => this.#ownership.beganAnew(part)
@@ -92,7 +84,6 @@ export class OrderedSubscription implements EngineSubscription {
     })
     this.#balancing = new Balancing({
       ...parts,
-      member: spec.member,
       owner,
       returnMs,
       presence,

@@ -308,7 +308,6 @@ export class Ownership {
   lostBroker(address: string): void {
     if (this.#parts.state() === 'closed') return
     this.#locks.beginAnew()
-    this.#parts.presence.lost()
     for (const part of this.owned.values()) {
       if (addressText(part.place.queue.broker.address) !== address) continue
       part.doubtful = true
@@ -316,7 +315,7 @@ export class Ownership {
     }
     clearTimeout(this.#renewAgain)
     this.#renewAgain = setTimeout(() => void this.renew(), 20)
-    void this.#parts.presence.beat().catch(() => {})
+    this.#parts.presence.lost()
   }
 
   /** Once more when the others have waited: who joined meanwhile may have put the group where it began. */

@@ -5,7 +5,7 @@ import { allocate } from './allocating.ts'
 import type { Broker, Route } from './cluster.ts'
 import type { Pool } from './connection.ts'
 import type { PopDelivery } from './delivery.ts'
-import { clientId, isOurs, ownerId } from './groups.ts'
+import { isOurs, ownerId } from './groups.ts'
 import { admitMore, joined, type Read, type SubscriptionParts } from './joining.ts'
 import { retryPrefix, retryTopic } from './names.ts'
 import { Popper } from './popping.ts'
@@ -46,34 +46,12 @@ export class PopReadings {
 
   constructor(parts: PopReadingsParts) {
     this.#parts = parts
-    const all = () => [...this.#readings.values()]
-    this.presence = new Presence(parts.pool, {
-      groups: () => new Set(all().map(({ group }) => group)),
-      client: () => this.client,
-      topics: (group) =>
-        all()
-          .filter((one) => one.group === group)
-          .map(({ topic }) => topic),
-      brokers: () => [...new Map(all().flatMap(({ route }) => route.brokers.map((one) => [one.name, one]))).values()],
-    })
+    this.presence = new Presence(parts.pool, parts.member, () => [...this.#readings.values()])
     parts.pool.onMembers = () => {
       for (const reading of this.#readings.values()) void this.#share(reading).catch(() => {})
     }
-    parts.pool.onLoss = () => {
-      this.presence.lost()
-      void this.presence.beat().catch(() => {})
-    }
+    parts.pool.onLoss = () => this.presence.lost()
     this.#around = setInterval(() => void this.#lookAround(), lookAroundMs).unref()
-  }
-
-  /** What it is called on the brokers: that tells what it reads. */
-  get client(): string {
-    const readings = [...this.#readings.values()].filter(({ topic }) => !topic.startsWith(retryPrefix))
-    return clientId(
-      this.#parts.member,
-      readings.map(({ topic }) => topic),
-      readings.map(({ source }) => source.lanes),
-    )
   }
 
   get trouble(): string | undefined {
@@ -112,7 +90,7 @@ export class PopReadings {
   /** Classic clients divide the queues among all members: where there are some, ours keep to their share. */
   async #share(reading: Reading): Promise<void> {
     const { route, group } = reading
-    const me = this.client
+    const me = this.presence.client
     const clients = await this.#parts.groups.clients(group, route.brokers)
     if (clients.every(isOurs)) reading.mine = undefined
     else {
