@@ -6,6 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, expect, onTestFinished, test } from 'vitest'
 import { connect } from '../../src/bus.ts'
 import { BatchSendError, createProducer, registerConsumer } from '../../src/coze/index.ts'
+import { patientApi } from '../../src/engines/nats/api.ts'
 import { nkeyAccess } from '../rig/access.ts'
 import { startNats } from '../rig/nats.ts'
 import { describeNats } from '../rig/needs.ts'
@@ -137,7 +138,7 @@ await describeNats('defects of the Go bus that ours does not have', async (versi
     await producer.batchSend(['1', '2'])
     await expect.poll(() => got).toEqual(['1', '2'])
     const jsm = await look(server)
-    await jsm.consumers.delete(`${topic}_STREAM`, 'cg')
+    await patientApi(jsm).consumers.delete(`${topic}_STREAM`, 'cg')
     const before = (await jsm.getAccountInfo()).api.total
     await sleep(2000)
     expect((await jsm.getAccountInfo()).api.total - before).toBeLessThan(100)

@@ -3,6 +3,7 @@ import { AckPolicy, jetstream, jetstreamManager } from '@nats-io/jetstream'
 import { Kvm } from '@nats-io/kv'
 import { headers, type NatsConnection } from '@nats-io/transport-node'
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
+import { patientApi } from '../../src/engines/nats/api.ts'
 import { ownersBucket, streamName } from '../../src/engines/nats/names.ts'
 import { connect } from '../../src/index.ts'
 import { newId } from '../../src/message/id.ts'
@@ -58,9 +59,9 @@ await describeNats('the members of a group', (version) => {
     await load.join(2)
     await load.start()
     await load.recovered()
-    const jsm = await jetstreamManager(nc)
+    const api = patientApi(await jetstreamManager(nc))
     for (let i = 0; i < 3; i++) {
-      await jsm.consumers.delete(streamName(load.storage), 'g')
+      await api.consumers.delete(streamName(load.storage), 'g')
       await load.recovered()
     }
     await load.judge()

@@ -60,13 +60,18 @@ async function wholeOf<T>(list: AsyncIterable<T>): Promise<T[]> {
   return found
 }
 
-/** Not found at the second try: the first one did it, and its answer was lost. */
+/**
+ * Not found at the second try: the first one did it. Its answer was lost, or told of files that could not be removed because
+ * the server was writing to them (2.10 under load, "directory not empty"): it knows the thing no longer all the same.
+ */
 function untilGone(remove: () => Promise<boolean>, notFound: number): Promise<boolean> {
   let tries = 0
-  return untilAnswered(() =>
+  const attempt = (): Promise<boolean> =>
     remove().catch((error) => {
-      if (tries++ > 0 && isApi(error, notFound)) return true
+      tries++
+      if (tries > 1 && isApi(error, notFound)) return true
+      if (tries === 1 && isApi(error, apiCode.general)) return attempt()
       throw error
-    }),
-  )
+    })
+  return untilAnswered(attempt)
 }

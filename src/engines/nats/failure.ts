@@ -18,6 +18,8 @@ export const apiCode = {
   noSuitablePeers: 10005,
   duplicateInProcess: 10158,
   storeFailed: 10077,
+  /** What has no code of its own; its description tells. */
+  general: 10051,
 } as const
 
 /** Answers that mean: the same again, in a moment. */
