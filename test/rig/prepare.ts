@@ -2,7 +2,7 @@
 import { join } from 'node:path'
 import { goProgram } from '../coze/go-program.ts'
 import { kafkaJars } from './kafka-server.ts'
-import { natsServer, natsVersions } from './nats-server.ts'
+import { natsCli, natsServer, natsVersions } from './nats-server.ts'
 import { nsqPrograms } from './nsq.ts'
 import { pulsarProgram } from './pulsar.ts'
 import { rocketmqPrograms } from './rocketmq.ts'
@@ -13,6 +13,7 @@ const needs: Readonly<Record<string, Readonly<Record<string, () => Promise<unkno
   embedded: {},
   nats: {
     ...Object.fromEntries(natsVersions.map((version) => [`nats-server ${version}`, () => natsServer(version)])),
+    'nats CLI': natsCli,
     'Go program test/coze/go': go('coze/go'),
   },
   nsq: { nsqd: nsqPrograms, 'Go program test/coze/go-nsq': go('coze/go-nsq') },
