@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, describe, test } from 'vitest'
 import type { Engine } from '../../src/engines/engine.ts'
 import { openNsq } from '../../src/engines/nsq/engine.ts'
@@ -55,6 +56,8 @@ function run(tests: readonly SuiteTest[]): void {
 
 await describeNsq('the NSQ engine', async () => {
   const [plain, restarting, capped] = [await start(), await start(), await start({ maxMsgTimeoutMs: 3000 })]
+  // Its start is told in whole seconds: what is stored within the first may be of an earlier life, and is taken for redelivered.
+  await sleep(1000)
   const calm = await conformance(subject(plain))
   const more = async (other: Subject): Promise<SuiteTest[]> =>
     (await conformance(other)).filter(({ skip }, i) => skip === undefined && calm[i]!.skip !== undefined)
