@@ -1,4 +1,4 @@
-import { openSync, readFileSync, statSync, writeSync } from 'node:fs'
+import { copyFileSync, existsSync, openSync, readFileSync, rmSync, statSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { expect, onTestFinished, test } from 'vitest'
@@ -15,6 +15,7 @@ async function damaged(): Promise<string> {
   await bus.publish(Array.from({ length: count }, (_, i) => message('a', JSON.stringify({ i, text: 'x'.repeat(2100) }))))
   await bus.close()
   const file = join(dir, 'bus.db')
+  copyFileSync(file, join(dir, 'backup'))
   expect(statSync(file).size).toBeGreaterThan(8 * 1024 * 1024)
   const db = new DatabaseSync(file)
   const pages = db.prepare("SELECT pgoffset AS at FROM dbstat WHERE name='message' AND pagetype='leaf' ORDER BY path").all()
@@ -44,4 +45,25 @@ test('R8: a store found corrupt at work stores nothing more, says so to whoever 
   expect(files().every((bytes, i) => bytes.equals(before[i]!))).toBe(true)
   await work.close()
   expect(files().every((bytes, i) => bytes.equals(before[i]!))).toBe(true)
+}, 60_000)
+
+test('R8: a store found corrupt is refused by whoever opens it next, until it is sound again', async () => {
+  const dir = await damaged()
+  const bus = await connect(`file:${dir}`, { drain: 1000 })
+  const work = await bus.subscribe('a', { group: 'g', concurrency: 64 }, () => {})
+  await expect.poll(() => work.status().trouble, { timeout: 20_000 }).toMatch(/malformed/)
+  await bus.close()
+  const before = readFileSync(join(dir, 'bus.db'))
+  for (let i = 0; i < 2; i++)
+    await expect(connect(`file:${dir}`)).rejects.toMatchObject({ code: 'store_corrupt', message: expect.stringMatching(/pages.*backup/) })
+  expect(readFileSync(join(dir, 'bus.db')).equals(before)).toBe(true)
+
+  copyFileSync(join(dir, 'backup'), join(dir, 'bus.db'))
+  for (const left of ['bus.db-wal', 'bus.db-shm']) rmSync(join(dir, left), { force: true })
+  for (let i = 0; i < 2; i++) {
+    const again = await connect(`file:${dir}`)
+    expect((await again.admin.browse('a', { limit: 10 })).messages.length).toBe(10)
+    expect(existsSync(join(dir, 'bus.db-corrupt'))).toBe(false)
+    await again.close()
+  }
 }, 60_000)

@@ -1,8 +1,8 @@
 import { statSync } from 'node:fs'
 import { DatabaseSync, type StatementSync } from 'node:sqlite'
 import { BusError } from '../../../errors.ts'
-import { isBusy, storeError } from './failure.ts'
-import { prepareLocation } from './location.ts'
+import { failedCheck, isBusy, storeError } from './failure.ts'
+import { prepareLocation, Suspicion } from './location.ts'
 import { applicationId, migrations } from './schema.ts'
 
 const openWaitMs = 10_000
@@ -21,6 +21,7 @@ export class Database {
   readonly #full: StatementSync
   readonly #normal: StatementSync
   readonly #inMemory: boolean
+  readonly #suspicion: Suspicion | undefined
   #durable = true
   #seenVersion: number
   #wrote = false
@@ -30,12 +31,15 @@ export class Database {
     this.#inMemory = dir === undefined
     this.where = dir === undefined ? 'store in memory' : `store '${dir}'`
     const file = dir === undefined ? ':memory:' : prepareLocation(dir)
+    this.#suspicion = dir === undefined ? undefined : new Suspicion(dir)
     let raw: DatabaseSync | undefined
     try {
       const unclean = dir !== undefined && (statSync(`${file}-wal`, { throwIfNoEntry: false })?.size ?? 0) > 0
       const size = dir === undefined ? 0 : (statSync(file, { throwIfNoEntry: false })?.size ?? 0)
+      const checked = this.#suspicion?.raised ? Number.POSITIVE_INFINITY : unclean ? checkUncleanBytes : checkAlwaysBytes
       raw = new DatabaseSync(file, { timeout: openWaitMs })
-      migrate(raw, this.where, size > 0 && size < (unclean ? checkUncleanBytes : checkAlwaysBytes), steps)
+      migrate(raw, this.where, size > 0 && size < checked, steps)
+      this.#suspicion?.drop()
       // From here on a lock is never waited for inside SQLite: its waits are long and unfair (1.3 to 2.5 s with four writers).
       raw.exec('PRAGMA busy_timeout=0')
     } catch (error) {
@@ -119,6 +123,11 @@ export class Database {
     return (this.#version.get() as unknown as [number])[0]
   }
 
+  /** SQLite found the file corrupt: whoever opens it next checks every page first. */
+  suspect(): void {
+    this.#suspicion?.raise()
+  }
+
   close(): void {
     this.#raw.close()
   }
@@ -141,11 +150,7 @@ function migrate(raw: DatabaseSync, where: string, check: boolean, steps: readon
       )
   }
   refuseForeign()
-  if (check && pragma('quick_check(1)') !== 'ok')
-    throw new BusError(
-      'store_corrupt',
-      `${where}: the check of its pages failed; nothing more is written to it. Move the folder aside and restore a backup, or save what is readable with "sqlite3 bus.db .recover"`,
-    )
+  if (check && pragma('quick_check(1)') !== 'ok') throw failedCheck(where)
   raw.exec(
     'PRAGMA page_size=4096; PRAGMA journal_mode=WAL; PRAGMA cache_size=-8000; PRAGMA wal_autocheckpoint=4000; PRAGMA journal_size_limit=67108864; PRAGMA temp_store=MEMORY',
   )

@@ -14,6 +14,13 @@ export function isBusy(thrown: unknown): boolean {
   return code === result.busy || code === result.locked
 }
 
+const whatToDo =
+  'nothing more is written to it. Move the folder aside and restore a backup, or save what is readable with "sqlite3 bus.db .recover"'
+
+export function failedCheck(where: string): BusError {
+  return new BusError('store_corrupt', `${where}: the check of its pages failed; ${whatToDo}`)
+}
+
 /** What SQLite threw, in the words of the bus. */
 export function storeError(thrown: unknown, where: string): BusError {
   if (thrown instanceof BusError) return thrown
@@ -33,11 +40,7 @@ export function storeError(thrown: unknown, where: string): BusError {
       )
     case result.corrupt:
     case result.notADatabase:
-      return new BusError(
-        'store_corrupt',
-        `${where}: ${text}; nothing more is written to it. Move the folder aside and restore a backup, or save what is readable with "sqlite3 bus.db .recover"`,
-        { cause: thrown },
-      )
+      return new BusError('store_corrupt', `${where}: ${text}; ${whatToDo}`, { cause: thrown })
     case result.busy:
     case result.locked:
       return new BusError('engine_unavailable', `${where}: another process holds its lock (${text}); try again`, { cause: thrown })
@@ -45,7 +48,7 @@ export function storeError(thrown: unknown, where: string): BusError {
     case result.cantOpen:
       return new BusError(
         'engine_unavailable',
-        `${where}: the disk refused (${text}); check that the folder is there, writable and not full`,
+        `${where}: the disk refused (${text}); check that the folder is there, writable, and neither full nor over a quota`,
         { cause: thrown },
       )
     default:

@@ -1,4 +1,4 @@
-import { accessSync, constants, existsSync, mkdirSync, statfsSync, statSync } from 'node:fs'
+import { accessSync, constants, existsSync, mkdirSync, rmSync, statfsSync, statSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { BusError } from '../../../errors.ts'
 
@@ -37,6 +37,34 @@ export function prepareLocation(dir: string): string {
     throw locationError(dir, error)
   }
   return file
+}
+
+/** A mark beside the file that damage was seen in it, for those who open it later: it may be in a page that they would read last. */
+export class Suspicion {
+  readonly #mark: string
+
+  constructor(dir: string) {
+    this.#mark = join(dir, `${fileName}-corrupt`)
+  }
+
+  get raised(): boolean {
+    return existsSync(this.#mark)
+  }
+
+  raise(): void {
+    try {
+      writeFileSync(
+        this.#mark,
+        'Damage was found in bus.db. Its pages are checked when it is opened next; where they are sound, this file goes.\n',
+      )
+    } catch {
+      // A disk that takes no more: the damage is found again when its page is read.
+    }
+  }
+
+  drop(): void {
+    if (this.raised) rmSync(this.#mark, { force: true })
+  }
 }
 
 /** Node says ENOENT where a disk is read-only: the folder above, the nearest that is there, knows better. */

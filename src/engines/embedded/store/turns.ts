@@ -344,6 +344,7 @@ export class Turns {
     if (thrown instanceof BusError) return error
     if (error.code === 'store_corrupt' && !this.#corrupt) {
       this.#corrupt = error
+      this.#store.db.suspect()
       this.#restUntil = Number.POSITIVE_INFINITY
       this.#troubled = false // whatever was wrong before, this is told
     }
