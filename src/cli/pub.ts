@@ -1,4 +1,5 @@
-import type { Command } from 'commander'
+import { type Command, Option } from 'commander'
+import { timeOf } from '../admin/place.ts'
 import type { Bus } from '../bus.ts'
 import { BusError } from '../errors.ts'
 import type { Duration } from '../message/duration.ts'
@@ -15,6 +16,7 @@ interface PubOptions extends Common {
   readonly id?: string
   readonly header?: readonly string[]
   readonly delay?: string
+  readonly deliverAt?: string
   readonly raw?: boolean
 }
 
@@ -30,7 +32,8 @@ export function addPub(program: Command): void {
     .option('--key <key>', 'what order is kept by')
     .option('--id <id>', 'the same id is stored once')
     .option('--header <name=value>', 'may be repeated', (pair: string, all: string[] = []) => [...all, pair])
-    .option('--delay <time>', 'deliver after, for example 30s')
+    .addOption(new Option('--delay <time>', 'deliver after, for example 30s').conflicts('deliverAt'))
+    .option('--deliver-at <time>', 'deliver not before, for example 2027-01-31T09:00Z')
     .option('--raw', 'standard input is one body of bytes')
     .action((topic: string, body: string | undefined, _options, command: Command) => pub(topic, body, optionsOf<PubOptions>(command)))
 }
@@ -47,6 +50,7 @@ function publishOptions(options: PubOptions): PublishOptions {
     ...(options.id === undefined ? {} : { id: options.id }),
     ...(options.header ? { headers } : {}),
     ...(options.delay === undefined ? {} : { delay: (/^\d+$/.test(options.delay) ? Number(options.delay) : options.delay) as Duration }),
+    ...(options.deliverAt === undefined ? {} : { deliverAt: timeOf(options.deliverAt, '--deliver-at') }),
   }
 }
 

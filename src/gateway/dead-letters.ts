@@ -1,5 +1,6 @@
 import type { Context } from 'hono'
 import type { DeadLetterDesk, DeadLetterFilter, DeadLetterView } from '../admin/dead-letter-desk.ts'
+import { timeOf } from '../admin/place.ts'
 import { BusError } from '../errors.ts'
 import { bodyView } from '../message/exact-json.ts'
 import { fields, groupOf, isObject, textOr, topicOf, whole } from './input.ts'
@@ -89,14 +90,11 @@ async function chosen(c: Context): Promise<string[] | DeadLetterFilter> {
   // A mistyped condition would choose all of them.
   if (unknown !== undefined) throw new BusError('invalid_argument', `the filter knows no '${unknown}'`)
   const texts = ['topic', 'key', 'error'].map((name) => [name, textOr(filter[name], `filter.${name}`, undefined)] as const)
-  const times = ['since', 'until'].map((name) => [name, timeOf(filter[name], `filter.${name}`)] as const)
+  const times = ['since', 'until'].map((name) => [name, timeIn(filter[name], `filter.${name}`)] as const)
   return Object.fromEntries([...texts, ...times].filter(([, value]) => value !== undefined)) as DeadLetterFilter
 }
 
-function timeOf(value: unknown, name: string): Date | undefined {
+function timeIn(value: unknown, name: string): Date | undefined {
   const source = textOr(value, name, undefined)
-  if (source === undefined) return undefined
-  const date = new Date(source)
-  if (Number.isNaN(date.getTime())) throw new BusError('invalid_argument', `${name} is no time (ISO 8601)`)
-  return date
+  return source === undefined ? undefined : timeOf(source, name)
 }

@@ -17,17 +17,18 @@ test('pub reads JSON lines, sub gives them back, and has acknowledged them', asy
   expect(await json(['groups', 'ls', 'c.lines'])).toMatchObject([{ group: 'g', lag: 0, members: 0 }])
 })
 
-test('pub takes a body, key, id, headers, delay and bytes', async () => {
+test('pub takes a body, key, id, headers, delay, time and bytes', async () => {
   const args = ['pub', 'c.one', '{"n":1}', '--key', 'k', '--id', 'i1', '--header', 'a=1', '--header', 'b=x=y']
   expect(await run(args)).toMatchObject({ code: 0, out: '', err: '1 published to c.one\n' })
   expect(await json(args)).toMatchObject({ id: 'i1', duplicate: true })
   await run(['pub', 'c.one', '--raw', '--header', 'kind=bytes'], new Uint8Array([0, 255]))
   await run(['pub', 'c.one', '1', '--delay', '1h'])
+  await run(['pub', 'c.one', '1', '--deliver-at', new Date(Date.now() + 30 * 24 * 3600_000).toISOString()])
   expect(lines((await run(['topics', 'browse', 'c.one', '--json'])).out)).toMatchObject([
     { id: 'i1', key: 'k', headers: { a: '1', b: 'x=y' }, body: { n: 1 } },
     { headers: { kind: 'bytes' }, body: { base64: 'AP8=' } },
   ])
-  expect((await json(['topics'])).find((row: any) => row.topic === 'c.one')).toMatchObject({ messages: 2, scheduled: 1 })
+  expect((await json(['topics'])).find((row: any) => row.topic === 'c.one')).toMatchObject({ messages: 2, scheduled: 2 })
 })
 
 test('a line that is no JSON ends pub, and says how many before it are stored', async () => {
@@ -163,6 +164,8 @@ test.each([
   [['pub', 'a', '{no'], 2, 'no JSON'],
   [['pub', 'a', '1', '--header', 'novalue'], 2, 'name=value'],
   [['pub', 'a', '1', '--delay', 'soon'], 2, 'duration'],
+  [['pub', 'a', '1', '--deliver-at', 'soon'], 2, 'no time'],
+  [['pub', 'a', '1', '--delay', '1s', '--deliver-at', '2199-01-31'], 2, 'cannot be used with'],
   [['pub', 'a', '1', '--raw'], 2, '--raw'],
   [['pub', 'a', '--id', 'x'], 2, '--id'],
   [['pub'], 2, 'topic'],

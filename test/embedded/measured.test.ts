@@ -1,4 +1,4 @@
-// What docs promise of several processes, with bounds that hold on a busy machine; `node bench/processes.ts` prints the figures.
+// What docs promise of several processes, with bounds that hold on a busy machine; `npm run bench -- processes --check` holds what docs say.
 import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
 import { expect, onTestFinished, test } from 'vitest'
