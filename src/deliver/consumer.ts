@@ -74,7 +74,7 @@ export class Consumer implements DeliverySink {
     this.#queue = new Queue(this.#pump)
     this.#credit = new Credit(policy.concurrency * parts.runner.size, policy.parked, policy.bytes)
     this.#breaker = new Breaker(policy.breaker)
-    this.#records = new Records(parts.ledger, parts.group, parts.events, parts.engine.capabilities.redelivered)
+    this.#records = new Records(parts.ledger, parts.group, parts.events, parts.engine.capabilities.redelivered, this.#queue.ready)
   }
 
   async start(sources: readonly Source[]): Promise<void> {
@@ -224,7 +224,7 @@ export class Consumer implements DeliverySink {
       this.#running++
       if (open) this.#trying = true
       const free = open ? this.#tried : this.#free
-      if (jobs.every((job) => job.attempts === undefined)) this.#run(jobs, free)
+      if (jobs.every((job) => this.#records.mayBegin(job))) this.#run(jobs, free)
       else void this.#begin(jobs, free)
     }
     this.#pumping = false
@@ -247,8 +247,9 @@ export class Consumer implements DeliverySink {
     return false
   }
 
-  /** Jobs that failed or were given up before: their start is written down first, so that a death of this process counts. */
+  /** Jobs that may have failed or been given up before: their start is written down first, so that a death of this process counts. */
   async #begin(jobs: Job[], free: () => void): Promise<void> {
+    await this.#records.note(jobs)
     for (const job of jobs) {
       const state = job.attempts
       // Meanwhile a drain may have given some back, or a lease may have been lost: no run of theirs begins.
@@ -384,14 +385,15 @@ export class Consumer implements DeliverySink {
 
   /** Gives them back in this order: nobody may be handed one of a lane before what stands before it. */
   #release(...jobs: readonly Job[]): Promise<void> | undefined {
-    const writes: Promise<void>[] = []
+    // Before somebody else reads it: what was given back did not die.
+    const acquitted = this.#records.acquit(jobs)
+    const writes: Promise<unknown>[] = acquitted ? [acquitted] : []
     for (const job of jobs) {
       if (job.timer) clearTimeout(job.timer)
       job.timer = undefined
       job.state = 'settling'
       this.counts.released++
       if (!job.attempts?.started) continue
-      // Before somebody else reads it: what was given back did not die.
       job.attempts.started = false
       writes.push(this.#records.write(job))
     }
@@ -442,6 +444,7 @@ export class Consumer implements DeliverySink {
 
   #forget(job: Job): void {
     job.state = 'gone'
+    this.#records.forget(job)
     if (this.#hand.delete(job)) this.#credit.finished(job.body.byteLength)
     this.#refill()
   }
@@ -531,6 +534,7 @@ export class Consumer implements DeliverySink {
     await within(Math.max(lastWritesMs, deadlineMs - (performance.now() - begun)), this.#settler.idle())
     this.#settler.end()
     clearInterval(this.#extendTimer)
+    await within(lastWritesMs, this.#records.leave())
     this.#phase = 'closed'
     this.#records.close()
     await within(lastCallMs, (this.#engine?.close() ?? Promise.resolve()).catch(fail))

@@ -1,9 +1,11 @@
 import { BusError } from '../errors.ts'
 import { AttemptBook, type AttemptState, newAttempts } from '../ledger/attempts.ts'
 import { DeadLetters } from '../ledger/dead-letters.ts'
+import { HandBook } from '../ledger/hand-book.ts'
 import type { Ledger } from '../ledger/ledger.ts'
 import { visibleHeaders, wire } from '../message/wire.ts'
 import type { Events } from '../observe/events.ts'
+import { HandNote, nameOf } from './hand-note.ts'
 import type { Job } from './job.ts'
 import { errorText } from './outcome.ts'
 
@@ -19,18 +21,22 @@ export class Records {
   readonly #group: string
   readonly #events: Events
   readonly #book: AttemptBook
-  /** Whether the engine tells a redelivery. */
-  readonly #told: boolean
+  /** Where the engine does not tell a redelivery: what others died with, and what this member has in hand. */
+  readonly #hands: { readonly book: HandBook; readonly note: HandNote } | undefined
   #unwritten = 0
   #closed = false
   readonly #idle: (() => void)[] = []
 
-  constructor(ledger: Ledger, group: string, events: Events, told: boolean) {
+  /** `told`: the engine tells a redelivery. `ready`: what begins next. */
+  constructor(ledger: Ledger, group: string, events: Events, told: boolean, ready: readonly Job[]) {
     this.#ledger = ledger
     this.#group = group
     this.#events = events
     this.#book = new AttemptBook(ledger, group)
-    this.#told = told
+    if (told) return
+    const book = new HandBook(ledger, group)
+    const tries = (action: () => Promise<void>): Promise<boolean> => this.#tries(() => !this.#closed, action)
+    this.#hands = { book, note: new HandNote(book, tries, () => ready.filter(isFresh)) }
   }
 
   /** Something waits to be written. */
@@ -44,31 +50,65 @@ export class Records {
     return new Promise((resolve) => this.#idle.push(resolve))
   }
 
-  /** What may have been handled before: where the engine cannot tell, that is any. Its next start is written down. */
+  /** What may have been handled before: where the engine cannot tell, that is any. */
   mayHaveState(job: Job): boolean {
-    return job.delivery.redelivered || !this.#told
+    return job.delivery.redelivered || this.#hands !== undefined
+  }
+
+  /** Whether a run of it may begin at once: a death of this process would be found out. */
+  mayBegin(job: Job): boolean {
+    return isFresh(job) && (this.#hands === undefined || this.#hands.note.has(job))
+  }
+
+  /** Resolves once a death with those that are fresh would be found out, or nobody wants them any more. */
+  async note(jobs: readonly Job[]): Promise<void> {
+    await this.#hands?.note.add(jobs.filter(isFresh))
+  }
+
+  /** These are given back: resolves once nobody can take that for a death, undefined where nobody could. */
+  acquit(jobs: readonly Job[]): Promise<unknown> | undefined {
+    return this.#hands?.note.remove(jobs)
+  }
+
+  /** The member leaves. */
+  async leave(): Promise<void> {
+    await this.#hands?.note.clear()
+  }
+
+  /** It is done, or lost. */
+  forget(job: Job): void {
+    this.#hands?.note.delete(job)
   }
 
   /** Gives each job its state; rejects when the ledger is away. */
   async read(jobs: readonly Job[]): Promise<void> {
-    const states = await this.#book.read(jobs)
+    const [states, hands] = await Promise.all([this.#book.read(jobs), this.#hands?.book.others()])
     for (const [i, job] of jobs.entries()) {
-      const state = states[i]
+      let state = states[i]
       // A run that was on when nobody settled it: the process died of it, or with it.
       if (state?.started) state.crashes++
-      job.attempts = state ?? newAttempts()
+      for (const member of hands?.get(nameOf(job)) ?? []) {
+        if (state?.deaths.includes(member)) continue
+        state ??= newAttempts()
+        state.crashes++
+        state.deaths.push(member)
+      }
+      job.attempts = state ?? (hands ? undefined : newAttempts())
     }
   }
 
   /** Resolves once the job's state is written, or nobody wants it any more. */
-  write(job: Job): Promise<void> {
-    return this.#tries(job, () => this.#book.write(job.storage, job.id, job.attempts as AttemptState))
+  async write(job: Job): Promise<void> {
+    await this.#tries(this.#wanted(job), () => this.#book.write(job.storage, job.id, job.attempts as AttemptState))
+    // Not before: of a process that dies in between either is known.
+    this.forget(job)
   }
 
   /** It was handled, and its acknowledgement waits for the engine: who dies meanwhile did not die of it. */
   handled(job: Job): void {
     const { storage, id, attempts } = job
-    if (attempts?.started) void this.#tries(job, () => this.#book.write(storage, id, { ...attempts, started: false }))
+    this.forget(job)
+    if (attempts?.started) void this.#tries(this.#wanted(job), () => this.#book.write(storage, id, { ...attempts, started: false }))
   }
 
   /** The message is done: its state goes. Not tried again, as a state nobody reads does no harm. */
@@ -77,7 +117,7 @@ export class Records {
   }
 
   /** Resolves once the message is a dead letter, or nobody wants it any more. */
-  bury(job: Job, error: unknown): Promise<void> {
+  async bury(job: Job, error: unknown): Promise<void> {
     const now = Date.now()
     const letter = {
       topic: job.name,
@@ -94,7 +134,7 @@ export class Records {
       replays: Number(job.headers?.[wire.replays] ?? 0),
     }
     const shelf = new DeadLetters(this.#ledger, job.storage, this.#group)
-    return this.#tries(job, () => shelf.add(letter))
+    await this.#tries(this.#wanted(job), () => shelf.add(letter))
   }
 
   /** Whether a late write still serves. */
@@ -106,33 +146,45 @@ export class Records {
     this.#closed = true
   }
 
-  #tries(job: Job, action: () => Promise<void>): Promise<void> {
-    return this.#tracked(this.#try(job, action))
+  #wanted(job: Job): () => boolean {
+    return () => this.wants(job)
   }
 
-  async #try(job: Job, action: () => Promise<void>): Promise<void> {
-    for (let waitMs = firstRetryMs; this.wants(job); waitMs = Math.min(lastRetryMs, waitMs * 2)) {
+  #tries(wanted: () => boolean, action: () => Promise<void>): Promise<boolean> {
+    return this.#tracked(this.#try(wanted, action))
+  }
+
+  /** False where it was not done, and is not wanted any more. */
+  async #try(wanted: () => boolean, action: () => Promise<void>): Promise<boolean> {
+    for (let waitMs = firstRetryMs; wanted(); waitMs = Math.min(lastRetryMs, waitMs * 2)) {
       try {
         await action()
-        return
+        return true
       } catch (thrown) {
         if (thrown instanceof BusError && thrown.code === 'closed') {
           // Nothing was written: nobody may take it for that, and acknowledge.
           this.#closed = true
-          return
+          return false
         }
         this.#events.warn('the ledger could not be written; trying again', thrown)
         await new Promise((resolve) => setTimeout(resolve, waitMs))
       }
     }
+    return false
   }
 
-  async #tracked(writing: Promise<void>): Promise<void> {
+  async #tracked<T>(writing: Promise<T>): Promise<T> {
     this.#unwritten++
-    await writing
+    const result = await writing
     this.#unwritten--
     if (!this.busy) for (const resolve of this.#idle.splice(0)) resolve()
+    return result
   }
+}
+
+/** Nothing is known of it: neither a failure nor a death. */
+function isFresh(job: Job): boolean {
+  return job.attempts === undefined
 }
 
 /** The headers that a dead letter keeps: the message's own, and the claim check of its body. */

@@ -8,6 +8,8 @@ export interface AttemptState {
   crashes: number
   /** A run is on: if this is read back, the process of that run died. */
   started: boolean
+  /** The members whose deaths are counted, by their records in the book of hands. */
+  deaths: string[]
   /** Not before this time, ms since the epoch: the backoff, kept over a change of members. */
   notBefore: number
   firstFailureAt: number | undefined
@@ -16,7 +18,16 @@ export interface AttemptState {
 }
 
 export function newAttempts(): AttemptState {
-  return { failures: 0, crashes: 0, started: false, notBefore: 0, firstFailureAt: undefined, lastFailureAt: undefined, error: undefined }
+  return {
+    failures: 0,
+    crashes: 0,
+    started: false,
+    deaths: [],
+    notBefore: 0,
+    firstFailureAt: undefined,
+    lastFailureAt: undefined,
+    error: undefined,
+  }
 }
 
 /** Keys of the ledger are made of a storage, a group and a message's id, none of which may hold the separator. */

@@ -21,7 +21,7 @@ export interface Ledger {
   watch(space: LedgerSpace, prefix: string, listener: (key: string) => void): () => void
 }
 
-export type LedgerSpace = 'dead-letters' | 'attempts' | 'pauses' | 'blobs' | 'schedules'
+export type LedgerSpace = 'dead-letters' | 'attempts' | 'hands' | 'pauses' | 'blobs' | 'schedules'
 
 export interface LedgerRecord {
   readonly space: LedgerSpace

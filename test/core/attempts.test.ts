@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, test } from 'vitest'
 import { connectEngine } from '../../src/bus.ts'
 import { BusError } from '../../src/errors.ts'
-import { AttemptBook } from '../../src/ledger/attempts.ts'
+import { HandBook } from '../../src/ledger/hand-book.ts'
 import type { Ledger } from '../../src/ledger/ledger.ts'
 import { memoryLedger } from '../../src/testing/models/ledger.ts'
 import { logModel } from '../../src/testing/models/log.ts'
@@ -70,11 +70,45 @@ test('R4: what was handled, and cannot be acknowledged as the engine is away, ha
   )
   await using bus = await connectEngine(reaches, { ledger })
   const { id } = await bus.publish('t', 1)
-  let runs = 0
-  await bus.subscribe('t', { group: 'g' }, () => void runs++)
-  const known = async () => (await new AttemptBook(ledger, 'g').read([{ storage: 't', id }]))[0]
-  await expect.poll(() => runs).toBe(1)
-  await expect.poll(async () => (await known())?.started).toBe(false)
+  const { promise: gate, resolve: go } = Promise.withResolvers<void>()
+  await bus.subscribe('t', { group: 'g' }, () => gate)
+  const inHand = async () => [...(await new HandBook(ledger, 'g').others()).keys()]
+  await expect.poll(inHand).toEqual([`t/${id}`])
+  go()
+  await expect.poll(inHand).toEqual([])
   away = false
-  await expect.poll(known).toBe(undefined)
+  await expect.poll(async () => (await bus.admin.group('t', 'g')).lag).toBe(0)
+})
+
+test('R4: what a process died with counts as one death, for what it had begun and what it was about to, and a member that leaves has not died', async () => {
+  const broker = logModel({ partitions: 1 })
+  const ledger = memoryLedger()
+  const options = { ledger }
+  const engine = await broker.connect()
+  const dying = await connectEngine(engine, options)
+  for (let i = 0; i < 3; i++) await dying.publish('t', i)
+  await dying.subscribe('t', { group: 'g', concurrency: 2 }, () => new Promise(() => {}))
+  const book = new HandBook(ledger, 'g')
+  await expect.poll(async () => (await book.others()).size).toBeGreaterThanOrEqual(2)
+  const left = (await book.others()).size
+  broker.crash(engine)
+
+  // It leaves before it comes to an end: the deaths are not counted again.
+  const leaving = await connectEngine(await broker.connect(), { ledger, drain: 1 })
+  let begun = 0
+  await leaving.subscribe('t', { group: 'g', concurrency: 1 }, (_message, { signal }) => {
+    begun++
+    return new Promise((_resolve, reject) => signal.addEventListener('abort', reject))
+  })
+  await expect.poll(() => begun).toBe(1)
+  await leaving.close()
+  expect((await book.others()).size).toBe(left)
+
+  await using last = await connectEngine(await broker.connect(), options)
+  await last.subscribe('t', { group: 'g', retry: { attempts: 1 } }, () => {
+    throw new Error('broken')
+  })
+  const letters = () => last.admin.deadLetters('t', 'g').list()
+  await expect.poll(async () => (await letters()).length).toBe(3)
+  expect((await letters()).map(({ crashes }) => crashes).reduce((sum, crashes) => sum + crashes)).toBe(left)
 })
