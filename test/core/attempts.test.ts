@@ -6,6 +6,7 @@ import { HandBook } from '../../src/ledger/hand-book.ts'
 import type { Ledger } from '../../src/ledger/ledger.ts'
 import { memoryLedger } from '../../src/testing/models/ledger.ts'
 import { logModel } from '../../src/testing/models/log.ts'
+import { queueModel } from '../../src/testing/models/queue.ts'
 import { between, override } from '../../src/testing/models/wrapping.ts'
 
 // An engine that cannot tell a redelivery: which messages have failed before is asked of the ledger.
@@ -19,6 +20,13 @@ function slowLists(): Ledger {
     return found
   }
   return Object.assign(Object.create(ledger), ledger, { keys }) as Ledger
+}
+
+/** What is written is there a while after it was asked for. */
+function slowWrites(): Ledger {
+  const ledger = memoryLedger()
+  const write: Ledger['write'] = (records) => sleep(50).then(() => ledger.write(records))
+  return Object.assign(Object.create(ledger), ledger, { write }) as Ledger
 }
 
 const retry = { attempts: 9, initial: 20, jitter: 'none' as const }
@@ -111,4 +119,33 @@ test('R4: what a process died with counts as one death, for what it had begun an
   const letters = () => last.admin.deadLetters('t', 'g').list()
   await expect.poll(async () => (await letters()).length).toBe(3)
   expect((await letters()).map(({ crashes }) => crashes).reduce((sum, crashes) => sum + crashes)).toBe(left)
+})
+
+test('R4: a member that gives back what it was at, or has done all of it, has not died, though the ledger takes its time', async () => {
+  // What is given back there is with another at once.
+  const broker = queueModel()
+  const untold = async () => {
+    const engine = await broker.connect()
+    return override(engine, { capabilities: { ...engine.capabilities, redelivered: false } })
+  }
+  const ledger = slowWrites()
+  const inHand = async () => [...(await new HandBook(ledger, 'g').others()).keys()]
+  const leaving = await connectEngine(await untold(), { ledger, drain: 1 })
+  let begun = 0
+  await leaving.subscribe('t', { group: 'g', concurrency: 2 }, () => new Promise(() => begun++))
+  for (let i = 0; i < 3; i++) await leaving.publish('t', i)
+  await expect.poll(() => begun).toBe(2)
+
+  const other = await connectEngine(await untold(), { ledger })
+  let failed = 0
+  await other.subscribe('t', { group: 'g', retry: { attempts: 1 } }, ({ body }) => {
+    failed++
+    if (body !== 'good') throw new Error('broken')
+  })
+  await leaving.close()
+  await expect.poll(async () => (await other.admin.deadLetters('t', 'g').list()).map(({ crashes }) => crashes)).toEqual([0, 0, 0])
+  await other.publish('t', 'good')
+  await expect.poll(() => failed).toBe(4)
+  await other.close()
+  expect(await inHand()).toEqual([])
 })
