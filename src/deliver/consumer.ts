@@ -53,6 +53,8 @@ export class Consumer implements DeliverySink {
   /** What the group wants of a storage, where the engine hands out all of it. */
   readonly #filters = new Map<string, (name: string) => boolean>()
   #engine: EngineSubscription | undefined
+  /** Not looked up yet. */
+  readonly #arrived: Job[] = []
   #intake: Promise<void> | undefined
   #running = 0
   #pumping = false
@@ -153,16 +155,14 @@ export class Consumer implements DeliverySink {
       this.#pump()
       return
     }
-    // Order is that of arrival: while one batch is looked up, later ones queue behind it.
-    this.#inTurn(() => this.#lookUp(jobs))
+    this.#arrived.push(...jobs)
+    this.#intake ??= this.#takeIn()
   }
 
-  #inTurn(action: () => Promise<void>): void {
-    const turn = (this.#intake ?? Promise.resolve()).then(action)
-    this.#intake = turn
-    void turn.then(() => {
-      if (this.#intake === turn) this.#intake = undefined
-    })
+  /** Order is that of arrival: what comes while some are looked up waits, and is looked up together. */
+  async #takeIn(): Promise<void> {
+    while (this.#arrived.length > 0) await this.#lookUp(this.#arrived.splice(0))
+    this.#intake = undefined
   }
 
   #keyNeedsBody(job: Job): boolean {

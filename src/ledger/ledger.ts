@@ -6,7 +6,8 @@ export interface Ledger {
   /** Whose it is, for status: `embedded (./.cozebus)`. */
   readonly name: string
   /**
-   * Durable once it resolves, in the order given; a record without a value is deleted.
+   * Durable once it resolves, in the order given; a record without a value is deleted. What is in hand need only outlive the
+   * process: a machine that loses its power takes all members along.
    * @throws BusError `publish_unknown` where some of it may be written all the same
    */
   write(records: readonly LedgerRecord[]): Promise<void>

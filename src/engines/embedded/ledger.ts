@@ -19,7 +19,7 @@ export class EmbeddedLedger implements Ledger {
   }
 
   write(records: readonly LedgerRecord[]): Promise<void> {
-    return this.#link.call('ledgerWrite', records)
+    return this.#link.call(records.every(({ space }) => space === 'hands') ? 'ledgerNote' : 'ledgerWrite', records)
   }
 
   read(space: LedgerSpace, keys: readonly string[]): Promise<(Uint8Array | undefined)[]> {

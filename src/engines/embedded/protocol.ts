@@ -101,6 +101,8 @@ export interface Calls {
   checkIdle(storage: string): void
   deleteTopic(storage: string): void
   ledgerWrite(records: readonly LedgerRecord[]): void
+  /** The same without waiting for the disk. */
+  ledgerNote(records: readonly LedgerRecord[]): void
   ledgerRead(space: LedgerSpace, keys: readonly string[]): (Uint8Array | undefined)[]
   ledgerList(space: LedgerSpace, prefix: string, after: string | undefined, limit: number): LedgerEntry[]
   ledgerKeys(space: LedgerSpace, prefix: string, after: string | undefined, limit: number): string[]

@@ -109,6 +109,7 @@ export class Store {
       checkIdle: { mode: 'read', run: ([storage], now) => desk.checkIdle(storage, now) },
       deleteTopic: { mode: 'alone', run: ([storage], now) => desk.deleteTopic(storage, now) },
       ledgerWrite: { mode: 'durable', run: ([list], now) => records.write(list as readonly LedgerRecord[], now) },
+      ledgerNote: { mode: 'light', run: ([list], now) => records.write(list as readonly LedgerRecord[], now) },
       ledgerRead: { mode: 'read', run: ([space, keys]) => records.read(space as LedgerSpace, keys) },
       ledgerList: { mode: 'read', run: ([space, prefix, after, limit]) => records.list(space, prefix, after, limit) },
       ledgerKeys: { mode: 'read', run: ([space, prefix, after, limit]) => records.keys(space, prefix, after, limit) },
