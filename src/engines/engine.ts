@@ -68,7 +68,10 @@ export interface Capabilities {
   readonly redelivered: boolean
   /** Who filters by pattern inside a storage. */
   readonly filter: 'broker' | 'client'
+  /** Whether what every group has settled can be read again, as long as the broker keeps it. */
   readonly history: boolean
+  /** Whether a purge can end at a position; else it takes all. */
+  readonly purgeBefore: boolean
   readonly headers: boolean
   readonly maxMessageBytes: number
   /** `none`: what stores nothing needs none. */
@@ -240,7 +243,10 @@ export interface EngineAdmin {
   reset(storage: StorageName, group: string, to: ReadFrom): Promise<void>
   /** @throws BusError `conflict` while it has members (they would make it anew and begin again), `not_found` */
   deleteGroup(storage: StorageName, group: string): Promise<void>
-  /** Deletes stored messages, all of them or those before the position; returns how many. */
+  /**
+   * Deletes stored messages, all of them or those before the position; returns how many.
+   * @throws BusError `unsupported` for a position where {@link Capabilities.purgeBefore} is false
+   */
   purge(storage: StorageName, before?: Position): Promise<number>
   /** With its groups. @throws BusError `conflict` while one of them has members; nothing is deleted then. `not_found` */
   deleteTopic(storage: StorageName): Promise<void>

@@ -50,6 +50,30 @@ await describePulsar(`beside Go services${go.missing === undefined ? '' : ` (${g
     },
   )
 
+  test('batches of Go are browsed message by message, also from the middle of one, and a group is put there', async () => {
+    const topic = fresh('browsed')
+    const bus = await busAt(broker.url, { admin: broker.admin })
+    await go.sends(broker.url, topic, { key: 'k', body: '{"n":%d}', count: 20 })
+    const n = ({ body }: { body: unknown }): number => (body as { n: number }).n
+    const seen: number[] = []
+    let from = 'start'
+    for (let page = await bus.admin.browse(topic, { from, limit: 3 }); page.messages.length > 0; ) {
+      seen.push(...page.messages.map(n))
+      from = page.next
+      page = await bus.admin.browse(topic, { from, limit: 3 })
+    }
+    expect(seen).toEqual(Array.from({ length: 20 }, (_, i) => i))
+    const work = await bus.subscribe(topic, { group: 'g', order: 'none' }, () => {})
+    await expect.poll(() => bus.admin.lag(topic, 'g')).toBe(0)
+    await work.close()
+    const { messages } = await bus.admin.browse(topic, { limit: 20 })
+    // In the middle of its batch, where Go made one.
+    await bus.admin.reset(topic, 'g', { to: messages[13]!.position })
+    const got: number[] = []
+    await bus.subscribe(topic, { group: 'g', order: 'none', concurrency: 1 }, (message) => void got.push(n(message)))
+    await expect.poll(() => got).toEqual([14, 15, 16, 17, 18, 19])
+  })
+
   test('what Go sends in chunks becomes dead letters that say so, with their bytes, and what comes after it is handled', async () => {
     const topic = fresh('chunks')
     const bus = await busAt(broker.url)

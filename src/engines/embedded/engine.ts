@@ -78,6 +78,7 @@ class EmbeddedEngine implements Engine {
       redelivered: true,
       filter: 'broker',
       history: true,
+      purgeBefore: true,
       headers: true,
       maxMessageBytes,
       ledger: 'native',

@@ -117,6 +117,7 @@ class KafkaEngine implements Engine {
       redelivered: true,
       filter: 'client',
       history: true,
+      purgeBefore: true,
       headers: true,
       maxMessageBytes: batchBytes - headerRoom,
       ledger: 'native',

@@ -35,6 +35,7 @@ export class CoreEngine implements Engine {
       redelivered: true,
       filter: 'broker',
       history: false,
+      purgeBefore: false,
       headers: true,
       maxMessageBytes: maxBytes(connection),
       ledger: 'none',

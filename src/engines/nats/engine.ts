@@ -114,6 +114,7 @@ class NatsEngine implements Engine {
       redelivered: true,
       filter: 'broker',
       history: true,
+      purgeBefore: true,
       headers: true,
       maxMessageBytes: maxBytes(connection),
       ledger: 'native',

@@ -116,6 +116,7 @@ class NsqEngine implements Engine {
       redelivered: true,
       filter: 'client',
       history: false,
+      purgeBefore: false,
       headers: true,
       // A body that is no JSON text grows by a third in its envelope.
       maxMessageBytes: Math.floor(Math.max(1, limits.maxMessageBytes - envelopeRoom) * 0.75),

@@ -1,18 +1,21 @@
 import { BusError } from '../../errors.ts'
+import { each } from '../each.ts'
 import type { EngineAdmin, GroupInfo, ReadFrom, Retention, StorageName, TopicInfo } from '../engine.ts'
 import type { TopicWatch } from '../topic-watch.ts'
-import type { Cluster } from './cluster.ts'
+import type { History } from './history.ts'
 import type { Http } from './http.ts'
-import { withoutPartition } from './names.ts'
+import { partitionOf, withoutPartition } from './names.ts'
+import { beginning, type Place, placesOf, whole } from './places.ts'
 import type { Publishing } from './publishing.ts'
 import type { Topics } from './topics.ts'
 
 export interface AdminParts {
-  readonly cluster: Cluster
   readonly topics: Topics
   readonly publishing: Publishing
   readonly watch: TopicWatch
   readonly http: Http | undefined
+  /** There where `http` is. */
+  readonly history: History | undefined
 }
 
 interface SubscriptionStats {
@@ -24,13 +27,10 @@ interface SubscriptionStats {
   readonly isDurable?: boolean
 }
 interface TopicStats {
-  readonly backlogSize: number
   readonly subscriptions: Readonly<Record<string, SubscriptionStats>>
 }
-interface InternalStats {
-  readonly numberOfEntries: number
-  readonly totalSize: number
-}
+
+const together = 16
 
 /** By the brokers' HTTP interface: what each partition says is added up. */
 export class PulsarAdmin implements EngineAdmin {
@@ -63,31 +63,26 @@ export class PulsarAdmin implements EngineAdmin {
     })
   }
 
-  /** What some group has yet to settle; of a topic without groups, what waits for the first. Without HTTP nobody knows: 0. */
+  /** What is stored, settled or not. Without HTTP nobody knows: 0. */
   async topics(): Promise<TopicInfo[]> {
-    const { topics, http } = this.#parts
-    return Promise.all(
-      [...(await topics.all())].map(async ([storage, { parts }]): Promise<TopicInfo> => {
-        const held = http ? await Promise.all(parts.map((part) => this.#held(http, part))) : []
-        return {
-          storage,
-          messages: held.reduce((sum, { messages }) => sum + messages, 0),
-          bytes: held.reduce((sum, { bytes }) => sum + bytes, 0),
-          firstAt: undefined,
-          lastAt: undefined,
-          scheduled: 0,
-        }
-      }),
-    )
+    const { topics, history } = this.#parts
+    return each([...(await topics.all())], together, async ([storage, { parts }]): Promise<TopicInfo> => {
+      const held = history ? await Promise.all(parts.map((part) => this.#held(history, storage, part))) : []
+      const times = held.flatMap(({ edges }) => edges ?? [])
+      return {
+        storage,
+        messages: held.reduce((sum, { entries }) => sum + entries, 0),
+        bytes: held.reduce((sum, { bytes }) => sum + bytes, 0),
+        firstAt: times.length === 0 ? undefined : Math.min(...times.map(({ firstAt }) => firstAt)),
+        lastAt: times.length === 0 ? undefined : Math.max(...times.map(({ lastAt }) => lastAt)),
+        scheduled: 0,
+      }
+    })
   }
 
-  async #held(http: Http, part: string): Promise<{ readonly messages: number; readonly bytes: number }> {
-    const path = this.#parts.topics.path(part)
-    const { subscriptions, backlogSize } = (await http.ask('GET', `${path}/stats?getPreciseBacklog=true`)) as TopicStats
-    const backlogs = Object.values(subscriptions).map(({ msgBacklog }) => msgBacklog)
-    if (backlogs.length > 0) return { messages: Math.max(...backlogs), bytes: backlogSize }
-    const { numberOfEntries, totalSize } = (await http.ask('GET', `${path}/internalStats`)) as InternalStats
-    return { messages: numberOfEntries, bytes: totalSize }
+  async #held(history: History, storage: StorageName, part: string) {
+    const held = await history.holdings(part)
+    return { ...held, edges: held.last && (await history.edges(storage, part, held.last).catch(() => undefined)) }
   }
 
   watchTopics(listener: (storage: StorageName) => void): () => void {
@@ -145,9 +140,13 @@ export class PulsarAdmin implements EngineAdmin {
 
   async reset(storage: StorageName, group: string, to: ReadFrom): Promise<void> {
     const parts = await this.#idle(storage, group)
-    if (to !== 'end')
-      throw new BusError('unsupported', `Pulsar keeps what was settled only as long as its retention says: a group is moved to 'end' only`)
-    for (const part of parts) await this.#http.ask('POST', `${this.#subscription(part, group)}/skip_all`)
+    const places = typeof to === 'string' && to !== 'start' && to !== 'end' ? placesOf(to, 1 + Math.max(0, ...parts.map(partitionOf))) : []
+    await each(parts, together, (part) => {
+      const subscription = this.#subscription(part, group)
+      if (to === 'end') return this.#http.ask('POST', `${subscription}/skip_all`)
+      if (typeof to === 'object') return this.#http.ask('POST', `${subscription}/resetcursor/${Math.max(0, Math.floor(to.timeMs))}`)
+      return this.#http.ask('POST', `${subscription}/resetcursor`, cursorAt(places[Math.max(0, partitionOf(part))] ?? beginning))
+    })
   }
 
   async deleteGroup(storage: StorageName, group: string): Promise<void> {
@@ -156,15 +155,17 @@ export class PulsarAdmin implements EngineAdmin {
 
   async purge(storage: StorageName, before?: string): Promise<number> {
     const stats = await this.#stats(storage)
-    if (stats.size === 0) throw new BusError('not_found', `no topic '${storage}'`)
+    const { history, topics } = this.#parts
+    if (stats.size === 0 || !history) throw new BusError('not_found', `no topic '${storage}'`)
     if (before !== undefined)
-      throw new BusError('unsupported', 'Pulsar deletes what all groups have settled: everything can be purged only')
+      throw new BusError('unsupported', 'Pulsar deletes whole files of what it stores: everything can be purged only')
     let purged = 0
-    for (const [part, { subscriptions }] of stats) {
-      purged += Math.max(0, ...Object.values(subscriptions).map(({ msgBacklog }) => msgBacklog))
-      for (const [group, { isDurable }] of Object.entries(subscriptions))
-        if (isDurable !== false) await this.#http.ask('POST', `${this.#subscription(part, group)}/skip_all`)
-      await this.#http.ask('DELETE', `${this.#parts.topics.path(part)}/truncate`).catch(() => {})
+    for (const part of stats.keys()) {
+      purged += (await history.holdings(part)).entries
+      // What lies in the file that is being written stays: loaded anew it has another one.
+      await this.#http.ask('PUT', `${topics.path(part)}/unload`)
+      // Groups are moved to the end by that.
+      await this.#http.ask('DELETE', `${topics.path(part)}/truncate`)
     }
     return purged
   }
@@ -188,6 +189,13 @@ export class PulsarAdmin implements EngineAdmin {
   #subscription(part: string, group: string): string {
     return `${this.#parts.topics.path(part)}/subscription/${encodeURIComponent(group)}`
   }
+}
+
+/** A group that is moved goes on behind the place. */
+function cursorAt({ ledger, entry, batch }: Place): object {
+  if (ledger < 0) return { ledgerId: -1, entryId: -1 }
+  if (entry < 0) return { ledgerId: ledger, entryId: 0 }
+  return { ledgerId: ledger, entryId: entry, batchIndex: batch === whole ? -1 : batch, excluded: true }
 }
 
 function hasMembers(group: string, count: number): BusError {

@@ -27,6 +27,8 @@ export interface ConsumerSpec {
   readonly priority?: number
   /** False: the broker keeps no place for it; it goes on behind what came last. */
   readonly durable: boolean
+  /** Of one that is not durable: the entry that comes first, or the next one that is still there. */
+  readonly start?: MessageId | undefined
 }
 
 export interface ConsumerOwner {
@@ -94,7 +96,8 @@ export class Consumer implements ConsumerEvents {
   }
 
   async #tryToJoin(): Promise<void> {
-    const { topic, subscription, kind, name, priority, from, durable } = this.spec
+    const { topic, subscription, kind, name, priority, from, durable, start } = this.spec
+    const place = this.#seen ?? start
     const connection = await this.#cluster.serving(topic)
     if (this.#closed) throw new BusError('closed', 'the subscription is closed')
     connection.consumers.set(this.#id, this)
@@ -114,7 +117,7 @@ export class Consumer implements ConsumerEvents {
           ...(priority === undefined ? {} : { priority_level: priority }),
           durable,
           initialPosition: from === 'earliest' ? 1 : 0,
-          ...(this.#seen ? { start_message_id: wireId(this.#seen) } : {}),
+          ...(place ? { start_message_id: wireId(place) } : {}),
           ...(kind === kinds.keyShared ? { keySharedMeta: { keySharedMode: 0 } } : {}),
         },
         `group '${subscription}' on topic '${topic}'`,

@@ -10,6 +10,7 @@ import type {
   Outgoing,
   Page,
   PublishOutcome,
+  ReadFrom,
   StorageName,
   SubscriptionSpec,
 } from '../engine.ts'
@@ -22,6 +23,7 @@ import { readyFor, readyForAll } from './compression.ts'
 import { Pool } from './connection.ts'
 import { diagnose } from './doctor.ts'
 import { Health } from './health.ts'
+import { History } from './history.ts'
 import { Http } from './http.ts'
 import { PulsarLive } from './live.ts'
 import { checkPulsarOptions, type PulsarOptions } from './options.ts'
@@ -89,6 +91,7 @@ class PulsarEngine implements Engine {
   readonly #watch: TopicWatch
   readonly #subscriptions = new Set<PulsarSubscription>()
   readonly #http: Http | undefined
+  readonly #history: History | undefined
   #closing: Promise<void> | undefined
 
   constructor(cluster: Cluster, pool: Pool, http: Http | undefined, maxMessageBytes: number) {
@@ -99,7 +102,9 @@ class PulsarEngine implements Engine {
     this.#health = new Health(cluster, pool)
     this.#watch = new TopicWatch(async () => (await this.#topics.all()).keys())
     this.live = new PulsarLive({ cluster, topics: this.#topics, watch: this.#watch })
-    this.admin = new PulsarAdmin({ cluster, topics: this.#topics, publishing: this.#publishing, watch: this.#watch, http })
+    this.#history = http && new History(cluster, this.#topics, http)
+    const history = this.#history
+    this.admin = new PulsarAdmin({ topics: this.#topics, publishing: this.#publishing, watch: this.#watch, http, history })
     this.capabilities = {
       // A bookie answers once its journal is on disk, unless it was told otherwise (journalSyncData).
       durability: 'disk',
@@ -112,7 +117,9 @@ class PulsarEngine implements Engine {
       // Nor does a broker count what goes from a member that left or died to another one (4.2.4).
       redelivered: false,
       filter: 'client',
-      history: false,
+      // Without it nothing is said of what a topic keeps, nor can it be asked.
+      history: http !== undefined,
+      purgeBefore: false,
       headers: true,
       maxMessageBytes,
       ledger: 'given',
@@ -137,10 +144,14 @@ class PulsarEngine implements Engine {
     }
   }
 
-  read(_storage: StorageName): Promise<Page> {
-    return Promise.reject(
-      new BusError('unsupported', 'Pulsar keeps what was settled only as long as its retention says: there is no history to read'),
-    )
+  async read(storage: StorageName, after: ReadFrom, limit: number): Promise<Page> {
+    this.#mustBeOpen()
+    if (!this.#history)
+      throw new BusError(
+        'unsupported',
+        "what a Pulsar topic keeps is said over HTTP only, and nobody answers there: set pulsar.admin to its address, like 'http://host:8080'",
+      )
+    return this.#history.page(storage, after, limit)
   }
 
   diagnose(): Promise<readonly Finding[]> {

@@ -108,6 +108,7 @@ class RocketmqEngine implements Engine {
       redelivered: false,
       filter: 'client',
       history: true,
+      purgeBefore: true,
       headers: true,
       maxMessageBytes: limits.maxMessageBytes,
       ledger: 'given',

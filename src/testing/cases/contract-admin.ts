@@ -64,7 +64,8 @@ export const contractAdmin: readonly Case[] = [
       const engine = await h.engine()
       await (await h.seat(engine)).close() // where only groups keep messages there has to be one
       await h.send(engine, ['1', '2', '3', '4', '5'], { key: 'k' })
-      if (engine.capabilities.history) {
+      const { history, purgeBefore } = engine.capabilities
+      if (purgeBefore) {
         const { messages } = await engine.read(h.topic, 'start', 10)
         equal(await engine.admin.purge(h.topic, messages[2]!.position), 2, 'purged before the third')
         equal(await engine.admin.purge(h.topic), 3, 'purged')
@@ -72,6 +73,7 @@ export const contractAdmin: readonly Case[] = [
         equal(await codeOf(() => engine.admin.purge(h.topic, '1')), 'unsupported', 'purge up to a position')
         equal(await engine.admin.purge(h.topic), 5, 'purged')
       }
+      if (history) equal((await engine.read(h.topic, 'start', 10)).messages, [], 'read after the purge')
       equal((await engine.admin.topics()).find(({ storage }) => storage === h.topic)?.messages, 0, 'left')
       const seat = await h.seat(engine)
       seat.grant(10)

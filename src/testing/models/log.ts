@@ -33,6 +33,7 @@ const capabilities: Omit<Capabilities, 'dedupeWindowMs'> = {
   redelivered: false,
   filter: 'broker',
   history: true,
+  purgeBefore: true,
   headers: true,
   maxMessageBytes,
   ledger: 'given',

@@ -46,6 +46,7 @@ export class QueueEngine implements Engine {
       redelivered: true,
       filter: 'client',
       history: false,
+      purgeBefore: false,
       headers: false,
       maxMessageBytes,
       ledger: 'given',
