@@ -9,7 +9,7 @@ export function askRemoting(
   code: number,
   fields: Readonly<Record<string, string>> = {},
   body = '',
-): Promise<{ code: number; body: string }> {
+): Promise<{ code: number; fields: Record<string, string>; body: string }> {
   return new Promise((resolve, reject) => {
     const header = Buffer.from(
       JSON.stringify({ code, language: 'OTHER', version: 477, opaque: 1, flag: 0, extFields: fields, serializeTypeCurrentRPC: 'JSON' }),
@@ -26,8 +26,8 @@ export function askRemoting(
       come = Buffer.concat([come, data])
       if (come.length < 4 || come.length < 4 + come.readUInt32BE(0)) return
       const end = 8 + (come.readUInt32BE(4) & 0xffffff)
-      const answer = JSON.parse(come.toString('utf8', 8, end)) as { code: number }
-      resolve({ code: answer.code, body: come.toString('utf8', end, 4 + come.readUInt32BE(0)) })
+      const { code, extFields = {} } = JSON.parse(come.toString('utf8', 8, end)) as { code: number; extFields?: Record<string, string> }
+      resolve({ code, fields: extFields, body: come.toString('utf8', end, 4 + come.readUInt32BE(0)) })
       socket.destroy()
     })
   })

@@ -66,3 +66,23 @@ test('a follower that was given back first waits for the one before it, also whe
   part.release(0, 0)
   expect([handOut(part), handOut(part)]).toEqual([0, 1])
 })
+
+test('what was purged is passed over, wherever it waits; what is in hand goes on', () => {
+  const part = partOf([])
+  part.push([message(0, 'u0', 'k'), message(1, 'u1', 'k'), message(2), message(3, 'u3', 'other'), message(4), message(5)], 6)
+  expect([handOut(part), handOut(part), handOut(part), handOut(part)]).toEqual([0, 1, 2, 3])
+  part.release(1, 50) // in a lane, behind one that is in hand
+  part.release(2, 50) // in none
+  part.passTo(5)
+  expect(part.waiting).toBe(0)
+  expect(part.dueAt()).toBe(Number.POSITIVE_INFINITY)
+  expect([handOut(part), handOut(part)]).toEqual([5, undefined])
+  expect(part.floor).toBe(0)
+  expect(part.settledOffsets()).toEqual([1, 2, 4])
+  for (const offset of [0, 3, 5]) part.ack(offset)
+  expect(part.floor).toBe(6)
+  // Nor what was not even read.
+  part.passTo(9)
+  part.push([message(6), message(7), message(8), message(9)], 10)
+  expect([part.floor, handOut(part), handOut(part)]).toEqual([9, 9, undefined])
+})

@@ -141,6 +141,7 @@ export class Balancing {
     if (!isOpen()) return
     ownership.handOver()
     trouble(topic, undefined)
+    await ownership.passPurged(topic).catch(() => {}) // it is looked for again and again
     const { missing, young } = await ownership.take(reading, wanted)
     this.hasShare = missing.length === 0
     if (!this.hasShare) this.runIn(againMs)

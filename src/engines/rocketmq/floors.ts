@@ -1,4 +1,4 @@
-import type { Cluster, Route } from './cluster.ts'
+import type { Cluster, Queue, Route } from './cluster.ts'
 import { NotedPlaces } from './noted-places.ts'
 import { findOffsets } from './offsets.ts'
 
@@ -19,6 +19,11 @@ export class Floors {
   async starts({ topic, readable }: Route): Promise<number[]> {
     const stored = await findOffsets(this.#cluster, topic, readable, 'start')
     return (await this.#noted.of(topic, topic, readable, stored)).map((floor, i) => floor ?? stored[i]!)
+  }
+
+  /** Up to where each of the queues was purged that is read from such a place on; the place, where it lies beyond that. */
+  async beyond(topic: string, queues: readonly Queue[], places: readonly number[]): Promise<number[]> {
+    return (await this.#noted.of(topic, topic, queues, places)).map((floor, i) => floor ?? places[i]!)
   }
 
   async raise({ topic, readable }: Route, places: readonly number[], starts: readonly number[]): Promise<void> {

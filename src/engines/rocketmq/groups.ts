@@ -47,13 +47,13 @@ export function sharesLanes(client: string, lanes: string): boolean {
 /** Groups as the brokers have them: each broker has its own. */
 export class Groups {
   readonly #cluster: Cluster
-  readonly #floors: Floors
+  readonly floors: Floors
   /** Where groups began that do not begin with what is there: a broker may forget that, and the next member would begin later. */
   readonly #begun: NotedPlaces
 
   constructor(cluster: Cluster, floors: Floors) {
     this.#cluster = cluster
-    this.#floors = floors
+    this.floors = floors
     this.#begun = new NotedPlaces(cluster, 'cozebus-begun', 'where groups began')
   }
 
@@ -121,7 +121,7 @@ export class Groups {
       const still = await missing()
       if (still.length === 0) return
       const here = { ...route, readable: queues }
-      const starts = await this.#floors.starts(here)
+      const starts = await this.floors.starts(here)
       // Of a topic that it reads already, queues are missing that were added since: it has read nothing of them.
       const isNew = still.length === route.readable.length
       const places = from === 'earliest' ? starts : await this.#begin(group, here, isNew, from, starts)

@@ -151,12 +151,14 @@ export class Ownership {
   }
 
   async #begin(reading: Reading, queue: Queue, lockedAt: number): Promise<void> {
-    const { owner, sink, laneOf, state, began, again } = this.#parts
+    const { groups, owner, sink, laneOf, state, began, again } = this.#parts
     const { source, topic, group } = reading
     try {
       await this.#locks.own(group, topic, queue, owner)
       const [place = 0] = await this.keepPlaces(reading, [queue])
-      const offset = await this.#placeIn(group, topic, queue, place)
+      const stood = await this.#placeIn(group, topic, queue, place)
+      // A name server that is away is not waited for: it is looked for again and again.
+      const [offset = stood] = await groups.floors.beyond(topic, [queue], [stood]).catch(() => [])
       const settled = await this.#locks.readSettled(group, topic, queue, offset)
       const epoch = await this.#locks.nextEpoch(group, topic, queue)
       if (state() !== 'open') throw new BusError('closed', 'the subscription is closed')
@@ -181,6 +183,20 @@ export class Ownership {
     await this.#locks.forget(group, topic, queue)
     await groups.commit(group, topic, queue, start!)
     return start!
+  }
+
+  /** What was purged since it is ours, and was not handed out yet. */
+  async passPurged(topic: string): Promise<void> {
+    const parts = [...this.owned.values()].filter(({ place }) => place.topic === topic)
+    if (parts.length === 0) return
+    const queues = parts.map(({ place }) => place.queue)
+    const floors = await this.#parts.groups.floors.beyond(
+      topic,
+      queues,
+      parts.map(({ floor }) => floor),
+    )
+    for (const [i, part] of parts.entries()) part.passTo(floors[i]!)
+    this.#parts.wake()
   }
 
   /** It ends before what was read of it: given up, it is taken again from where it begins. */

@@ -181,13 +181,34 @@ export class QueuePart {
       this.#shift()
       return
     }
+    this.#drop(offset)
+  }
+
+  /** Nothing that lies before it is handed out any more. */
+  passTo(offset: number): void {
+    while (this.#head < this.#fresh.length && this.#fresh[this.#head]!.offset < offset) {
+      const passed = this.#fresh[this.#head]!.offset
+      this.#shift()
+      this.ack(passed)
+    }
+    this.cursor = Math.max(this.cursor, offset)
+    const waiting = [...this.#loose, ...[...this.#lanes.values()].flat()].map(({ delivery }) => offsetOf(delivery))
+    for (const passed of waiting) {
+      if (passed >= offset) continue
+      this.#drop(passed)
+      this.ack(passed)
+    }
+  }
+
+  #drop(offset: number): void {
     this.#waiting--
-    this.#loose = this.#loose.filter((waiting) => offsetOf(waiting.delivery) !== offset)
-    const lane = this.#laneOf(delivery)
-    const held = lane === undefined ? undefined : this.#lanes.get(lane)
-    if (!held || offsetOf(held[0]!.delivery) !== offset) return
-    held.shift()
-    if (held.length === 0) this.#lanes.delete(lane!)
+    const isOther = ({ delivery }: Waiting): boolean => offsetOf(delivery) !== offset
+    this.#loose = this.#loose.filter(isOther)
+    for (const [lane, held] of this.#lanes) {
+      const left = held.filter(isOther)
+      if (left.length === 0) this.#lanes.delete(lane)
+      else if (left.length < held.length) this.#lanes.set(lane, left)
+    }
   }
 
   // ── what becomes of it ────────────────────────────────────────────────────────────────────────────────────────────
