@@ -26,6 +26,14 @@ export const rocketmqBroker = (brokers: RocketmqCluster, quietMs: number): Broke
   strike: restarting(brokers, quietMs),
 })
 
+/** Its members take by POP: a broker that was killed forgets who has what. */
+export const rocketmqWithoutOrder = (brokers: RocketmqCluster, quietMs: number): Broker => ({
+  ...rocketmqBroker(brokers, quietMs),
+  unordered: true,
+  losesLeases: true,
+  copiesRetries: true,
+})
+
 export const pulsarBroker = (node: PulsarNode, quietMs: number): Broker => ({
   url: node.url,
   options: { pulsar: { admin: node.admin } },

@@ -15,6 +15,8 @@ export interface Rest {
   readonly forgot: readonly (readonly [from: number, to: number])[]
   /** Whether it gave what somebody was at work on to another then. */
   readonly losesLeases: boolean
+  /** Whether what fails goes on as a copy: a death between that and the end of the original leaves both. */
+  readonly copiesRetries: boolean
   /** Whether nobody keeps an order across members. */
   readonly unordered: boolean
   /** Whether nobody may ever know of a publish if it is stored. */
@@ -59,6 +61,10 @@ function troubles(lines: readonly Line[]): Map<string, number[]> {
     if (what === 'kill' || what === 'pause' || what === 'leave') times.set(who, [...(times.get(who) ?? []), at])
   return times
 }
+
+/** Whoever wrote it died, was paused or left about then. */
+const isBlamed = ({ who, at }: Line, trouble: ReadonlyMap<string, readonly number[]>): boolean =>
+  trouble.get(who)?.some((time) => Math.abs(time - at) < blameMs) === true
 
 /**
  * Two of a key at once: only after a pause longer than a lease, and the later owner has the higher fence. Whoever is paused
@@ -114,7 +120,7 @@ function repeats(
     const before = done.get(line.id)
     if (!before) done.set(line.id, [line])
     else {
-      const blamed = [...before, line].some(({ who, at }) => trouble.get(who)?.some((time) => Math.abs(time - at) < blameMs))
+      const blamed = [...before, line].some((run) => isBlamed(run, trouble))
       const taken = [...before, line].some((run) => wasTaken(run, line.id))
       if (blamed || taken || before.some(({ at }) => isForgotten(at, forgot))) excused++
       else found.push({ rule: 'R3', text: `${line.id} was finished by ${before[0]!.who} and again by ${line.who}, and nobody died` })
@@ -129,8 +135,12 @@ function attempts(lines: readonly Line[], rest: Rest): Violation[] {
   const found: Violation[] = []
   const seen = new Map<string, { attempt: number; fence: number; fails: number; begins: number }>()
   let pausedAt = 0
+  const trouble = troubles(lines)
+  /** There twice: the one knows nothing of the other, and what ends with the one begins anew with the other. */
+  const copied = new Set<string>()
   for (const line of lines) {
     if (line.what === 'pause') pausedAt = line.at
+    if (line.what === 'fail' && rest.copiesRetries && (isForgotten(line.at, rest.forgot) || isBlamed(line, trouble))) copied.add(line.id)
     if (line.what === 'fail') seen.get(line.id)!.fails++
     // Done with, its attempts are gone: where the broker has forgotten that it is, it begins anew.
     const ended = line.what === 'done' || (line.what === 'fail' && seen.get(line.id)!.attempt >= limits.attempts)
@@ -139,7 +149,7 @@ function attempts(lines: readonly Line[], rest: Rest): Violation[] {
     const before = seen.get(line.id) ?? { attempt: 1, fence: 0, fails: 0, begins: 0 }
     // A run under an older fence is one of a paused process that does not know yet; it may also have written its count late.
     if (line.fence >= before.fence) {
-      if (line.attempt < before.attempt && line.at - pausedAt > blameMs)
+      if (line.attempt < before.attempt && line.at - pausedAt > blameMs && !copied.has(line.id))
         found.push({ rule: 'R4', text: `${line.id} went from attempt ${before.attempt} back to ${line.attempt}` })
       if (line.attempt - 1 > before.fails)
         found.push({ rule: 'R4', text: `${line.id}: attempt ${line.attempt} after ${before.fails} failures` })

@@ -41,6 +41,8 @@ export interface Broker {
   readonly forgetsMs?: number
   /** It gives what somebody is at work on to another, when it is struck. */
   readonly losesLeases?: boolean
+  /** What fails goes on as a copy: a death between that and the end of the original leaves both. */
+  readonly copiesRetries?: boolean
   /** It keeps no order across members. */
   readonly unordered?: boolean
   /** What was sent and not answered is not sent again: nobody knows whether it is stored. */
@@ -181,8 +183,8 @@ export async function crashRounds(
       for (const name of names) arena.kill(name)
       onRound(round + 1)
     }
-    const { losesLeases = false, unordered = false, unanswered = false } = broker ?? {}
-    const rest = { ...(await settle(arena)), forgot, losesLeases, unordered, unanswered }
+    const { losesLeases = false, copiesRetries = false, unordered = false, unanswered = false } = broker ?? {}
+    const rest = { ...(await settle(arena)), forgot, losesLeases, copiesRetries, unordered, unanswered }
     const verdict = judge(arena.journal.read(), rest)
     broken = verdict.violations.length > 0
     return {

@@ -9,7 +9,7 @@ import { startNats } from '../rig/nats.ts'
 import { startNsqd } from '../rig/nsq.ts'
 import { startPulsar } from '../rig/pulsar.ts'
 import { startRocketmq } from '../rig/rocketmq.ts'
-import { kafkaBroker, nsqBroker, pulsarBroker, rocketmqBroker } from './brokers.ts'
+import { kafkaBroker, nsqBroker, pulsarBroker, rocketmqBroker, rocketmqWithoutOrder } from './brokers.ts'
 import { type Broker, crashRounds, type Outcome } from './rounds.ts'
 
 const help = `soak: publishers and workers in processes of their own, killed at random; exits with 1 when a rule was broken
@@ -24,6 +24,7 @@ const help = `soak: publishers and workers in processes of their own, killed at 
   npm run soak -- nats --rounds 20       on a NATS server, which is killed too, in each round
   npm run soak -- kafka --rounds 20      on a Kafka broker, likewise
   npm run soak -- rocketmq --rounds 20   on a RocketMQ broker, likewise
+  npm run soak -- pop --rounds 20        there without order, which is another way in
   npm run soak -- pulsar --rounds 20     on a Pulsar broker, likewise
   npm run soak -- nsq --rounds 20        on an nsqd, which is ended and started again in each round
   npm run soak -- cluster --rounds 20    on three of them, of which one is killed, or told to go, or has its leader step down
@@ -34,7 +35,8 @@ const places: Record<string, { heading: string; start?: (random: Random) => Prom
   embedded: { heading: 'One embedded store' },
   nats: { heading: 'One NATS server, killed in each round', start: oneServer },
   kafka: { heading: 'One Kafka broker, killed in each round', start: oneBroker },
-  rocketmq: { heading: 'One RocketMQ broker, killed in each round', start: oneRocketmq },
+  rocketmq: { heading: 'One RocketMQ broker, killed in each round', start: () => oneRocketmq(rocketmqBroker) },
+  pop: { heading: 'One RocketMQ broker, killed in each round, without order', start: () => oneRocketmq(rocketmqWithoutOrder) },
   pulsar: { heading: 'One Pulsar broker, killed in each round', start: onePulsar },
   nsq: { heading: 'One nsqd, ended and started again in each round', start: oneNsqd },
   cluster: { heading: 'Three NATS servers, one of which fails in each round', start: threeServers },
@@ -58,9 +60,9 @@ async function oneBroker(): Promise<Broker & AsyncDisposable> {
   return { ...kafkaBroker(node, 1000), [Symbol.asyncDispose]: () => node.stop() }
 }
 
-async function oneRocketmq(): Promise<Broker & AsyncDisposable> {
+async function oneRocketmq(as: typeof rocketmqBroker): Promise<Broker & AsyncDisposable> {
   const brokers = await startRocketmq({ extra: { flushConsumerOffsetInterval: '100' } })
-  return { ...rocketmqBroker(brokers, 3000), [Symbol.asyncDispose]: () => brokers.stop() }
+  return { ...as(brokers, 3000), [Symbol.asyncDispose]: () => brokers.stop() }
 }
 
 async function onePulsar(): Promise<Broker & AsyncDisposable> {
