@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { createServer as createHttp } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -58,18 +59,21 @@ await describeNsq('connections to nsqd', () => {
       })
     })
 
-    test('together with deflate', async () => {
+    test.each(['deflate', 'snappy'])('together with %s', async (compression) => {
       const certificates = await makeCertificates()
       onTestFinished(() => certificates.remove())
-      await roundTrip(await busOn(await nsqd({ tls: { certificates } }), { tls: { ca: certificates.ca }, deflate: true }))
+      await roundTrip(await busOn(await nsqd({ tls: { certificates } }), { tls: { ca: certificates.ca }, [compression]: true }))
     })
   })
 
-  test('deflate: less on the wire, all of it there; an nsqd without it is refused', async () => {
+  test.each([
+    ['deflate', 6],
+    ['snappy', true],
+  ] as const)('%s: less on the wire, all of it there; an nsqd without it is refused', async (compression, value) => {
     const node = await nsqd()
     const proxy = await startProxy(node.ports.tcp)
     onTestFinished(() => proxy[Symbol.asyncDispose]())
-    const bus = await busAt(`nsq://127.0.0.1:${proxy.port}`, { http: [node.http], deflate: 6 })
+    const bus = await busAt(`nsq://127.0.0.1:${proxy.port}`, { http: [node.http], [compression]: value })
     const texts: string[] = []
     await bus.subscribe('long', { group: 'g' }, ({ body }) => void texts.push(body as string))
     const long = 'the same again and again '.repeat(4000)
@@ -80,7 +84,16 @@ await describeNsq('connections to nsqd', () => {
     await expect.poll(() => texts.length).toBe(20)
     expect(new Set(texts)).toEqual(new Set(Array.from({ length: 20 }, (_, i) => `${i}: ${long}`)))
     expect(proxy.bytes.up + proxy.bytes.down).toBeLessThan(long.length * 4)
-    expect(await refusal((await nsqd({ deflate: false })).url, { deflate: true })).toMatchObject({ code: 'unsupported' })
+    // What becomes no smaller goes as it is.
+    const noise = randomBytes(300_000)
+    const got = Promise.withResolvers<Uint8Array>()
+    await bus.subscribe('noise', { group: 'g' }, ({ bytes }) => got.resolve(bytes))
+    await bus.publish('noise', noise)
+    expect(Buffer.from(await got.promise).equals(noise)).toBe(true)
+    expect(await refusal((await nsqd({ [compression]: false })).url, { [compression]: true })).toMatchObject({
+      code: 'unsupported',
+      message: expect.stringContaining(`nsq.${compression}`),
+    })
   })
 
   test('a secret opens, by option, function or address; none or a wrong one is refused, and what it does not allow is forbidden', async () => {

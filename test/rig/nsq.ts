@@ -32,6 +32,7 @@ export interface NsqdSettings {
   /** `host:port` of an HTTP server that says who may do what. */
   auth?: string
   deflate?: boolean
+  snappy?: boolean
   /** 0 = all goes to disk, and what is queued survives a kill. Default: NSQ's own, 10 000. */
   memoryQueue?: number
   maxMsgTimeoutMs?: number
@@ -84,6 +85,7 @@ const nsqdArguments =
       'sync-timeout': settings.syncTimeoutMs && `${settings.syncTimeoutMs}ms`,
       'node-id': settings.id,
       deflate: settings.deflate ?? true,
+      snappy: settings.snappy ?? true,
       'auth-http-address': settings.auth,
       'tls-cert': tls?.certificates.paths.serverCert,
       'tls-key': tls?.certificates.paths.serverKey,

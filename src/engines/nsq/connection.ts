@@ -1,11 +1,11 @@
 import { connect as connectTcp, type Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { connect as connectTls, type TLSSocket } from 'node:tls'
-import { constants, createDeflateRaw, createInflateRaw, type DeflateRaw } from 'node:zlib'
 import { BusError, toBusError } from '../../errors.ts'
 import { type Address, addressText } from '../address.ts'
 import { readPems } from '../pem.ts'
 import { isTlsFailure, serverNameOf } from '../tls.ts'
+import { type Compressing, compressing, compressionOf } from './compressing.ts'
 import { nsqdError, refusedMessage, refusesOutputBuffer } from './failure.ts'
 import type { NsqOptions } from './options.ts'
 import { auth, FrameParser, heartbeat, identify, magic, nop, ProtocolError, type WireMessage } from './protocol.ts'
@@ -18,6 +18,7 @@ export interface Negotiated {
   readonly version: string
   readonly tls_v1: boolean
   readonly deflate: boolean
+  readonly snappy: boolean
   readonly auth_required: boolean
 }
 
@@ -62,7 +63,7 @@ export class Connection {
   readonly #options: NsqOptions
   readonly #host: string
   #stream: Duplex
-  #deflate: DeflateRaw | undefined
+  #compressing: Compressing | undefined
   #parser: FrameParser
   #handlers: ConnectionHandlers = {}
   #waiting: Waiting[] = []
@@ -117,7 +118,7 @@ export class Connection {
     this.address = addressText(address)
     this.#host = address.host
     this.#options = options
-    this.#upgrading = options.tls !== undefined || (options.deflate ?? false) !== false
+    this.#upgrading = options.tls !== undefined || compressionOf(options) !== undefined
     this.#socket = connectTcp({ host: address.host, port: address.port, noDelay: true, keepAlive: true, keepAliveInitialDelay: 30_000 })
     this.#stream = this.#socket
     this.#parser = this.#newParser()
@@ -179,13 +180,16 @@ export class Connection {
   async #begin({ options, msgTimeoutMs, first }: Dial, bufferMs: number | undefined): Promise<void> {
     const heartbeatMs = options.heartbeatMs ?? 10_000
     const { deflate = false, name = 'cozebus' } = options
+    const compression = compressionOf(options)
+    const compress = compression && (await compressing(compression, options))
     const wish = {
       client_id: name,
       user_agent: 'cozebus',
       feature_negotiation: true,
       heartbeat_interval: heartbeatMs,
       tls_v1: options.tls !== undefined,
-      deflate: deflate !== false,
+      deflate: compression === 'deflate',
+      snappy: compression === 'snappy',
       ...(typeof deflate === 'number' ? { deflate_level: deflate } : {}),
       ...(bufferMs === undefined ? {} : { output_buffer_timeout: bufferMs }),
       ...(msgTimeoutMs === undefined ? {} : { msg_timeout: msgTimeoutMs }),
@@ -202,9 +206,10 @@ export class Connection {
         throw new BusError('unsupported', `nsqd ${this.address} has no TLS; leave out nsq.tls, or give nsqd a certificate`)
       await this.#upgradeTls(options.tls)
     }
-    if (deflate !== false) {
-      if (!this.info.deflate) throw new BusError('unsupported', `nsqd ${this.address} has no deflate; leave out nsq.deflate`)
-      await this.#upgradeDeflate()
+    if (compression && compress) {
+      if (!this.info[compression])
+        throw new BusError('unsupported', `nsqd ${this.address} has no ${compression}; leave out nsq.${compression}`)
+      await this.#upgradeCompression(compress)
     }
     if (this.info.auth_required) await this.#authenticate()
     if (first) {
@@ -228,7 +233,7 @@ export class Connection {
 
   async #upgradeTls(tls: NonNullable<NsqOptions['tls']>): Promise<void> {
     this.#socket.removeAllListeners('data')
-    this.#upgrading = (this.#options.deflate ?? false) !== false
+    this.#upgrading = compressionOf(this.#options) !== undefined
     const serverName = tls.serverName ?? this.#host
     const stream: TLSSocket = connectTls({
       socket: this.#socket,
@@ -243,22 +248,22 @@ export class Connection {
     await welcome
   }
 
-  async #upgradeDeflate(): Promise<void> {
+  async #upgradeCompression(compressing: Compressing): Promise<void> {
     const under = this.#stream
     under.removeAllListeners('data')
     this.#upgrading = false
     // nsqd may have begun to compress in the same breath.
     const begun = this.#parser.release()
-    const inflate = createInflateRaw()
-    const deflate = createDeflateRaw({ ...(typeof this.#options.deflate === 'number' ? { level: this.#options.deflate } : {}) })
-    for (const stream of [inflate, deflate]) stream.on('error', (error) => this.#fail(this.#unreachable(error)))
-    this.#listen(inflate)
-    if (begun.length > 0) inflate.write(begun)
-    under.pipe(inflate)
-    deflate.pipe(under)
+    const { packs, unpacks } = compressing
+    for (const stream of [unpacks, packs]) stream.on('error', (error) => this.#fail(this.#unreachable(error)))
+    this.#listen(unpacks)
+    // Snappy has it unpacked within the call.
     const welcome = this.#expectOk()
-    this.#stream = deflate
-    this.#deflate = deflate
+    if (begun.length > 0) unpacks.write(begun)
+    under.pipe(unpacks)
+    packs.pipe(under)
+    this.#stream = packs
+    this.#compressing = compressing
     await welcome
   }
 
@@ -334,7 +339,7 @@ export class Connection {
     if (!this.#corked) return
     this.#corked = false
     this.#stream.uncork()
-    this.#deflate?.flush(constants.Z_SYNC_FLUSH)
+    this.#compressing?.flush()
   }
 
   #unreachable(error: Error): BusError {

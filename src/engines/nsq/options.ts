@@ -1,3 +1,4 @@
+import { BusError } from '../../errors.ts'
 import { type Check, checkOptions, checkTls, day, secret, text, tls, waiting, whole } from '../checks.ts'
 import { baseOf } from './http.ts'
 
@@ -20,6 +21,8 @@ export interface NsqOptions {
   readonly tls?: NsqTls
   /** Compresses what goes over the wire, at this level or nsqd's own; an nsqd that does not is refused. Default false. */
   readonly deflate?: boolean | number
+  /** The same by Snappy, which takes less time and more bytes; needs `npm install snappyjs crc-32`. Default false. */
+  readonly snappy?: boolean
   /** The HTTP addresses of the nsqds in the order of the URL, where they are not one above the TCP port: `host:4151`, `https://name:password@host:4152`. */
   readonly http?: readonly string[]
   /**
@@ -54,6 +57,7 @@ const checks: Readonly<Record<keyof NsqOptions, Check>> = {
   secret,
   tls,
   deflate: (value) => (typeof value === 'boolean' ? undefined : whole(1, 9)(value) && 'true, false or a level from 1 to 9'),
+  snappy: (value) => (typeof value === 'boolean' ? undefined : 'true or false'),
   http: (value) =>
     Array.isArray(value) && value.every(isHttpAddress) ? undefined : 'a list of addresses, host:port or http(s)://host:port',
   raw: (value) => (typeof value === 'boolean' || typeof value === 'function' ? undefined : 'true, false or a function'),
@@ -77,4 +81,6 @@ function isHttpAddress(one: unknown): boolean {
 export function checkNsqOptions(options: NsqOptions): void {
   checkOptions(options, checks, 'nsq')
   checkTls(options.tls, tlsChecks, 'nsq.tls')
+  if (options.snappy === true && (options.deflate ?? false) !== false)
+    throw new BusError('invalid_argument', 'nsq.snappy and nsq.deflate exclude each other; leave one of them out')
 }

@@ -1,8 +1,9 @@
-// Neither has types of its own, nor others.
-/// <reference path="./lz4js.d.ts" />
+// It has no types of its own, nor others.
+/// <reference path="../untyped.d.ts" />
 import { deflateSync, inflateSync, zstdCompressSync, zstdDecompressSync } from 'node:zlib'
 import { BusError } from '../../errors.ts'
-import { load } from './client.ts'
+import { loadOptional } from '../optional.ts'
+import { loadSnappy, type Snappy } from '../snappy.ts'
 
 /** By the number on the wire. */
 const kinds = ['none', 'lz4', 'zlib', 'zstd', 'snappy'] as const
@@ -15,27 +16,24 @@ interface Lz4 {
   compressBlock(from: Uint8Array, to: Uint8Array, at: number, size: number, table: Uint32Array): number
   decompressBlock(from: Uint8Array, to: Uint8Array, at: number, size: number, toAt: number): number
 }
-interface Snappy {
-  uncompress(bytes: Uint8Array, most?: number): Uint8Array
-}
 
 let lz4: Lz4 | undefined
 let snappy: Snappy | undefined
-const loadLz4 = async (): Promise<unknown> => (lz4 ??= await load<Lz4>('lz4js', () => import('lz4js'), 'npm install lz4js'))
-const loadSnappy = async (): Promise<unknown> =>
-  (snappy ??= await load<Snappy>('snappyjs', () => import('snappyjs'), 'npm install snappyjs'))
+const readyLz4 = async (): Promise<unknown> =>
+  (lz4 ??= await loadOptional<Lz4>('Pulsar', 'lz4js', () => import('lz4js'), 'npm install lz4js'))
+const readySnappy = async (): Promise<unknown> => (snappy ??= await loadSnappy('Pulsar', 'npm install snappyjs'))
 
 /** Zstandard is in Node itself from 22.15 on. @throws BusError `engine_missing`, `unsupported` */
 export async function readyFor(compression: Compression): Promise<void> {
-  if (compression === 'lz4') await loadLz4()
-  if (compression === 'snappy') await loadSnappy()
+  if (compression === 'lz4') await readyLz4()
+  if (compression === 'snappy') await readySnappy()
   if (compression === 'zstd' && typeof zstdCompressSync !== 'function')
     throw new BusError('unsupported', `Node ${process.version} has no zstd: use 22.15 or later, or pulsar.compression: 'lz4'`)
 }
 
 /** What there is of the packages that reading may need; what is missing is told once it is needed. */
 export async function readyForAll(): Promise<void> {
-  await Promise.allSettled([loadLz4(), loadSnappy()])
+  await Promise.allSettled([readyLz4(), readySnappy()])
 }
 
 /** The bytes and their kind on the wire; as they are where that makes them no smaller. */
@@ -96,33 +94,9 @@ function unpack(bytes: Buffer, kind: number, size: number): Buffer {
       return zstdDecompressSync(bytes, { maxOutputLength: Math.max(1, size) })
     case 'snappy': {
       if (!snappy) throw new BusError('engine_missing', 'a message is compressed with Snappy: npm install snappyjs')
-      mustGoForward(bytes)
-      return Buffer.from(snappy.uncompress(bytes, size))
+      return Buffer.from(snappy.unpack(bytes, size))
     }
     default:
       throw new Error('an unknown kind')
-  }
-}
-
-/** Of Snappy's literals, whose lengths snappyjs takes with a sign: at one that is less than nothing it goes back, for ever. */
-function mustGoForward(bytes: Buffer): void {
-  let at = 0
-  while (bytes[at++]! >= 128);
-  while (at < bytes.length) {
-    const tag = bytes[at++]!
-    const kind = tag & 3
-    if (kind !== 0) {
-      at += kind === 3 ? 4 : kind
-      continue
-    }
-    let length = (tag >>> 2) + 1
-    if (length > 60) {
-      const width = length - 60
-      if (at + width > bytes.length) return
-      length = bytes.readUIntLE(at, width) + 1
-      at += width
-    }
-    at += length
-    if (at > bytes.length) throw new Error('a literal goes beyond its end')
   }
 }
