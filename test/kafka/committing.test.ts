@@ -1,13 +1,8 @@
-import { afterEach, expect, test } from 'vitest'
+import { expect, onTestFinished, test } from 'vitest'
 import { Committing } from '../../src/engines/kafka/committing.ts'
 import type { Membership } from '../../src/engines/kafka/membership.ts'
 import { Part } from '../../src/engines/kafka/part.ts'
-import { FakeCluster, memberOf } from './fake-cluster.ts'
-
-const ends: (() => unknown)[] = []
-afterEach(async () => {
-  for (const end of ends.splice(0)) await end()
-})
+import { FakeCluster, joined } from './fake-cluster.ts'
 
 function partOf(topic: string, records: number): Part {
   const source = { storage: topic, filter: undefined, lanes: topic, from: 'earliest' } as const
@@ -26,7 +21,7 @@ async function committed() {
   const part = partOf('t', 10)
   const membership = { identity: { generation: 1, memberId: 'm' } } as Membership
   const committing = new Committing(cluster, 'g', membership, new Map([[part.scope, part]]), () => {})
-  ends.push(() => committing.end())
+  onTestFinished(() => committing.end())
   await committing.commit()
   return { cluster, part, committing }
 }
@@ -63,14 +58,6 @@ test('R8: what the broker took without a word of it is said again once it is not
   expect(cluster.committed.get('t/0')).toEqual({ offset: 0, metadata })
 })
 
-async function joined(cluster: FakeCluster, ...storages: string[]) {
-  const member = memberOf(cluster, storages)
-  ends.push(() => member.subscription.close())
-  await member.subscription.start()
-  member.subscription.grant(1000, 1e9)
-  return member
-}
-
 test.each(['TOPIC_AUTHORIZATION_FAILED', 'UNKNOWN_TOPIC_OR_PARTITION'])(
   'R8: a topic whose commits are refused (%s) holds up no other, is told, and is committed once it may be',
   async (refusal) => {
@@ -79,7 +66,7 @@ test.each(['TOPIC_AUTHORIZATION_FAILED', 'UNKNOWN_TOPIC_OR_PARTITION'])(
       cluster.make(topic)
       cluster.put(topic, `${topic} 1`)
     }
-    const { subscription, deliveries, texts, warnings } = await joined(cluster, 'good', 'shut')
+    const { subscription, deliveries, texts, warnings } = await joined(cluster, ['good', 'shut'])
     await expect.poll(() => texts().sort()).toEqual(['good 1', 'shut 1'])
     cluster.refusals.set('shut/0', refusal)
     const batch = deliveries.map((delivery) => ({ kind: 'ack', delivery }) as const)
@@ -110,7 +97,7 @@ test('R8: a broker that takes less beside an offset is told less, and nothing is
     cluster.refusals.clear()
     return answer
   }
-  const { subscription, deliveries } = await joined(cluster, 't')
+  const { subscription, deliveries } = await joined(cluster, ['t'])
   await expect.poll(() => deliveries.length).toBe(400)
   const odd = deliveries.filter((_, i) => i % 2 === 1).map((delivery) => ({ kind: 'ack', delivery }) as const)
   expect(new Set(await subscription.settle(odd))).toEqual(new Set(['confirmed']))

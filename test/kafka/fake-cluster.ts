@@ -1,4 +1,5 @@
 import type { Connection } from '@platformatic/kafka'
+import { onTestFinished } from 'vitest'
 import type { Delivery, DeliverySink, Source, SubscriptionSpec } from '../../src/engines/engine.ts'
 import { type Kafka, loadKafka } from '../../src/engines/kafka/client.ts'
 import { Cluster } from '../../src/engines/kafka/cluster.ts'
@@ -206,7 +207,7 @@ function batchesOf(bodies: readonly string[], firstOffset: bigint) {
   ]
 }
 
-/** A member over a cluster that there is not, and what it was told. */
+/** A member, until the test ends, and what it was told. */
 export function memberOf(
   cluster: Cluster,
   storages: readonly string[],
@@ -227,6 +228,15 @@ export function memberOf(
   const sources = storages.map((storage): Source => ({ storage, filter, lanes: storage, from: 'earliest' }))
   const spec: SubscriptionSpec = { group: 'g', sources, order: 'none', orderScope: 'group', leaseMs: 30_000, member: 'm', ...rest }
   const subscription = new KafkaSubscription(cluster, new Topics(cluster), spec, sink, () => {})
+  onTestFinished(() => subscription.close())
   const texts = (): string[] => deliveries.map(({ body }) => Buffer.from(body).toString())
   return { subscription, deliveries, warnings, holds, texts }
+}
+
+/** The same once it has joined, with credit for all that comes. */
+export async function joined(...args: Parameters<typeof memberOf>): Promise<ReturnType<typeof memberOf>> {
+  const member = memberOf(...args)
+  await member.subscription.start()
+  member.subscription.grant(1000, 1e9)
+  return member
 }

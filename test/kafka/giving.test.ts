@@ -1,13 +1,9 @@
-import { afterEach, expect, test } from 'vitest'
+import { expect, test } from 'vitest'
 import { encodeSaid } from '../../src/engines/kafka/assigning.ts'
 import { loadKafka } from '../../src/engines/kafka/client.ts'
-import { FakeCluster, memberOf } from './fake-cluster.ts'
+import { FakeCluster, joined } from './fake-cluster.ts'
 
 const kafka = await loadKafka()
-const open: { close(): Promise<void> }[] = []
-afterEach(async () => {
-  for (const one of open.splice(0)) await one.close()
-})
 
 /** Another member joins, with an id that comes before this one's: from the next round on the first half is to be its own. */
 function anotherJoins(cluster: FakeCluster): { readonly has: () => number[] } {
@@ -45,10 +41,7 @@ test('R3: a partition is given up with what is settled of it, also where the bro
   const cluster = new FakeCluster()
   cluster.make('t', 2)
   cluster.put('t', 'a', 'b')
-  const { subscription, deliveries, holds } = memberOf(cluster, ['t'])
-  open.push(subscription)
-  await subscription.start()
-  subscription.grant(10, 1e9)
+  const { subscription, deliveries, holds } = await joined(cluster, ['t'])
   await expect.poll(() => deliveries.length).toBe(2)
   let refusals = 0
   cluster.before.set('OffsetCommit', () => {

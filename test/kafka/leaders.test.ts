@@ -1,14 +1,9 @@
 import type { Connection } from '@platformatic/kafka'
-import { afterEach, expect, test } from 'vitest'
+import { expect, test } from 'vitest'
 import { loadKafka } from '../../src/engines/kafka/client.ts'
 import { Cluster } from '../../src/engines/kafka/cluster.ts'
 import { resolveTarget } from '../../src/engines/kafka/target.ts'
-import { FakeCluster, memberOf } from './fake-cluster.ts'
-
-const open: { close(): Promise<void> }[] = []
-afterEach(async () => {
-  for (const one of open.splice(0)) await one.close()
-})
+import { FakeCluster, joined } from './fake-cluster.ts'
 
 const metadata = (leaderId: number, leaderEpoch: number) => () => ({
   brokers: [1, 2].map((nodeId) => ({ nodeId, host: 'fake', port: nodeId })),
@@ -34,10 +29,7 @@ test('R3: a log that is said to end before what was read is begun anew only wher
   const cluster = new FakeCluster()
   cluster.make('t')
   cluster.put('t', 'a', 'b')
-  const { subscription, texts, warnings, deliveries } = memberOf(cluster, ['t'])
-  open.push(subscription)
-  await subscription.start()
-  subscription.grant(100, 1e9)
+  const { subscription, texts, warnings, deliveries } = await joined(cluster, ['t'])
   await expect.poll(texts).toEqual(['a', 'b'])
   await subscription.settle(deliveries.map((delivery) => ({ kind: 'ack', delivery })))
   const fetch = cluster.onFetch.bind(cluster)

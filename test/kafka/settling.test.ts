@@ -1,24 +1,11 @@
-import { afterEach, expect, test } from 'vitest'
-import { FakeCluster, memberOf } from './fake-cluster.ts'
-
-const open: { close(): Promise<void> }[] = []
-afterEach(async () => {
-  for (const one of open.splice(0)) await one.close()
-})
-
-async function joined(cluster: FakeCluster, ...storages: string[]) {
-  const member = memberOf(cluster, storages)
-  open.push(member.subscription)
-  await member.subscription.start()
-  member.subscription.grant(1000, 1e9)
-  return member
-}
+import { expect, test } from 'vitest'
+import { FakeCluster, joined } from './fake-cluster.ts'
 
 test('R5: a batch that is settled again, as its commit failed, takes nothing from a run that has begun meanwhile', async () => {
   const cluster = new FakeCluster()
   cluster.make('t')
   cluster.put('t', 'a', 'b')
-  const { subscription, deliveries, texts } = await joined(cluster, 't')
+  const { subscription, deliveries, texts } = await joined(cluster, ['t'])
   await expect.poll(texts).toEqual(['a', 'b'])
   const batch = [
     { kind: 'ack', delivery: deliveries[0]! },
@@ -41,7 +28,7 @@ test('R4: an acknowledgement of a run that was given back is not taken for the o
   const cluster = new FakeCluster()
   cluster.make('t')
   cluster.put('t', 'a')
-  const { subscription, deliveries, texts } = await joined(cluster, 't')
+  const { subscription, deliveries, texts } = await joined(cluster, ['t'])
   await expect.poll(texts).toEqual(['a'])
   await subscription.settle([{ kind: 'release', delivery: deliveries[0]!, delayMs: 0 }])
   await expect.poll(texts).toEqual(['a', 'a'])

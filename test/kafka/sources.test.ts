@@ -1,22 +1,15 @@
-import { afterEach, describe, expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { encodeSaid } from '../../src/engines/kafka/assigning.ts'
 import { loadKafka } from '../../src/engines/kafka/client.ts'
-import { FakeCluster, memberOf } from './fake-cluster.ts'
+import { FakeCluster, joined, memberOf } from './fake-cluster.ts'
 
 const kafka = await loadKafka()
-const open: { close(): Promise<void> }[] = []
-afterEach(async () => {
-  for (const one of open.splice(0)) await one.close()
-})
 
 const source = (storage: string) => ({ storage, filter: undefined, lanes: storage, from: 'earliest' }) as const
 
 test('a member may begin with nothing to read', async () => {
   const cluster = new FakeCluster()
-  const { subscription, texts } = memberOf(cluster, [])
-  open.push(subscription)
-  await subscription.start()
-  subscription.grant(100, 1e9)
+  const { subscription, texts } = await joined(cluster, [])
   cluster.make('one')
   await subscription.add(source('one'))
   cluster.put('one', '1')
@@ -27,10 +20,7 @@ describe('R8: a topic that may not be read holds up no other', () => {
   test('that is joined later', async () => {
     const cluster = new FakeCluster()
     for (const topic of ['one', 'shut', 'two']) cluster.make(topic)
-    const { subscription, texts } = memberOf(cluster, ['one'])
-    open.push(subscription)
-    await subscription.start()
-    subscription.grant(100, 1e9)
+    const { subscription, texts } = await joined(cluster, ['one'])
     cluster.refusals.set('shut/0', 'TOPIC_AUTHORIZATION_FAILED')
     await expect(subscription.add(source('shut'))).rejects.toMatchObject({ code: 'forbidden' })
     await subscription.add(source('two'))
@@ -45,10 +35,7 @@ describe('R8: a topic that may not be read holds up no other', () => {
   test('that begins in the same round, and is told once', async () => {
     const cluster = new FakeCluster()
     for (const topic of ['one', 'shut', 'two']) cluster.make(topic)
-    const { subscription, texts, warnings, holds } = memberOf(cluster, ['one', 'shut'])
-    open.push(subscription)
-    await subscription.start()
-    subscription.grant(100, 1e9)
+    const { subscription, texts, warnings, holds } = await joined(cluster, ['one', 'shut'])
     await expect.poll(() => holds.size).toBe(2)
     // It is made again, and may not be read from then on.
     cluster.refusals.set('shut/0', 'TOPIC_AUTHORIZATION_FAILED')
@@ -90,7 +77,6 @@ describe('R3: a group has one filter', () => {
       groups: [{ errorCode: 0, members: !whenJoined || cluster.generation > 0 ? [member(memberId, userData)] : [] }],
     })
     const { subscription } = memberOf(cluster, ['t'], { filter: 'b' })
-    open.push(subscription)
     return subscription.start().then(
       () => 'joined',
       (error: { code: string }) => error.code,
@@ -111,7 +97,6 @@ describe('R3: a group has one filter', () => {
     const cluster = new FakeCluster()
     cluster.make('t')
     const { subscription } = memberOf(cluster, ['t'], { filter: 'b' })
-    open.push(subscription)
     let looks = 0
     let again = (): void => {}
     cluster.onHeartbeat = () => {
