@@ -1,11 +1,6 @@
-import { afterEach, expect, test } from 'vitest'
+import { expect, onTestFinished, test } from 'vitest'
 import { Membership } from '../../src/engines/kafka/membership.ts'
-import { FakeCluster, memberOf } from './fake-cluster.ts'
-
-const ends: (() => unknown)[] = []
-afterEach(async () => {
-  for (const end of ends.splice(0)) await end()
-})
+import { FakeCluster, joined, memberOf } from './fake-cluster.ts'
 
 async function member(cluster: FakeCluster) {
   const told: string[] = []
@@ -17,7 +12,7 @@ async function member(cluster: FakeCluster) {
       if (from) told.push(from.code)
     },
   })
-  ends.push(() => membership.leave())
+  onTestFinished(() => membership.leave())
   await membership.start()
   return { membership, told }
 }
@@ -26,7 +21,7 @@ test('R5: a member that hears nothing while it joins anew has lost what it had a
   const cluster = new FakeCluster({ sessionTimeoutMs: 1000 })
   const { membership, told } = await member(cluster)
   const silence = Promise.withResolvers<void>()
-  ends.push(() => silence.resolve())
+  onTestFinished(() => silence.resolve())
   for (const name of ['JoinGroup', 'Heartbeat']) cluster.before.set(name, () => silence.promise)
   const begun = performance.now()
   membership.rejoin()
@@ -56,7 +51,7 @@ test('R5: a member that the broker does not know any more while it joins has los
   const cluster = new FakeCluster({ sessionTimeoutMs: 6000 })
   const { membership, told } = await member(cluster)
   const others = Promise.withResolvers<void>()
-  ends.push(() => others.resolve())
+  onTestFinished(() => others.resolve())
   cluster.before.set('JoinGroup', () => others.promise)
   cluster.before.set('Heartbeat', () => {
     throw cluster.error('UNKNOWN_MEMBER_ID')
@@ -68,9 +63,7 @@ test('R5: a member that the broker does not know any more while it joins has los
 test('R8: a member that may not join again says so, and joins once it may', async () => {
   const cluster = new FakeCluster({ sessionTimeoutMs: 6000 })
   cluster.make('t')
-  const { subscription, warnings } = memberOf(cluster, ['t'])
-  ends.push(() => subscription.close())
-  await subscription.start()
+  const { subscription, warnings } = await joined(cluster, ['t'])
   expect(subscription.trouble).toBeUndefined()
   cluster.before.set('Heartbeat', () => {
     throw cluster.error('UNKNOWN_MEMBER_ID')
@@ -85,17 +78,51 @@ test('R8: a member that may not join again says so, and joins once it may', asyn
   expect(warnings.length).toBe(2)
 })
 
+test('R8: a member that may not see where its group stands says so, asks ever more seldom, and goes on once it may', async () => {
+  const cluster = new FakeCluster()
+  cluster.make('t')
+  const { subscription, holds, texts, warnings } = await joined(cluster, ['t'])
+  await expect.poll(() => holds.size).toBe(1)
+  const askedAt: number[] = []
+  cluster.before.set('OffsetFetch', () => {
+    askedAt.push(performance.now())
+    throw cluster.error('GROUP_AUTHORIZATION_FAILED')
+  })
+  cluster.before.set('Heartbeat', () => {
+    cluster.before.delete('Heartbeat')
+    throw cluster.error('UNKNOWN_MEMBER_ID')
+  })
+  await expect.poll(() => askedAt.length, { timeout: 20_000 }).toBe(5)
+  expect(askedAt[4]! - askedAt[3]!).toBeGreaterThan(350)
+  expect(subscription.trouble).toMatch(/^what this member was given cannot be begun.*group 'g'.*GROUP_AUTHORIZATION_FAILED/)
+  expect(warnings.length).toBe(2)
+  cluster.before.clear()
+  cluster.put('t', '1')
+  await expect.poll(texts, { timeout: 20_000 }).toEqual(['1'])
+  expect(subscription.trouble).toBeUndefined()
+}, 60_000)
+
+test.each(['DescribeGroups', 'OffsetFetch', 'JoinGroup', 'SyncGroup'])(
+  'R8: a subscribe that its group refuses (%s) is refused itself',
+  async (refused) => {
+    const cluster = new FakeCluster()
+    cluster.make('t')
+    cluster.before.set(refused, () => {
+      throw cluster.error('GROUP_AUTHORIZATION_FAILED')
+    })
+    const { subscription } = memberOf(cluster, ['t'])
+    await expect(subscription.start()).rejects.toMatchObject({ code: 'forbidden', message: expect.stringContaining("group 'g'") })
+  },
+)
+
 test('R8: a batch that cannot be made out is told of, and read on once it can be', async () => {
   const cluster = new FakeCluster()
   cluster.make('t')
   cluster.put('t', '1')
-  const { subscription, texts, warnings } = memberOf(cluster, ['t'])
-  ends.push(() => subscription.close())
   cluster.before.set('Fetch', () => {
     throw new Error('a batch of no known kind')
   })
-  await subscription.start()
-  subscription.grant(10, 1e9)
+  const { subscription, texts, warnings } = await joined(cluster, ['t'])
   await expect.poll(() => subscription.trouble).toMatch(/'t' cannot be read.*no known kind/)
   cluster.before.clear()
   await expect.poll(texts).toEqual(['1'])

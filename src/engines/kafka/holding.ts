@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { BusError } from '../../errors.ts'
+import { Backoff } from '../backoff.ts'
 import type { Delivery, DeliverySink } from '../engine.ts'
 import type { Said } from './assigning.ts'
 import type { Cluster } from './cluster.ts'
@@ -9,7 +10,7 @@ import type { Membership, Outcome } from './membership.ts'
 import { listOffsets, readCommitted } from './offsets.ts'
 import { Part } from './part.ts'
 import type { Joined, Sources } from './sources.ts'
-import { commitsOf, type Troubles } from './troubles.ts'
+import { beginningOf, commitsOf, type Troubles } from './troubles.ts'
 
 /** Between two looks whether what is to go has been settled. */
 const lookMs = 50
@@ -86,6 +87,8 @@ export class Holding {
   }
 
   lost(): void {
+    // What the last round gave and has not begun is somebody else's, too.
+    this.#round++
     this.revoke([...this.#means.parts.values()])
   }
 
@@ -114,18 +117,21 @@ export class Holding {
 
   async #begin(scopes: readonly string[], generation: number, round: number): Promise<void> {
     const over = (): boolean => this.#round !== round || this.#ended
-    for (let left = scopes, waitMs = againMs; !over(); ) {
+    const { sources, troubles, group, wake } = this.#means
+    const backoff = new Backoff({ reconnectWaitMs: againMs, reconnectMaxWaitMs: lastAgainMs })
+    for (let left = scopes; !over(); ) {
       try {
         await this.#settleIn(over)
         if (over()) return
         left = await this.#beginSome(left, generation, over)
-        this.#means.wake()
-        if (left.length === 0 && !this.#means.sources.unsettled) return
-        waitMs = Math.min(lastAgainMs, waitMs * 2)
-        await sleep(waitMs)
+        troubles.over(beginningOf)
+        wake()
+        if (left.length === 0 && !sources.unsettled) return
+        await sleep(backoff.next())
       } catch (error) {
-        if (!isTransient(error)) this.#refused(`group '${this.#means.group}'`, kafkaError(error, `group '${this.#means.group}'`))
-        await sleep(isTransient(error) ? againMs : waitMs)
+        const passes = isTransient(error)
+        if (!passes) this.#refusedAll(kafkaError(error, `group '${group}'`))
+        await sleep(passes ? againMs : backoff.next())
       }
     }
   }
@@ -193,6 +199,12 @@ export class Holding {
   #refused(what: string, error: BusError): void {
     if (!this.#started) this.#ready.reject(error)
     else this.#means.troubles.set(what, `topic '${what}' cannot be read, and is tried again: ${error.message}`)
+  }
+
+  /** No topic's alone. */
+  #refusedAll(error: BusError): void {
+    if (!this.#started) this.#ready.reject(error)
+    else this.#means.troubles.set(beginningOf, `what this member was given cannot be begun, and is tried again: ${error.message}`)
   }
 
   #disagreed({ source, topic }: Joined, error: BusError): void {

@@ -23,7 +23,8 @@ export class Troubles {
   }
 }
 
-/** No topic's name. */
+/** No topic's name: of the group. */
 export const membershipOf = ' membership'
+export const beginningOf = ' beginning'
 /** A topic's name is the trouble of reading it. */
 export const commitsOf = (topic: string): string => `commits of ${topic}`
