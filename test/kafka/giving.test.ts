@@ -56,3 +56,22 @@ test('R3: a partition is given up with what is settled of it, also where the bro
   expect(holds.size).toBe(1)
   expect(cluster.committed.get('t/0')?.offset).toBe(2)
 })
+
+test('R3: what was acknowledged past a gap, and is committed as its partition goes, is confirmed and not lost', async () => {
+  const cluster = new FakeCluster({ handoverMs: 300 })
+  cluster.make('t', 2)
+  // The one that another member is to get.
+  cluster.logs.get('t')!.partitions[1]!.push('stays in hand', 'done')
+  const { subscription, deliveries, holds } = await joined(cluster, ['t'])
+  await expect.poll(() => deliveries.length).toBe(2)
+  cluster.before.set('OffsetCommit', () => {
+    throw cluster.error('COORDINATOR_LOAD_IN_PROGRESS')
+  })
+  const done = [{ kind: 'ack', delivery: deliveries[1]! }] as const
+  await expect(subscription.settle(done)).rejects.toMatchObject({ code: 'engine_unavailable' })
+  cluster.before.clear()
+  anotherJoins(cluster)
+  await expect.poll(() => [...holds], { timeout: 20_000 }).toEqual(['t/0'])
+  expect(await subscription.settle(done)).toEqual(['confirmed'])
+  expect(await subscription.settle([{ kind: 'ack', delivery: deliveries[0]! }])).toEqual(['lost'])
+})

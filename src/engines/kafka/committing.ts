@@ -5,7 +5,7 @@ import { apiIdOf } from './failure.ts'
 import type { Membership } from './membership.ts'
 import { type Committed, commitEach } from './offsets.ts'
 import { offsetOf, type Part } from './part.ts'
-import { mostBeside } from './settled.ts'
+import { mostBeside, readMark, within } from './settled.ts'
 
 const againMs = 1000
 
@@ -25,8 +25,8 @@ export class Committing {
   readonly #membership: Membership
   readonly #parts: ReadonlyMap<string, Part>
   readonly #changed: (part: Part) => void
-  /** How far a partition that was given away had been committed, by scope and epoch. */
-  readonly #past = new Map<string, number>()
+  /** What was committed last of a partition, also of one that was given away: by scope and epoch. */
+  readonly #past = new Map<string, Committed>()
   /** How much may stand beside an offset: brokers are set up differently, and say so only when it is too much. */
   #beside = mostBeside
   #current: Promise<void> | undefined
@@ -65,7 +65,10 @@ export class Committing {
 
   /** Whether it was acknowledged in time, of a partition that is not ours any more. */
   committedOf(delivery: Delivery): boolean {
-    return offsetOf(delivery) < (this.#past.get(`${delivery.scope}@${delivery.fence}`) ?? 0)
+    const past = this.#past.get(`${delivery.scope}@${delivery.fence}`)
+    if (!past) return false
+    const offset = offsetOf(delivery)
+    return offset < past.offset || within(readMark(past.offset, past.metadata).settled, offset)
   }
 
   end(): void {
@@ -85,7 +88,7 @@ export class Committing {
         if (refusal === undefined) {
           part.committed = mark.text
           part.handed = mark.handed
-          this.#remember(part, mark.offset)
+          this.#remember(part, mark)
         }
         if (part.refused === refusal) continue
         part.refused = refusal
@@ -144,8 +147,8 @@ export class Committing {
     this.#again = setTimeout(() => void this.commit().catch(() => {}), againMs).unref()
   }
 
-  #remember(part: Part, offset: number): void {
-    this.#past.set(`${part.scope}@${part.epoch}`, offset)
+  #remember(part: Part, { offset, metadata }: Committed): void {
+    this.#past.set(`${part.scope}@${part.epoch}`, { offset, metadata })
     if (this.#past.size > 2000) this.#past.delete(this.#past.keys().next().value!)
   }
 }

@@ -140,7 +140,8 @@ export class KafkaSubscription implements EngineSubscription {
 
   #apply({ kind, delivery, ...rest }: Settlement, touched: Set<Part>): SettleResult {
     const part = this.#partOf(delivery)
-    if (!part) return 'lost'
+    // It may have been committed before its partition went, without an answer to whoever settled it.
+    if (!part) return kind === 'ack' && this.#committing.committedOf(delivery) ? 'confirmed' : 'lost'
     const offset = offsetOf(delivery)
     // Settled before, and the batch comes again as its commit failed: the offset may be in another run's hand by now.
     if (part.inHand.get(offset) !== delivery) {
