@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest'
 import { assign, decodeSaid, encodeSaid, type Member } from '../../src/engines/kafka/assigning.ts'
 import { storageName, topicName } from '../../src/engines/kafka/names.ts'
 import { checkKafkaOptions } from '../../src/engines/kafka/options.ts'
-import { recordsOf } from '../../src/engines/kafka/records.ts'
+import { decodeRecord, recordsOf } from '../../src/engines/kafka/records.ts'
 import { rangesOf, readMark, settledIn, within, writeMark } from '../../src/engines/kafka/settled.ts'
 import { resolveTarget } from '../../src/engines/kafka/target.ts'
 import { parseBrokers } from '../../src/engines/kafka/url.ts'
@@ -182,6 +182,17 @@ test('records of a transaction that was aborted are left out, those around it ar
     [8, 9],
   ])
   expect(next).toBe(9)
+})
+
+test('R12: a key or header of bytes that are no text is base64, and two that differ stay two', () => {
+  const decoded = (key: Buffer, value: Buffer) =>
+    decodeRecord({ offset: 7, timestampMs: 1, key, value: null, headers: [[Buffer.from('h'), value]] }, 't', 0, '0:7')
+  // As Java writes a long.
+  const [a, b] = [200, 201].map((n) => Buffer.from([0, 0, 0, 0, 0, 0, 0, n]))
+  expect(decoded(a!, b!)).toMatchObject({ key: 'AAAAAAAAAMg=', headers: { h: 'AAAAAAAAAMk=' } })
+  expect(decoded(b!, a!).key).not.toBe(decoded(a!, b!).key)
+  const text = Buffer.from('ключ \ufffd')
+  expect(decoded(text, text)).toMatchObject({ key: 'ключ \ufffd', headers: { h: 'ключ \ufffd' } })
 })
 
 describe('addresses and options', () => {

@@ -1,4 +1,5 @@
 import type { Headers } from '../../message/headers.ts'
+import { textOf } from '../../message/text.ts'
 import { wire } from '../../message/wire.ts'
 import type { Outgoing, Stored } from '../engine.ts'
 
@@ -51,8 +52,8 @@ export function decodeRecord(record: Read, storage: string, partition: number, p
   let headers: Record<string, string> | undefined
   let at = record.timestampMs
   for (const [given, bytes] of record.headers) {
-    const key = given?.toString() ?? ''
-    const value = bytes?.toString() ?? ''
+    const key = given ? textOf(given) : ''
+    const value = bytes ? textOf(bytes) : ''
     if (key === idHeader) id = value
     else if (key === nameHeader) name = value
     else {
@@ -64,7 +65,7 @@ export function decodeRecord(record: Read, storage: string, partition: number, p
     storage,
     name: name ?? storage,
     id: id ?? `${storage}:${partition}:${record.offset}`,
-    key: record.key === null ? undefined : record.key.toString(),
+    key: record.key === null ? undefined : textOf(record.key),
     headers: headers as Headers | undefined,
     body: record.value ?? new Uint8Array(0),
     at,

@@ -1,5 +1,6 @@
 import { BusError } from '../../errors.ts'
 import type { Headers } from '../../message/headers.ts'
+import { textOf } from '../../message/text.ts'
 import { wire } from '../../message/wire.ts'
 import type { Outgoing, Stored } from '../engine.ts'
 import { type Compression, compress, decompress } from './compression.ts'
@@ -123,9 +124,7 @@ function come(
     }
   }
   const key =
-    own.partition_key_b64_encoded && own.partition_key !== undefined
-      ? Buffer.from(own.partition_key, 'base64').toString()
-      : own.partition_key
+    own.partition_key_b64_encoded && own.partition_key !== undefined ? textOf(Buffer.from(own.partition_key, 'base64')) : own.partition_key
   const position = positionOf(id)
   const stored: Stored = {
     storage,
