@@ -6,6 +6,7 @@ interface Waiting {
   readonly delivery: Delivery
   /** Not before this time, ms; 0 = behind another of its lane. */
   readonly readyAt: number
+  readonly bytes: number
 }
 
 /** What was handed out or left out of a partition, in the order of the log. */
@@ -14,7 +15,7 @@ interface Entry {
   settled: boolean
 }
 
-/** Given back and held behind it: past so many of them nothing more is handed out. */
+/** Given back and held behind it: past so many of them nothing new is handed out. */
 const mostWaiting = 1000
 /** So many more than are handed out are said to be: each word of it is a commit. */
 const ahead = 500
@@ -34,8 +35,12 @@ export class Part {
   cursor: number
   /** Fetched and not handed out. */
   buffered = 0
+  /** Of what was given back, and is held behind it. */
+  waitingBytes = 0
   /** To be given up: nothing more is handed out. */
   leaving = false
+  /** The member has too much in its memory that waits, some of it here: nothing new is handed out. */
+  crowded = false
   /** What the broker has of it; undefined: not known. */
   committed: string | undefined
   /** Why the broker takes no commit of it: its own name of the error. */
@@ -51,7 +56,7 @@ export class Part {
   readonly #before: Mark
   /** Given back, and what came after it in its lane, in order: the head holds the rest. */
   readonly #lanes = new Map<string, Waiting[]>()
-  #loose: Waiting[] = []
+  readonly #loose: Waiting[] = []
   #waiting = 0
 
   constructor(
@@ -105,7 +110,7 @@ export class Part {
     if (this.leaving) return undefined
     for (const { delivery, readyAt } of this.#loose) if (readyAt <= now) return delivery
     for (const [head] of this.#lanes.values()) if (head && head.readyAt <= now) return head.delivery
-    while (this.#head < this.#fresh.length && this.#waiting < mostWaiting && !this.#tooFar()) {
+    while (this.#head < this.#fresh.length && !this.#full && !this.#tooFar()) {
       const record = this.#fresh[this.#head]!
       if (within(this.#before.settled, record.offset)) {
         this.#shift()
@@ -118,8 +123,7 @@ export class Part {
       if (!held) return delivery
       this.#shift()
       this.#note(record.offset, false)
-      held.push({ delivery, readyAt: 0 })
-      this.#waiting++
+      held.push(this.#wait(delivery, 0))
     }
     return undefined
   }
@@ -127,7 +131,11 @@ export class Part {
   /** It has something that may be handed out once the broker knows. */
   get wantsMark(): boolean {
     const head = this.#fresh[this.#head]
-    return head !== undefined && head.offset >= this.handed && !this.leaving && this.#waiting < mostWaiting && !this.#tooFar()
+    return head !== undefined && head.offset >= this.handed && !this.leaving && !this.#full && !this.#tooFar()
+  }
+
+  get #full(): boolean {
+    return this.#waiting >= mostWaiting || this.crowded
   }
 
   #tooFar(): boolean {
@@ -173,13 +181,25 @@ export class Part {
       this.#note(offset, false)
       return
     }
-    this.#waiting--
-    this.#loose = this.#loose.filter((waiting) => offsetOf(waiting.delivery) !== offset)
     const lane = this.#laneOf(delivery)
-    const held = lane === undefined ? undefined : this.#lanes.get(lane)
-    if (!held || offsetOf(held[0]!.delivery) !== offset) return
-    held.shift()
-    if (held.length === 0) this.#lanes.delete(lane!)
+    const held = lane === undefined ? this.#loose : this.#lanes.get(lane)!
+    const [waiting] = held.splice(
+      held.findIndex((one) => one.delivery === delivery),
+      1,
+    )
+    this.#waiting--
+    this.waitingBytes -= waiting!.bytes
+    if (lane !== undefined && held.length === 0) this.#lanes.delete(lane)
+  }
+
+  #wait(delivery: Delivery, readyAt: number): Waiting {
+    const { body, key, headers } = delivery
+    let bytes = body.byteLength + (key?.length ?? 0)
+    for (const name in headers) bytes += name.length + headers[name]!.length
+    this.#waiting++
+    this.waitingBytes += bytes
+    // A body that is part of what it came in would keep all of that in the memory.
+    return { delivery: { ...delivery, body: body.byteLength < body.buffer.byteLength ? new Uint8Array(body) : body }, readyAt, bytes }
   }
 
   // ── what becomes of it ────────────────────────────────────────────────────────────────────────────────────────────
@@ -207,9 +227,8 @@ export class Part {
     const delivery = this.inHand.get(offset)
     if (!delivery) return
     this.inHand.delete(offset)
-    this.#waiting++
     const lane = this.#laneOf(delivery)
-    const waiting: Waiting = { delivery: { ...delivery, redelivered: true }, readyAt }
+    const waiting = this.#wait({ ...delivery, redelivered: true }, readyAt)
     if (lane === undefined) {
       this.#loose.push(waiting)
       return
@@ -253,7 +272,9 @@ export class Part {
 }
 
 function weight({ key, value, headers }: Read): number {
-  return 64 + (key?.byteLength ?? 0) + (value?.byteLength ?? 0) + headers.length * 32
+  let bytes = 64 + (key?.byteLength ?? 0) + (value?.byteLength ?? 0)
+  for (const [name, text] of headers) bytes += 32 + (name?.byteLength ?? 0) + (text?.byteLength ?? 0)
+  return bytes
 }
 
 export function offsetOf({ position }: Pick<Delivery, 'position'>): number {

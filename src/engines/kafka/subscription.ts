@@ -19,6 +19,8 @@ const mostAtOnce = 200
 /** What is fetched ahead of each partition, and of all. */
 const aheadOfPart = 1024 * 1024
 const aheadOfAll = 16 * 1024 * 1024
+/** Given back, and what is held behind it. */
+const mostWaitingBytes = 64 * 1024 * 1024
 const announceAgainMs = 100
 const lastCommitMs = 2000
 
@@ -243,12 +245,20 @@ export class KafkaSubscription implements EngineSubscription {
     this.#scheduled = undefined
     if (this.#state !== 'open') return
     const now = Date.now()
+    this.#crowd()
     const batch = this.#collect(now)
     if (batch.length > 0) this.#sink.deliver(batch)
     if (this.#messages > 0) this.#announce()
     this.#fetcher.wake()
     if (batch.length >= mostAtOnce) this.#wake()
     else this.#wakeWhenDue(now)
+  }
+
+  /** What waits may be more than the memory holds: partitions of which nothing waits go on. */
+  #crowd(): void {
+    let waiting = 0
+    for (const { waitingBytes } of this.parts.values()) waiting += waitingBytes
+    for (const part of this.parts.values()) part.crowded = waiting >= mostWaitingBytes && part.waitingBytes > 0
   }
 
   /** Tells the broker what is about to be handed out: after a crash nobody else could say what was. */
