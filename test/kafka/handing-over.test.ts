@@ -1,14 +1,12 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest'
 import { connect } from '../../src/bus.ts'
-import type { DeliverySink } from '../../src/engines/engine.ts'
 import { loadKafka } from '../../src/engines/kafka/client.ts'
 import { Cluster } from '../../src/engines/kafka/cluster.ts'
-import { KafkaSubscription } from '../../src/engines/kafka/subscription.ts'
 import { resolveTarget } from '../../src/engines/kafka/target.ts'
-import { Topics } from '../../src/engines/kafka/topics.ts'
 import { type KafkaNode, startKafka } from '../rig/kafka.ts'
 import { describeKafka } from '../rig/needs.ts'
+import { memberOf } from './fake-cluster.ts'
 import { eager } from './support.ts'
 
 type Ask = (connection: unknown, name: string, ...rest: unknown[]) => Promise<unknown>
@@ -25,23 +23,7 @@ await describeKafka('handing partitions over', () => {
     const cluster = new Cluster(await loadKafka(), resolveTarget(broker.url, { ...eager, handoverMs: 10_000 }))
     onTestFinished(() => cluster.close())
     await cluster.refresh([])
-    const holds = new Set<string>()
-    let handed = 0
-    const nothing = (): void => {}
-    const sink: DeliverySink = {
-      deliver: (batch) => {
-        handed += batch.length
-      },
-      lost: nothing,
-      assigned: (scope) => holds.add(scope),
-      leaving: nothing,
-      revoked: (scope) => holds.delete(scope),
-      warned: nothing,
-    }
-    const source = { storage, filter: undefined, lanes: storage, from: 'earliest' } as const
-    const spec = { group: 'g', sources: [source], order: 'key', orderScope: 'group', leaseMs: 30_000, member: 'm' } as const
-    const subscription = new KafkaSubscription(cluster, new Topics(cluster), spec, sink, nothing)
-    onTestFinished(() => subscription.close())
+    const { subscription, holds, deliveries } = memberOf(cluster, [storage], { order: 'key' })
     const asked: string[] = []
     const gates = new Map<string, Promise<void>>()
     const ask = cluster.ask.bind(cluster) as unknown as Ask
@@ -60,7 +42,7 @@ await describeKafka('handing partitions over', () => {
       }
     }
     const times = (name: string): number => asked.filter((one) => one === name).length
-    return { subscription, holds, hold, times, handed: () => handed }
+    return { subscription, holds, hold, times, handed: () => deliveries.length }
   }
 
   test('R6: what a member was given and has not begun when the next round begins it does not begin: somebody else may be given it', async () => {

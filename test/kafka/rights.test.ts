@@ -8,10 +8,10 @@ import { type KafkaNode, startKafka } from '../rig/kafka.ts'
 import { describeKafka } from '../rig/needs.ts'
 import { eager } from './support.ts'
 
-const [topicResource, literal, deny, allow, read, describe] = [2, 3, 2, 3, 3, 8] as const
+const [any, topicResource, groupResource, literal, deny, allow, read, describe] = [1, 2, 3, 3, 2, 3, 3, 8] as const
 const users = { coze: 'secret', root: 'rooted' }
 
-await describeKafka('a topic that a user may not read any more', () => {
+await describeKafka('a topic, or a group, that a user may not read any more', () => {
   let broker: KafkaNode
   let admin: Admin
   let engine: Engine
@@ -31,21 +31,11 @@ await describeKafka('a topic that a user may not read any more', () => {
     })
     engine = await openKafka(broker.url, { ...eager, partitions: 1, user: 'coze', password: users.coze })
   }, 90_000)
-  afterEach(async () => {
-    await admin.deleteAcls({
-      filters: [
-        {
-          resourceType: topicResource,
-          resourceName: null,
-          resourcePatternType: 1,
-          principal: null,
-          host: null,
-          operation: 1,
-          permissionType: 1,
-        },
-      ],
-    } as never)
-  })
+  const allowAll = async (): Promise<void> => {
+    const everything = { resourceType: any, resourceName: null, resourcePatternType: any, principal: null, host: null }
+    await admin.deleteAcls({ filters: [{ ...everything, operation: any, permissionType: any }] } as never)
+  }
+  afterEach(allowAll)
   afterAll(async () => {
     await engine.close()
     await admin.close()
@@ -56,11 +46,12 @@ await describeKafka('a topic that a user may not read any more', () => {
     resourceName: string,
     operation: typeof read | typeof describe,
     permissionType: typeof deny | typeof allow = deny,
+    resourceType: typeof topicResource | typeof groupResource = topicResource,
   ): Promise<void> =>
     admin.createAcls({
       creations: [
         {
-          resourceType: topicResource,
+          resourceType,
           resourceName,
           resourcePatternType: literal,
           principal: 'User:coze',
@@ -152,4 +143,41 @@ await describeKafka('a topic that a user may not read any more', () => {
     await expect.poll(() => heard.sort()).toEqual(['live.a new', 'live.z new'])
     await listening.close()
   }, 30_000)
+
+  test.each([
+    ['have members of', read],
+    ['see', describe],
+  ] as const)(
+    'R8: a group that it may not %s is refused at start; later it is told of, and goes on once it may be',
+    async (_, operation) => {
+      const [topic, open, shut] = ['grouped', 'open', 'shut'].map((name) => `${name}.${operation}`) as [string, string, string]
+      await using bus = await connect(broker.url, {
+        kafka: { ...eager, partitions: 1, user: 'coze', password: users.coze },
+        ledger: 'memory:',
+      })
+      const got: unknown[] = []
+      const subscribe = (group: string) => bus.subscribe(topic, { group }, ({ body }) => void got.push(body))
+      await forbid(shut, operation, deny, groupResource)
+      await expect
+        .poll(() =>
+          subscribe(shut).then(
+            (work) => work.close().then(() => ''),
+            (error: { code: string; message: string }) => `${error.code}: ${error.message}`,
+          ),
+        )
+        .toMatch(new RegExp(`^forbidden: group '${shut}'.*GROUP_AUTHORIZATION_FAILED`))
+      const work = await subscribe(open)
+      await bus.publish(topic, 1)
+      await expect.poll(() => got).toEqual([1])
+      await forbid(open, operation, deny, groupResource)
+      // Whoever leads its group is asked for anew, and everything of the group with it.
+      await broker.restart()
+      await expect.poll(() => work.status().trouble, { timeout: 30_000 }).toMatch(/GROUP_AUTHORIZATION_FAILED/)
+      await allowAll()
+      await bus.publish(topic, 2)
+      await expect.poll(() => got, { timeout: 30_000 }).toContain(2)
+      await expect.poll(() => work.status().trouble, { timeout: 30_000 }).toBeUndefined()
+    },
+    120_000,
+  )
 })
