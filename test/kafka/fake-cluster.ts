@@ -211,7 +211,7 @@ function batchesOf(bodies: readonly string[], firstOffset: bigint) {
 export function memberOf(
   cluster: Cluster,
   storages: readonly string[],
-  changes: Partial<SubscriptionSpec> & Partial<Pick<Source, 'filter'>> = {},
+  changes: Partial<SubscriptionSpec> & Partial<Pick<Source, 'filter' | 'lanes'>> = {},
 ) {
   const deliveries: Delivery[] = []
   const warnings: string[] = []
@@ -224,8 +224,8 @@ export function memberOf(
     revoked: (scope) => void holds.delete(scope),
     warned: (text) => void warnings.push(text),
   }
-  const { filter, ...rest } = changes
-  const sources = storages.map((storage): Source => ({ storage, filter, lanes: storage, from: 'earliest' }))
+  const { filter, lanes, ...rest } = changes
+  const sources = storages.map((storage): Source => ({ storage, filter, lanes: lanes ?? storage, from: 'earliest' }))
   const spec: SubscriptionSpec = { group: 'g', sources, order: 'none', orderScope: 'group', leaseMs: 30_000, member: 'm', ...rest }
   const subscription = new KafkaSubscription(cluster, new Topics(cluster), spec, sink, () => {})
   onTestFinished(() => subscription.close())

@@ -5,14 +5,15 @@ import { FakeCluster, joined } from './fake-cluster.ts'
 
 const kafka = await loadKafka()
 
-/** Another member joins, with an id that comes before this one's: from the next round on the first half is to be its own. */
-function anotherJoins(cluster: FakeCluster): { readonly has: () => number[] } {
-  const own: number[] = []
+/** Another member joins: from the next round on half of these topics, which share lanes, is to be its own. */
+function anotherJoins(cluster: FakeCluster, topics: readonly string[]): { readonly has: () => string[] } {
+  const owned: Record<string, number[]> = {}
+  const lanes = Object.fromEntries(topics.map((topic) => [topic, topics[0]!]))
   const metadata = () =>
     kafka.encodeConsumerProtocolSubscription({
       version: 0,
-      topics: ['t'],
-      userData: Buffer.from(encodeSaid({ lanes: { t: 't' }, filters: {}, owned: { t: own } })),
+      topics,
+      userData: Buffer.from(encodeSaid({ lanes, filters: {}, owned })),
     } as never)
   const join = cluster.onJoinGroup.bind(cluster)
   cluster.onJoinGroup = (...args) => {
@@ -24,7 +25,7 @@ function anotherJoins(cluster: FakeCluster): { readonly has: () => number[] } {
     const theirs = (args[6] as { memberId: string; assignment: Buffer }[]).find(({ memberId }) => memberId === 'm0')
     if (theirs) {
       const { assignedPartitions } = kafka.decodeConsumerProtocolAssignment(theirs.assignment)
-      own.splice(0, own.length, ...assignedPartitions.flatMap(({ partitions }) => partitions))
+      for (const topic of topics) owned[topic] = assignedPartitions.find((one) => one.topic === topic)?.partitions ?? []
     }
     return sync(...args)
   }
@@ -34,7 +35,7 @@ function anotherJoins(cluster: FakeCluster): { readonly has: () => number[] } {
     told = true
     throw cluster.error('REBALANCE_IN_PROGRESS')
   }
-  return { has: () => own }
+  return { has: () => topics.flatMap((topic) => owned[topic]?.map((partition) => `${topic}/${partition}`) ?? []) }
 }
 
 test('R3: a partition is given up with what is settled of it, also where the broker takes no commit at first', async () => {
@@ -48,7 +49,7 @@ test('R3: a partition is given up with what is settled of it, also where the bro
     if (++refusals > 3) return
     throw cluster.error('COORDINATOR_LOAD_IN_PROGRESS')
   })
-  const another = anotherJoins(cluster)
+  const another = anotherJoins(cluster, ['t'])
   const settled = subscription.settle(deliveries.map((delivery) => ({ kind: 'ack', delivery }) as const)).catch(() => [])
   await expect.poll(() => another.has().length, { timeout: 20_000 }).toBe(1)
   await settled
@@ -70,8 +71,29 @@ test('R3: what was acknowledged past a gap, and is committed as its partition go
   const done = [{ kind: 'ack', delivery: deliveries[1]! }] as const
   await expect(subscription.settle(done)).rejects.toMatchObject({ code: 'engine_unavailable' })
   cluster.before.clear()
-  anotherJoins(cluster)
+  anotherJoins(cluster, ['t'])
   await expect.poll(() => [...holds], { timeout: 20_000 }).toEqual(['t/0'])
   expect(await subscription.settle(done)).toEqual(['confirmed'])
   expect(await subscription.settle([{ kind: 'ack', delivery: deliveries[0]! }])).toEqual(['lost'])
+})
+
+test('R9: a member that is stopped gives what nothing is in hand of to others, and the rest as it is settled', async () => {
+  const cluster = new FakeCluster()
+  const topics = ['t', 'replays']
+  for (const topic of topics) cluster.make(topic, 4)
+  cluster.put('t', 'long')
+  const { subscription, deliveries, holds } = await joined(cluster, topics, { lanes: 't' })
+  await expect.poll(() => deliveries.length).toBe(1)
+  const another = anotherJoins(cluster, topics)
+  await expect.poll(another.has, { timeout: 20_000 }).toEqual(['t/2', 't/3', 'replays/2', 'replays/3'])
+  await subscription.stop()
+  // Its key may be in the partition of that number of what shares its lanes.
+  const rest = ['replays/0', 't/0']
+  await expect.poll(() => another.has().length, { timeout: 20_000 }).toBe(6)
+  expect([...holds].sort()).toEqual(rest)
+  expect(rest.some((scope) => another.has().includes(scope))).toBe(false)
+  expect(await subscription.settle([{ kind: 'ack', delivery: deliveries[0]! }])).toEqual(['confirmed'])
+  await expect.poll(() => another.has().length, { timeout: 20_000 }).toBe(8)
+  expect(holds.size).toBe(0)
+  expect(cluster.committed.get('t/0')?.offset).toBe(1)
 })

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest'
 import { type Bus, connect, topic } from '../../src/index.ts'
 import { type KafkaNode, startKafka } from '../rig/kafka.ts'
 import { describeKafka } from '../rig/needs.ts'
@@ -30,9 +30,43 @@ await describeKafka('members of a group', () => {
     await second.subscribe('gap', { group: 'g' }, ({ body }) => void again.push(body as string))
     await expect.poll(() => again.length, { timeout: 30_000 }).toBe(1)
     await closing
-    await new Promise((resolve) => setTimeout(resolve, 300))
+    await expect.poll(() => second.admin.lag('gap', 'g')).toBe(0)
     expect(again).toEqual(['0'])
   }, 60_000)
+
+  test('R9: while a member that closes finishes a long job, the others have all but the partition of that job', async () => {
+    const first = await connect(broker.url, { kafka: eager, drain: '2m' })
+    await using second = await bus()
+    const gate = Promise.withResolvers<void>()
+    onTestFinished(async () => {
+      gate.resolve()
+      await first.close()
+    })
+    let begun = 0
+    const options = { group: 'g', order: 'key' } as const
+    await first.subscribe('drained', options, async () => {
+      begun++
+      await gate.promise
+    })
+    const partitionOf = ({ position }: { position: string | undefined }): number => Number.parseInt(position!, 10)
+    const held = partitionOf(await second.publish('drained', 'long', { key: 'long' }))
+    await expect.poll(() => begun).toBe(1)
+    const got: string[] = []
+    await second.subscribe('drained', options, ({ body }) => void got.push(body as string))
+    const closing = first.close()
+    const free: string[] = []
+    const all = texts(40)
+    for (const text of all) if (partitionOf(await second.publish('drained', text, { key: text })) !== held) free.push(text)
+    expect(free.length).toBeGreaterThan(10)
+    await expect.poll(() => got.length, { timeout: 30_000 }).toBe(free.length)
+    expect([...got].sort()).toEqual([...free].sort())
+    // What it still has is the group's, and would be gone with the topic.
+    expect((await second.admin.groups('drained')).map(({ members }) => members)).toEqual([2])
+    gate.resolve()
+    await closing
+    await expect.poll(() => got.length, { timeout: 30_000 }).toBe(40)
+    expect([...got].sort()).toEqual([...all].sort())
+  }, 90_000)
 
   test('R3: a member with another filter is refused while one is there', async () => {
     await using one = await bus()

@@ -44,8 +44,7 @@ export function assign(members: readonly Member[], counts: ReadonlyMap<string, n
       for (const partition of partitions) owner.set(`${topic}/${partition}`, id)
   for (const topics of byLanes(members, counts)) {
     const readers = members.filter((member) => topics.every((topic) => member.topics.includes(topic)))
-    // Where the topics have not as many partitions each, those go together whose keys may meet.
-    const units = topics.map((topic) => counts.get(topic)!).reduce(gcd)
+    const units = unitsOf(topics.map((topic) => counts.get(topic)!))
     const shared = share(units, readers, (unit) => owner.get(`${topics[0]}/${unit}`))
     for (const topic of topics) {
       const others = members.filter((member) => member.topics.includes(topic))
@@ -113,6 +112,11 @@ export function range(members: readonly Member[], counts: ReadonlyMap<string, nu
     }
   }
   return result
+}
+
+/** Of topics that share lanes: those partitions may hold the same key whose numbers, divided by this, leave the same rest. */
+export function unitsOf(counts: readonly number[]): number {
+  return counts.reduce(gcd)
 }
 
 function gcd(a: number, b: number): number {

@@ -56,9 +56,9 @@ export class Groups {
     })
   }
 
-  /** The members of a group that read the topic, and those that may. */
+  /** The members of a group that read the topic, and those that may, or are about to let go of it. */
   async members(group: string, topic: string): Promise<Present[]> {
-    return (await this.present(group)).filter(({ joining, topics }) => joining || topics.includes(topic))
+    return (await this.present(group)).filter(({ joining, topics, said }) => joining || topics.includes(topic) || said?.owned[topic])
   }
 
   /** Where each group stands that reads the topic; `also`: groups that are asked for even if no broker names them. */

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { BusError } from '../../errors.ts'
 import { Backoff } from '../backoff.ts'
 import type { Delivery, DeliverySink } from '../engine.ts'
-import type { Said } from './assigning.ts'
+import { type Said, unitsOf } from './assigning.ts'
 import type { Cluster } from './cluster.ts'
 import type { Committing } from './committing.ts'
 import { isTransient, kafkaError } from './failure.ts'
@@ -14,6 +14,8 @@ import { beginningOf, commitsOf, type Troubles } from './troubles.ts'
 
 /** Between two looks whether what is to go has been settled. */
 const lookMs = 50
+/** The same while the member closes: each time is a round. What has ended by then goes as the member leaves. */
+const drainLookMs = 500
 const againMs = 100
 /** What may not be begun is tried again ever more seldom. */
 const lastAgainMs = 5000
@@ -43,6 +45,8 @@ export class Holding {
   #ended = false
   #handover: NodeJS.Timeout | undefined
   #round = 0
+  /** All of its group are of ours. */
+  #orderly = false
   /** What the newest round gave to somebody else. */
   #gone: ReadonlySet<string> = new Set()
 
@@ -64,11 +68,17 @@ export class Holding {
     this.#round++
     const owned: Record<string, number[]> = {}
     for (const { topic, partition } of this.#means.parts.values()) (owned[topic] ??= []).push(partition)
-    return this.#means.sources.says(owned)
+    return this.#drains ? { topics: [], said: { lanes: {}, filters: {}, owned } } : this.#means.sources.says(owned)
+  }
+
+  /** It reads nothing any more, and keeps what is in hand. Beside members of other clients that would be theirs at once. */
+  get #drains(): boolean {
+    return this.#stopped && this.#orderly
   }
 
   assigned(partitions: ReadonlyMap<string, readonly number[]>, generation: number, how: Outcome): void {
     const round = ++this.#round
+    this.#orderly = how === 'orderly'
     const { parts, sources } = this.#means
     const mine = new Set([...partitions].flatMap(([topic, own]) => own.map((partition) => `${topic}/${partition}`)))
     if (how !== 'orderly') {
@@ -76,8 +86,10 @@ export class Holding {
       sources.doubt()
     }
     for (const part of parts.values()) part.leaving = this.#stopped || !mine.has(part.scope)
-    this.#gone = new Set([...parts.keys()].filter((scope) => !mine.has(scope)))
-    this.#handOver(performance.now() + this.#handoverMs)
+    this.#gone = new Set([...parts.keys()].filter((scope) => this.#drains || !mine.has(scope)))
+    // It had said before it was stopped that it reads them.
+    if (this.#drains && mine.size > 0) this.#means.membership.rejoin()
+    this.#handOver(this.#drains ? Number.POSITIVE_INFINITY : performance.now() + this.#handoverMs)
     void this.#begin(
       [...mine].filter((scope) => !parts.has(scope)),
       generation,
@@ -93,8 +105,15 @@ export class Holding {
   }
 
   stop(): void {
+    const { parts } = this.#means
     this.#stopped = true
-    for (const part of this.#means.parts.values()) part.leaving = true
+    for (const part of parts.values()) part.leaving = true
+    if (!this.#orderly) return
+    clearTimeout(this.#handover)
+    this.#handover = setTimeout(() => {
+      this.#gone = new Set(parts.keys())
+      void this.#give(this.#idle([...parts.values()]), this.#round, Number.POSITIVE_INFINITY)
+    }, drainLookMs)
   }
 
   end(): void {
@@ -116,7 +135,7 @@ export class Holding {
   // ── what comes ────────────────────────────────────────────────────────────────────────────────────────────────────
 
   async #begin(scopes: readonly string[], generation: number, round: number): Promise<void> {
-    const over = (): boolean => this.#round !== round || this.#ended
+    const over = (): boolean => this.#round !== round || this.#stopped || this.#ended
     const { sources, troubles, group, wake } = this.#means
     const backoff = new Backoff({ reconnectWaitMs: againMs, reconnectMaxWaitMs: lastAgainMs })
     for (let left = scopes; !over(); ) {
@@ -189,7 +208,6 @@ export class Holding {
       troubles.over(topic)
       const place = { topic, topicId: now.id, partition, source: own.source, epoch: generation }
       const part = new Part(place, from, this.#means.laneOf)
-      part.leaving = this.#stopped
       parts.set(scope, part)
       this.#means.sink.assigned(scope, generation)
     }
@@ -229,12 +247,24 @@ export class Holding {
     const late = performance.now() >= deadline
     // What no handler runs on is not waited for: it may be minutes before its next try.
     for (const { scope, inHand } of leaving) if (inHand.size > 0 && !late) this.#means.sink.leaving(scope)
-    const ready = leaving.filter((part) => late || part.inHand.size === 0)
-    if (ready.length === leaving.length) {
+    const ready = late ? leaving : this.#idle(leaving)
+    if (ready.length === leaving.length || (this.#drains && ready.length > 0)) {
       void this.#give(ready, this.#round, deadline)
       return
     }
-    this.#handover = setTimeout(() => this.#handOver(deadline), lookMs)
+    this.#handover = setTimeout(() => this.#handOver(deadline), this.#drains ? drainLookMs : lookMs)
+  }
+
+  /** Those of which nothing is in hand, nor of others that may hold their keys. */
+  #idle(parts: readonly Part[]): Part[] {
+    const { sources, cluster } = this.#means
+    const byLanes = Map.groupBy(sources.all(), ({ source }) => source.lanes)
+    const unitOf = ({ source: { lanes }, partition }: Part): string => {
+      const counts = byLanes.get(lanes)?.map(({ topic: { name } }) => cluster.known(name)?.leaders.length ?? 1)
+      return `${lanes}/${partition % unitsOf(counts ?? [1])}`
+    }
+    const busy = new Set(parts.filter(({ inHand }) => inHand.size > 0).map(unitOf))
+    return parts.filter((part) => !busy.has(unitOf(part)))
   }
 
   /** With what is settled of them: uncommitted, the next owner would handle it again. */
