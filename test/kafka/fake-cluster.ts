@@ -49,8 +49,14 @@ export class FakeCluster extends Cluster {
     return this.asked.filter((one) => one === name).length
   }
 
+  codeOf(apiId: string): number {
+    const found = Object.entries(kafka.protocolErrorsCodesById).find(([, id]) => id === apiId)
+    if (!found) throw new Error(`Kafka has no error ${apiId}`)
+    return Number(found[0])
+  }
+
   error(apiId: string): Error {
-    return new kafka.ProtocolError(codeOf(apiId), apiId)
+    return new kafka.ProtocolError(this.codeOf(apiId), apiId)
   }
 
   override async any(): Promise<Connection> {
@@ -108,6 +114,9 @@ export class FakeCluster extends Cluster {
   onDescribeGroups(): unknown {
     return { groups: [{ errorCode: 0, members: [] }] }
   }
+  onConsumerGroupDescribe(): unknown {
+    return { groups: [{ errorCode: this.codeOf('GROUP_ID_NOT_FOUND'), members: [] }] }
+  }
 
   onOffsetFetch([{ topics }]: [{ topics: { name: string; partitionIndexes: number[] }[] }]) {
     const found = topics.map(({ name, partitionIndexes }) => ({
@@ -128,7 +137,7 @@ export class FakeCluster extends Cluster {
           const scope = `${name}/${partitionIndex}`
           const refusal = this.refusals.get(scope)
           if (refusal === undefined) this.committed.set(scope, { offset: Number(committedOffset), metadata: committedMetadata })
-          return { partitionIndex, errorCode: refusal === undefined ? 0 : codeOf(refusal) }
+          return { partitionIndex, errorCode: refusal === undefined ? 0 : this.codeOf(refusal) }
         }),
       })),
     }
@@ -187,12 +196,6 @@ export class FakeCluster extends Cluster {
       }),
     }
   }
-}
-
-function codeOf(apiId: string): number {
-  const found = Object.entries(kafka.protocolErrorsCodesById).find(([, id]) => id === apiId)
-  if (!found) throw new Error(`Kafka has no error ${apiId}`)
-  return Number(found[0])
 }
 
 function batchesOf(bodies: readonly string[], firstOffset: bigint) {

@@ -1,4 +1,6 @@
+import { Consumer } from '@platformatic/kafka'
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest'
+import { openKafka } from '../../src/engines/kafka/engine.ts'
 import { type Bus, connect, topic } from '../../src/index.ts'
 import { type KafkaNode, startKafka } from '../rig/kafka.ts'
 import { describeKafka } from '../rig/needs.ts'
@@ -142,4 +144,32 @@ await describeKafka('members of a group', () => {
     expect(await desk.count()).toBe(0)
     expect((await one.admin.browse(long)).messages.map((message) => message.id)).toEqual([id])
   })
+
+  test('R3: members of the newer protocol are seen: they are counted, and keep their topic from being deleted', async () => {
+    const engine = await openKafka(broker.url, eager)
+    onTestFinished(() => engine.close())
+    await engine.admin.declare('newer')
+    const reader = new Consumer({
+      clientId: 'newer',
+      bootstrapBrokers: [broker.address],
+      groupId: 'newer',
+      groupProtocol: 'consumer',
+      maxWaitTime: 100,
+    })
+    const stream = await reader.consume({ topics: ['newer'], mode: 'earliest', autocommit: false })
+    const leave = async (): Promise<void> => {
+      await stream.close()
+      await reader.close()
+    }
+    let gone: Promise<void> | undefined
+    onTestFinished(() => (gone ??= leave()))
+    const deleting = () =>
+      engine.admin.deleteTopic('newer').then(
+        () => '',
+        (error: { message: string }) => error.message,
+      )
+    expect(await deleting()).toMatch(/group 'newer' has 1 members/)
+    await (gone ??= leave())
+    await expect.poll(deleting).toBe('')
+  }, 60_000)
 })

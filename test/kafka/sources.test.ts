@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { encodeSaid } from '../../src/engines/kafka/assigning.ts'
 import { loadKafka } from '../../src/engines/kafka/client.ts'
+import { Groups } from '../../src/engines/kafka/groups.ts'
 import { FakeCluster, joined, memberOf } from './fake-cluster.ts'
 
 const kafka = await loadKafka()
@@ -120,5 +121,40 @@ describe('R3: a group has one filter', () => {
     await expect.poll(() => cluster.generation).toBe(2)
     again()
     await expect(starting).rejects.toMatchObject({ code: 'filter_conflict' })
+  })
+})
+
+describe('R3: a group that is not of the classic protocol', () => {
+  const asked = async (answer: (cluster: FakeCluster) => unknown): Promise<unknown> => {
+    const cluster = new FakeCluster()
+    cluster.onDescribeGroups = () => ({ groups: [{ errorCode: 0, groupState: 'Dead', members: [] }] })
+    cluster.onConsumerGroupDescribe = () => answer(cluster)
+    return new Groups(cluster).members('g', 't').then(
+      (members) => members.map(({ id }) => id),
+      (error: { code: string }) => error.code,
+    )
+  }
+  const refused = (apiId: string) => (cluster: FakeCluster) => ({ groups: [{ errorCode: cluster.codeOf(apiId), members: [] }] })
+
+  test.each([
+    ['is none', refused('GROUP_ID_NOT_FOUND'), []],
+    ['is none where the broker has no others', refused('UNSUPPORTED_VERSION'), []],
+    ['is not known where it may not be seen', refused('TOPIC_AUTHORIZATION_FAILED'), 'forbidden'],
+    [
+      'has its members by the names they ask for and by what they were given',
+      () => {
+        const member = (memberId: string, names: string[], given: string[]) => ({
+          memberId,
+          subscribedTopicNames: names,
+          assignment: { topicPartitions: given.map((topicName) => ({ topicName })) },
+        })
+        return {
+          groups: [{ errorCode: 0, members: [member('names', ['t'], []), member('pattern', [], ['t']), member('other', ['x'], [])] }],
+        }
+      },
+      ['names', 'pattern'],
+    ],
+  ])('%s', async (_, answer, found) => {
+    expect(await asked(answer)).toEqual(found)
   })
 })

@@ -240,7 +240,8 @@ export class KafkaAdmin implements EngineAdmin {
 
   async deleteTopic(storage: StorageName): Promise<void> {
     const topic = await this.#existing(storage)
-    for (const group of (await this.#groups.on(topic)).keys()) {
+    const stands = await this.#groups.on(topic)
+    for (const group of [...stands.keys(), ...(await this.#groups.reading(topic, stands))]) {
       const { length } = await this.#groups.members(group, topic.name)
       if (length > 0) throw new BusError('conflict', `group '${group}' has ${length} members on '${storage}'; close them first`)
     }

@@ -25,6 +25,7 @@ interface Calls {
   LeaveGroup: Kafka['leaveGroupV5']['api']
   ListGroups: Kafka['listGroupsV5']['api']
   DescribeGroups: Kafka['describeGroupsV5']['api']
+  ConsumerGroupDescribe: Kafka['consumerGroupDescribeV0']['api']
   DescribeCluster: Kafka['describeClusterV1']['api']
   CreateTopics: Kafka['createTopicsV7']['api']
   DeleteTopics: Kafka['deleteTopicsV6']['api']
@@ -33,7 +34,7 @@ interface Calls {
   DescribeLogDirs: Kafka['describeLogDirsV4']['api']
 }
 type Arguments<N extends keyof Calls> = Calls[N] extends { async: (connection: Connection, ...args: infer A) => unknown } ? A : never
-type Answer<N extends keyof Calls> = Calls[N] extends { async: (...args: any[]) => Promise<infer R> } ? R : never
+export type Answer<N extends keyof Calls> = Calls[N] extends { async: (...args: any[]) => Promise<infer R> } ? R : never
 
 type Versions = ReadonlyMap<string, { readonly min: number; readonly max: number }>
 

@@ -1,9 +1,12 @@
+import type { Connection } from '@platformatic/kafka'
 import { BusError } from '../../errors.ts'
 import { decodeSaid, type Said } from './assigning.ts'
-import type { Cluster, Topic } from './cluster.ts'
+import type { Answer, Cluster, Topic } from './cluster.ts'
 import { type Committed, committedOffsets } from './offsets.ts'
 
 const offsetsTopic = '__consumer_offsets'
+/** `UNSUPPORTED_VERSION`: of a broker that was told to have no groups of the newer protocol. */
+const noSuchGroup = new Set(['GROUP_ID_NOT_FOUND', 'UNSUPPORTED_VERSION'])
 /** A bit of what a user may do with the cluster. */
 const mayDescribe = 1 << 8
 
@@ -40,10 +43,12 @@ export class Groups {
     const { kafka } = this.#cluster
     return this.#cluster.patiently(`group '${group}'`, async () => {
       try {
-        const { groups } = await this.#cluster.whole(await this.#cluster.coordinator(group), 'DescribeGroups', [group], false)
+        const connection = await this.#cluster.coordinator(group)
+        const { groups } = await this.#cluster.whole(connection, 'DescribeGroups', [group], false)
         const [found] = groups
         const error = kafka.protocolErrorsCodesById[found?.errorCode ?? 0]
         if (error !== 'GROUP_ID_NOT_FOUND') this.#cluster.fail(found?.errorCode ?? 0, `group '${group}'`)
+        if (found?.groupState === 'Dead') return await this.#ofNewer(connection, group)
         return (found?.members ?? []).map(({ memberId: id, memberMetadata }): Present => {
           if (memberMetadata.length === 0) return { id, joining: true, topics: [], said: undefined }
           const { topics, userData } = kafka.decodeConsumerProtocolSubscription(memberMetadata)
@@ -53,6 +58,26 @@ export class Groups {
         this.#cluster.forgetCoordinator(group)
         throw error
       }
+    })
+  }
+
+  /** A group of the newer protocol (KIP-848) is none to whoever asks for one of the classic. */
+  async #ofNewer(connection: Connection, group: string): Promise<Present[]> {
+    let found: Answer<'ConsumerGroupDescribe'>
+    try {
+      found = await this.#cluster.whole(connection, 'ConsumerGroupDescribe', [group], false)
+    } catch (error) {
+      // By a broker that knows no such groups.
+      if (error instanceof BusError && error.code === 'unsupported') return []
+      throw error
+    }
+    const [own] = found.groups
+    const error = this.#cluster.kafka.protocolErrorsCodesById[own?.errorCode ?? 0]!
+    if (noSuchGroup.has(error)) return []
+    this.#cluster.fail(own?.errorCode ?? 0, `group '${group}'`)
+    return (own?.members ?? []).map(({ memberId: id, subscribedTopicNames, assignment }): Present => {
+      const assigned = assignment.topicPartitions.map(({ topicName }) => topicName)
+      return { id, joining: false, topics: [...subscribedTopicNames, ...assigned], said: undefined }
     })
   }
 
