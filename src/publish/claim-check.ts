@@ -20,7 +20,7 @@ export function refuseTooLarge(message: Outgoing, bytes: number, limit: number):
 
 /** Clocks of publishers and brokers differ, and a body is stored before its message. */
 const marginMs = 3600_000
-/** How long bodies are kept on engines that cannot tell what they still hold. */
+/** How long bodies are kept of which nobody can tell whether their messages are still there: on some engines all, else those of topics that are not listed. */
 const keepMs = 7 * 24 * 3600_000
 
 /** Deletes the bodies whose messages are gone. Returns how many. Those of dead letters go with these. */
@@ -32,7 +32,7 @@ export async function sweepBlobs(engine: Engine, blobs: Blobs, now: number): Pro
       oldest.set(storage, messages === 0 && scheduled === 0 ? now : (firstAt ?? 0))
   let deleted = 0
   for await (const page of blobs.ofMessages()) {
-    const gone = page.filter(({ storage, at }) => at < (history ? Math.min(now, oldest.get(storage) ?? now) - marginMs : now - keepMs))
+    const gone = page.filter(({ storage, at }) => at < Math.min(now, oldest.get(storage) ?? now - keepMs) - marginMs)
     await blobs.delete(gone.map(({ key }) => key))
     deleted += gone.length
   }

@@ -54,8 +54,7 @@ await describePulsar('what a topic keeps', async () => {
       expect(rest).toEqual([...bodies.slice(i + 1), 'new'])
     }
     const [info] = (await bus.admin.topics()).filter(({ storage }) => storage === topic)
-    expect(info).toMatchObject({ messages: 41, firstAt: again.found[0]!.publishedAt.getTime() })
-    expect(info!.lastAt).toBeGreaterThanOrEqual(again.found.at(-1)!.publishedAt.getTime())
+    expect(info).toMatchObject({ messages: 41 })
   }, 90_000)
 
   test('a group goes back to a time, to a place or to the beginning', async () => {

@@ -2,10 +2,11 @@ import { BusError } from '../../errors.ts'
 import { each } from '../each.ts'
 import type { EngineAdmin, GroupInfo, ReadFrom, Retention, StorageName, TopicInfo } from '../engine.ts'
 import type { TopicWatch } from '../topic-watch.ts'
+import { isForbidden } from './failure.ts'
 import type { History } from './history.ts'
 import type { Http } from './http.ts'
 import { partitionOf, withoutPartition } from './names.ts'
-import { beginning, type Place, placesOf, whole } from './places.ts'
+import { beginning, type Place, placesOf, slotOf, whole } from './places.ts'
 import type { Publishing } from './publishing.ts'
 import type { Topics } from './topics.ts'
 
@@ -63,26 +64,20 @@ export class PulsarAdmin implements EngineAdmin {
     })
   }
 
-  /** What is stored, settled or not. Without HTTP nobody knows: 0. */
+  /** What is stored, settled or not. Without HTTP nobody knows: 0. When the first of it was published only reading it would tell. */
   async topics(): Promise<TopicInfo[]> {
     const { topics, history } = this.#parts
     return each([...(await topics.all())], together, async ([storage, { parts }]): Promise<TopicInfo> => {
-      const held = history ? await Promise.all(parts.map((part) => this.#held(history, storage, part))) : []
-      const times = held.flatMap(({ edges }) => edges ?? [])
+      const held = history ? await Promise.all(parts.map((part) => history.holdings(part))) : []
       return {
         storage,
         messages: held.reduce((sum, { entries }) => sum + entries, 0),
         bytes: held.reduce((sum, { bytes }) => sum + bytes, 0),
-        firstAt: times.length === 0 ? undefined : Math.min(...times.map(({ firstAt }) => firstAt)),
-        lastAt: times.length === 0 ? undefined : Math.max(...times.map(({ lastAt }) => lastAt)),
+        firstAt: undefined,
+        lastAt: undefined,
         scheduled: 0,
       }
     })
-  }
-
-  async #held(history: History, storage: StorageName, part: string) {
-    const held = await history.holdings(part)
-    return { ...held, edges: held.last && (await history.edges(storage, part, held.last).catch(() => undefined)) }
   }
 
   watchTopics(listener: (storage: StorageName) => void): () => void {
@@ -140,12 +135,12 @@ export class PulsarAdmin implements EngineAdmin {
 
   async reset(storage: StorageName, group: string, to: ReadFrom): Promise<void> {
     const parts = await this.#idle(storage, group)
-    const places = typeof to === 'string' && to !== 'start' && to !== 'end' ? placesOf(to, 1 + Math.max(0, ...parts.map(partitionOf))) : []
+    const places = typeof to === 'string' && to !== 'start' && to !== 'end' ? placesOf(to, parts.map(partitionOf)) : []
     await each(parts, together, (part) => {
       const subscription = this.#subscription(part, group)
       if (to === 'end') return this.#http.ask('POST', `${subscription}/skip_all`)
       if (typeof to === 'object') return this.#http.ask('POST', `${subscription}/resetcursor/${Math.max(0, Math.floor(to.timeMs))}`)
-      return this.#http.ask('POST', `${subscription}/resetcursor`, cursorAt(places[Math.max(0, partitionOf(part))] ?? beginning))
+      return this.#http.ask('POST', `${subscription}/resetcursor`, cursorAt(places[slotOf(partitionOf(part))] ?? beginning))
     })
   }
 
@@ -155,19 +150,30 @@ export class PulsarAdmin implements EngineAdmin {
 
   async purge(storage: StorageName, before?: string): Promise<number> {
     const stats = await this.#stats(storage)
-    const { history, topics } = this.#parts
-    if (stats.size === 0 || !history) throw new BusError('not_found', `no topic '${storage}'`)
+    if (stats.size === 0) throw new BusError('not_found', `no topic '${storage}'`)
     if (before !== undefined)
       throw new BusError('unsupported', 'Pulsar deletes whole files of what it stores: everything can be purged only')
     let purged = 0
-    for (const part of stats.keys()) {
-      purged += (await history.holdings(part)).entries
-      // What lies in the file that is being written stays: loaded anew it has another one.
-      await this.#http.ask('PUT', `${topics.path(part)}/unload`)
-      // Groups are moved to the end by that.
-      await this.#http.ask('DELETE', `${topics.path(part)}/truncate`)
-    }
+    for (const part of stats.keys()) purged += await this.#empty(storage, part)
     return purged
+  }
+
+  async #empty(storage: StorageName, part: string): Promise<number> {
+    const path = this.#parts.topics.path(part)
+    try {
+      // There where HTTP is, which has been asked by now.
+      const { entries } = await this.#parts.history!.holdings(part)
+      // What lies in the file that is being written stays: loaded anew it has another one.
+      await this.#http.ask('PUT', `${path}/unload`)
+      // Groups are moved to the end by that.
+      await this.#http.ask('DELETE', `${path}/truncate`)
+      return entries
+    } catch (error) {
+      if (!isForbidden(error)) throw error
+      throw new BusError('forbidden', `'${storage}' may not be purged by this role; a tenant's admin may: ${error.message}`, {
+        cause: error,
+      })
+    }
   }
 
   async deleteTopic(storage: StorageName): Promise<void> {

@@ -1,17 +1,17 @@
 import { BusError } from '../../errors.ts'
 import { newId } from '../../message/id.ts'
-import { inTime } from '../../within.ts'
+import { within } from '../../within.ts'
 import type { Page, ReadFrom, StorageName, Stored } from '../engine.ts'
 import type { Cluster } from './cluster.ts'
 import { Consumer, type ConsumerOwner, kinds } from './consumer.ts'
 import type { Http } from './http.ts'
 import type { Come } from './message.ts'
 import { partitionOf } from './names.ts'
-import { before, beginning, behind, isBehind, type Place, pagePosition, placesOf } from './places.ts'
+import { before, behind, isBehind, type Place, pagePosition, placesFor, placesOf, slotOf } from './places.ts'
 import type { MessageId } from './protocol.ts'
 import type { Topics } from './topics.ts'
 
-/** Of one partition in a page; and the message that goes beyond it. */
+/** Of a page; and of each partition the message that goes beyond its share. */
 const mostBytes = 16 * 1024 * 1024
 const mostPermits = 1000
 /** Between one entry and the next, ms. */
@@ -31,6 +31,12 @@ export interface Holdings {
   readonly bytes: number
   /** The last entry; undefined: there is none. */
   readonly last: Place | undefined
+}
+
+interface Part {
+  readonly part: string
+  readonly slot: number
+  readonly end: Place | undefined
 }
 
 /** What a topic still has, read by a consumer whose place no broker keeps. */
@@ -55,47 +61,45 @@ export class History {
     return { entries, bytes, last: full && behind({ ledger: full.ledgerId, entry: full.entries - 1 }) }
   }
 
-  /** When the first and the last message of it were published, ms. */
-  async edges(storage: StorageName, part: string, last: Place): Promise<{ readonly firstAt: number; readonly lastAt: number } | undefined> {
-    const [[first], [newest]] = await Promise.all([
-      this.#read(storage, part, beginning, last, 1).then(({ found }) => found),
-      this.#read(storage, part, before(last), last, 1).then(({ found }) => found),
-    ])
-    return first && newest && { firstAt: first.stored.at, lastAt: newest.stored.at }
-  }
-
   /** Up to `limit` messages behind the place, merged by the time they were published. @throws BusError `not_found`, `invalid_argument` */
   async page(storage: StorageName, after: ReadFrom, limit: number): Promise<Page> {
     const topic = (await this.#topics.all()).get(storage)
     if (!topic) throw new BusError('not_found', `no topic '${storage}'`)
-    const parts = topic.parts.toSorted((one, other) => partitionOf(one) - partitionOf(other))
-    const ends = await Promise.all(parts.map(async (part) => (await this.holdings(part)).last))
-    const cursor = await this.#placesOf(parts, ends, after)
+    const parts = await Promise.all(
+      topic.parts.map(async (part) => ({ part, slot: slotOf(partitionOf(part)), end: (await this.holdings(part)).last })),
+    )
+    parts.sort((one, other) => one.slot - other.slot)
+    const cursor = await this.#placesOf(parts, after)
+    const bytes = mostBytes / parts.length
     const heads = await Promise.all(
-      parts.map(async (part, i) => {
-        const end = ends[i]
-        return end && isBehind(end, cursor[i]!) ? this.#read(storage, part, cursor[i]!, end, limit) : { found: [], complete: true }
-      }),
+      parts.map(async ({ part, slot, end }) => ({
+        slot,
+        ...(end && isBehind(end, cursor[slot]!)
+          ? await this.#read(storage, part, new Reading(cursor[slot]!, end, limit, bytes))
+          : { found: [], complete: true }),
+      })),
     )
     const messages: Stored[] = []
     // Past what was read of one of them nothing is known to be next.
     while (messages.length < limit && heads.every(({ found, complete }) => found.length > 0 || complete)) {
-      let oldest = -1
-      for (const [i, { found }] of heads.entries())
-        if (found[0] && (oldest < 0 || found[0].stored.at < heads[oldest]!.found[0]!.stored.at)) oldest = i
-      if (oldest < 0) break
-      const { id, stored } = heads[oldest]!.found.shift()!
+      let oldest: (typeof heads)[number] | undefined
+      for (const head of heads) if (head.found[0] && !(oldest && oldest.found[0]!.stored.at <= head.found[0].stored.at)) oldest = head
+      if (!oldest) break
+      const { id, stored } = oldest.found.shift()!
       messages.push({ ...stored, position: stored.position + pagePosition(cursor) })
-      cursor[oldest] = id.batch < 0 ? behind(id) : id
+      cursor[oldest.slot] = id.batch < 0 ? behind(id) : id
     }
     return { messages, next: pagePosition(cursor) }
   }
 
-  async #placesOf(parts: readonly string[], ends: readonly (Place | undefined)[], after: ReadFrom): Promise<Place[]> {
-    if (after === 'start') return parts.map(() => beginning)
-    if (after === 'end') return ends.map((end) => end ?? beginning)
-    if (typeof after === 'string') return placesOf(after, parts.length)
-    return Promise.all(parts.map((part, i) => (ends[i] ? this.#placeAt(part, after.timeMs) : beginning)))
+  async #placesOf(parts: readonly Part[], after: ReadFrom): Promise<Place[]> {
+    const partitions = parts.map(({ part }) => partitionOf(part))
+    if (typeof after === 'string' && after !== 'start' && after !== 'end') return placesOf(after, partitions)
+    const places = placesFor(partitions)
+    if (after === 'start') return places
+    for (const { part, slot, end } of parts)
+      if (end) places[slot] = typeof after === 'object' ? await this.#placeAt(part, after.timeMs) : end
+    return places
   }
 
   /** By binary search of the broker's, over the times that publishers say. */
@@ -105,8 +109,8 @@ export class History {
     return before({ ledger: ledgerId, entry: entryId })
   }
 
-  async #read(storage: StorageName, part: string, after: Place, end: Place, limit: number): Promise<Reading> {
-    const reading = new Reading(after, end, limit)
+  async #read(storage: StorageName, part: string, reading: Reading): Promise<Reading> {
+    const { after } = reading
     const name = `cozebus-browse-${newId()}`
     // A batch may be read in the middle: its entry comes once more.
     const start = after.ledger < 0 ? undefined : { ledger: after.ledger, entry: Math.max(0, after.entry), batch: -1, partition: -1 }
@@ -130,29 +134,38 @@ class Reading implements ConsumerOwner {
   readonly found: Come[] = []
   /** Up to its end. */
   complete = false
-  readonly #after: Place
+  readonly after: Place
   readonly #end: Place
   readonly #limit: number
+  readonly #mostBytes: number
   #came = Promise.withResolvers<void>()
   #bytes = 0
+  #heard = false
+  #isJoined = false
   #trouble = ''
 
-  constructor(after: Place, end: Place, limit: number) {
-    this.#after = after
+  constructor(after: Place, end: Place, limit: number, bytes: number) {
+    this.after = after
     this.#end = end
     this.#limit = limit
+    this.#mostBytes = bytes
   }
 
   /** Resolves once it has all that it is to have. @throws BusError `engine_unavailable` */
   async over(): Promise<void> {
     while (!this.#isOver()) {
       this.#came = Promise.withResolvers()
-      await inTime(patienceMs, this.#came.promise, () => this.#late())
+      this.#heard = false
+      await within(patienceMs, this.#came.promise)
+      if (this.#heard) continue
+      if (!this.#isJoined || this.#trouble !== '') throw this.#late()
+      // Nothing is wrong, so nothing more is given: not the marks of transactions, nor what lies behind an open one.
+      this.complete = true
     }
   }
 
   #isOver(): boolean {
-    return this.complete || this.found.length >= this.#limit || this.#bytes >= mostBytes
+    return this.complete || this.found.length >= this.#limit || this.#bytes >= this.#mostBytes
   }
 
   #late(): BusError {
@@ -161,6 +174,7 @@ class Reading implements ConsumerOwner {
   }
 
   joined(consumer: Consumer): void {
+    this.#isJoined = true
     // A batch may have been larger than what was left.
     consumer.allow(Math.min(this.#limit, mostPermits) - consumer.permits)
   }
@@ -168,12 +182,13 @@ class Reading implements ConsumerOwner {
   came(consumer: Consumer, id: MessageId, _count: number, messages: readonly Come[]): void {
     if (this.#isOver()) return
     for (const one of messages) {
-      if (!isBehind(one.id, this.#after)) continue
+      if (!isBehind(one.id, this.after)) continue
       this.found.push(one)
       this.#bytes += one.stored.body.byteLength
     }
     this.complete = !isBehind(this.#end, behind(id))
     if (!this.#isOver() && consumer.permits <= 0) this.joined(consumer)
+    this.#heard = true
     this.#came.resolve()
   }
 
@@ -181,7 +196,9 @@ class Reading implements ConsumerOwner {
     this.#trouble = text ?? ''
   }
 
-  left(): void {}
+  left(): void {
+    this.#isJoined = false
+  }
 
   superseded(): void {}
 }

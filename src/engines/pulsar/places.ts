@@ -22,21 +22,37 @@ const position = /^(?:(\d+):(\d+):(-?\d+):(-?\d+))?(?:@([\d:,-]+))?$/
 export const pagePosition = (places: readonly Place[]): string =>
   `@${places.map(({ ledger, entry, batch }) => `${ledger}:${entry}:${batch}`).join(',')}`
 
-/** For each of so many partitions; of those that the position does not tell, the beginning, so that nothing is left out. */
-export function placesOf(text: string, partitions: number): Place[] {
+/** Where a partition's place is among those of a page: partitions may be missing, and a topic without any has one. */
+export const slotOf = (partition: number): number => Math.max(0, partition)
+
+/** As many places as these partitions need. */
+export function placesFor(partitions: readonly number[]): Place[] {
+  return new Array<Place>(1 + Math.max(0, ...partitions.map(slotOf))).fill(beginning)
+}
+
+/**
+ * For each partition by its number; of those that a page does not tell, the beginning, so that nothing is left out.
+ * @throws BusError `invalid_argument` where it is no position, or that of a message and says nothing of the other partitions
+ */
+export function placesOf(text: string, partitions: readonly number[]): Place[] {
   const [matched, ledger, entry, partition, batch, page] = position.exec(text) ?? []
   if (!matched)
     throw new BusError(
       'invalid_argument',
       `position ${JSON.stringify(text)} is none of Pulsar's; use one that it gave, 'start', 'end' or a time`,
     )
-  const told = (page ?? '').split(',').map((one) => one.split(':').map(Number))
-  const places = Array.from({ length: partitions }, (_, i): Place => {
-    const [ledger, entry, batch] = told[i] ?? []
-    return batch === undefined || [ledger, entry, batch].some((number) => !Number.isSafeInteger(number))
-      ? beginning
-      : { ledger: ledger!, entry: entry!, batch }
-  })
-  if (ledger !== undefined) places[Math.max(0, Number(partition))] = { ledger: Number(ledger), entry: Number(entry), batch: Number(batch) }
-  return places.slice(0, partitions)
+  if (page === undefined && partitions.length > 1)
+    throw new BusError(
+      'invalid_argument',
+      `position ${JSON.stringify(text)} is in one of ${partitions.length} partitions; use one that browsing gave, 'start', 'end' or a time`,
+    )
+  const places = placesFor(partitions)
+  for (const [i, one] of (page ?? '').split(',').entries()) {
+    const told = one.split(':').map(Number)
+    if (i < places.length && told.length === 3 && told.every(Number.isSafeInteger))
+      places[i] = { ledger: told[0]!, entry: told[1]!, batch: told[2]! }
+  }
+  const slot = slotOf(Number(partition))
+  if (ledger !== undefined && slot < places.length) places[slot] = { ledger: Number(ledger), entry: Number(entry), batch: Number(batch) }
+  return places
 }

@@ -162,10 +162,11 @@ export class Topics {
 
   /** What was noted when the topic was made here. */
   async #noted(topic: string): Promise<StorageName | undefined> {
-    const notes = (await this.#http?.ask('GET', `${this.path(topic)}/properties`).catch(() => undefined)) as
-      | Record<string, unknown>
-      | null
-      | undefined
+    const asked = this.#http?.ask('GET', `${this.path(topic)}/properties`).catch((error: BusError) => {
+      // It went meanwhile, or this role may not ask: then it has the name that Pulsar knows.
+      if (error.code !== 'not_found' && !isForbidden(error)) throw error
+    })
+    const notes = (await asked) as Record<string, unknown> | null | undefined
     const whole = notes?.[nameNote]
     return typeof whole === 'string' ? whole : undefined
   }
