@@ -76,7 +76,9 @@ export class Consumer implements DeliverySink {
     this.#queue = new Queue(this.#pump)
     this.#credit = new Credit(policy.concurrency * parts.runner.size, policy.parked, policy.bytes)
     this.#breaker = new Breaker(policy.breaker)
-    this.#records = new Records(parts.ledger, parts.group, parts.events, parts.engine.capabilities.redelivered, this.#queue.ready)
+    // Where one death is enough, it counts for what had begun alone.
+    const soon = policy.crashes > 1 ? this.#queue.ready : []
+    this.#records = new Records(parts.ledger, parts.group, parts.events, parts.engine.capabilities.redelivered, soon)
   }
 
   async start(sources: readonly Source[]): Promise<void> {

@@ -31,6 +31,8 @@ export class Job {
   /** `writing`: handled, and waiting for the ledger; `settling`: the engine has been told. */
   state: 'queued' | 'parked' | 'running' | 'delayed' | 'writing' | 'settling' | 'gone' = 'queued'
   lane: Lane | undefined
+  /** The ledger knows that it is in hand here, where it has to. */
+  noted = false
   attempts: AttemptState | undefined
   message: Message | undefined
   timer: NodeJS.Timeout | undefined

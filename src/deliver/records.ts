@@ -27,16 +27,17 @@ export class Records {
   #closed = false
   readonly #idle: (() => void)[] = []
 
-  /** `told`: the engine tells a redelivery. `ready`: what begins next. */
-  constructor(ledger: Ledger, group: string, events: Events, told: boolean, ready: readonly Job[]) {
+  /** `told`: the engine tells a redelivery. `soon`: what begins next, and may be taken to have begun. */
+  constructor(ledger: Ledger, group: string, events: Events, told: boolean, soon: readonly Job[]) {
     this.#ledger = ledger
     this.#group = group
     this.#events = events
     this.#book = new AttemptBook(ledger, group)
     if (told) return
     const book = new HandBook(ledger, group)
-    const tries = (action: () => Promise<void>): Promise<boolean> => this.#tries(() => !this.#closed, action)
-    this.#hands = { book, note: new HandNote(book, tries, () => ready.filter(isFresh)) }
+    // Whoever has to wait for a note does; a drain need not wait for the tidying of one.
+    const tries = (action: () => Promise<void>): Promise<boolean> => this.#try(() => !this.#closed, action)
+    this.#hands = { book, note: new HandNote(book, tries, () => soon.filter(isFresh)) }
   }
 
   /** Something waits to be written. */
@@ -57,7 +58,7 @@ export class Records {
 
   /** Whether a run of it may begin at once: a death of this process would be found out. */
   mayBegin(job: Job): boolean {
-    return isFresh(job) && (this.#hands === undefined || this.#hands.note.has(job))
+    return isFresh(job) && (this.#hands === undefined || job.noted)
   }
 
   /** Resolves once a death with those that are fresh would be found out, or nobody wants them any more. */
@@ -75,7 +76,7 @@ export class Records {
     await this.#hands?.note.clear()
   }
 
-  /** It is done, or lost. */
+  /** It is done, lost, or known by a state of its own. */
   forget(job: Job): void {
     this.#hands?.note.delete(job)
   }
@@ -99,6 +100,9 @@ export class Records {
 
   /** Resolves once the job's state is written, or nobody wants it any more. */
   async write(job: Job): Promise<void> {
+    const { deaths } = job.attempts!
+    // From here on this tells more than the note, which may name the message for a moment longer.
+    if (this.#hands && !deaths.includes(this.#hands.book.own)) deaths.push(this.#hands.book.own)
     await this.#tries(this.#wanted(job), () => this.#book.write(job.storage, job.id, job.attempts as AttemptState))
     // Not before: of a process that dies in between either is known.
     this.forget(job)

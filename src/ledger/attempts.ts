@@ -8,7 +8,7 @@ export interface AttemptState {
   crashes: number
   /** A run is on: if this is read back, the process of that run died. */
   started: boolean
-  /** The members whose deaths are counted, by their records in the book of hands. */
+  /** Of whose records in the book of hands nothing more is counted here: their deaths are, or they have written this themselves. */
   deaths: string[]
   /** Not before this time, ms since the epoch: the backoff, kept over a change of members. */
   notBefore: number

@@ -18,7 +18,7 @@ export interface Ledger {
   /** The same without the values: what a list of large bodies costs. */
   keys(space: LedgerSpace, prefix: string, page: { after?: string | undefined; limit: number }): Promise<string[]>
   count(space: LedgerSpace, prefix: string): Promise<number>
-  /** Calls with each key that changes from now on. Returns the way to stop. */
+  /** Calls with each key that changes from now on; changes of what is in hand need not be told. Returns the way to stop. */
   watch(space: LedgerSpace, prefix: string, listener: (key: string) => void): () => void
 }
 

@@ -165,6 +165,7 @@ test.each([
   [['pub', 'a', '1', '--header', 'novalue'], 2, 'name=value'],
   [['pub', 'a', '1', '--delay', 'soon'], 2, 'duration'],
   [['pub', 'a', '1', '--deliver-at', 'soon'], 2, 'no time'],
+  [['pub', 'a', '1', '--deliver-at', '12'], 2, 'no time'],
   [['pub', 'a', '1', '--delay', '1s', '--deliver-at', '2199-01-31'], 2, 'cannot be used with'],
   [['pub', 'a', '1', '--raw'], 2, '--raw'],
   [['pub', 'a', '--id', 'x'], 2, '--id'],

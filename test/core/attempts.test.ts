@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { expect, test } from 'vitest'
+import { expect, onTestFinished, test, vi } from 'vitest'
 import { connectEngine } from '../../src/bus.ts'
 import { BusError } from '../../src/errors.ts'
 import { HandBook } from '../../src/ledger/hand-book.ts'
@@ -148,4 +148,87 @@ test('R4: a member that gives back what it was at, or has done all of it, has no
   await expect.poll(() => failed).toBe(4)
   await other.close()
   expect(await inHand()).toEqual([])
+})
+
+test('R4: where one death is enough, it is that of what had begun; what stood ready behind it is handled', async () => {
+  const broker = logModel({ partitions: 1 })
+  const ledger = memoryLedger()
+  const engine = await broker.connect()
+  const dying = await connectEngine(engine, { ledger })
+  for (let i = 0; i < 6; i++) await dying.publish('t', i)
+  let begun = 0
+  await dying.subscribe('t', { group: 'g', concurrency: 2 }, () => new Promise(() => begun++))
+  await expect.poll(() => begun).toBe(2)
+  broker.crash(engine)
+
+  await using last = await connectEngine(await broker.connect(), { ledger })
+  const handled: unknown[] = []
+  await last.subscribe('t', { group: 'g', retry: { crashes: 1 } }, ({ body }) => void handled.push(body))
+  await expect.poll(() => handled.toSorted()).toEqual([2, 3, 4, 5])
+  await expect.poll(() => last.admin.deadLetters('t', 'g').count()).toBe(2)
+})
+
+test('R4: what failed and is given back, or is tried again at once, has died with nobody', async () => {
+  const broker = queueModel()
+  const ledger = slowWrites()
+  const connect = async () => {
+    const engine = await broker.connect()
+    return connectEngine(override(engine, { capabilities: { ...engine.capabilities, redelivered: false } }), { ledger, drain: 1 })
+  }
+  const attempts: number[] = []
+  const fail = (_message: unknown, { attempt }: { attempt: number }): void => {
+    attempts.push(attempt)
+    throw new Error('broken')
+  }
+  const policy = { group: 'g', retry: { attempts: 6, initial: 0, crashes: 1 }, breaker: false as const }
+  const [first, second] = [await connect(), await connect()]
+  await first.subscribe('t', policy, fail)
+  await first.publish('t', 1)
+  await expect.poll(() => attempts.length).toBeGreaterThan(0)
+  await second.subscribe('t', policy, fail)
+  await first.close()
+  await expect.poll(() => second.admin.deadLetters('t', 'g').list()).toMatchObject([{ attempts: 6, crashes: 0 }])
+  expect(attempts).toEqual([1, 2, 3, 4, 5, 6])
+  await second.close()
+})
+
+test('R9: a member that has nothing in hand leaves at once, though the ledger has been away since', async () => {
+  const ledger = memoryLedger()
+  let away = false
+  const write: Ledger['write'] = async (records) => {
+    if (away) throw new BusError('engine_unavailable', 'it is away')
+    return ledger.write(records)
+  }
+  const bus = await connectEngine(await logModel().connect(), { ledger: Object.assign(Object.create(ledger), ledger, { write }) as Ledger })
+  let handled = 0
+  const work = await bus.subscribe('t', { group: 'g' }, () => {
+    away = true
+    handled++
+  })
+  await bus.publish('t', 1)
+  await expect.poll(() => handled).toBe(1)
+  await sleep(300) // its note would have been tidied by now
+  const begun = performance.now()
+  await work.close()
+  expect(performance.now() - begun).toBeLessThan(10_000) // of the 30 s that handlers would have
+  away = false
+  await bus.close()
+})
+
+test('the notes of the dead go: after a week, and after an hour in which the group was at work', async () => {
+  const ledger = memoryLedger()
+  const note = (key: string, at: number, messages: string[]) =>
+    ledger.write([{ space: 'hands', key: `g/${key}`, value: Buffer.from(JSON.stringify({ at, messages })) }])
+  const hour = 3600_000
+  await note('old', Date.now() - 8 * 24 * hour, ['t/1'])
+  await note('young', Date.now() - 24 * hour, ['t/2'])
+  await ledger.write([{ space: 'hands', key: 'g/broken', value: Buffer.from('{') }])
+  const book = new HandBook(ledger, 'g')
+  expect([...(await book.others())]).toEqual([['t/2', ['g/young']]])
+  await expect.poll(() => ledger.keys('hands', 'g/', { limit: 9 })).toEqual(['g/young'])
+  vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + 2 * hour })
+  onTestFinished(() => void vi.useRealTimers())
+  // Who lives has written it since.
+  await new HandBook(ledger, 'g').write(['t/3'])
+  expect([...(await book.others()).keys()]).toEqual(['t/3'])
 })

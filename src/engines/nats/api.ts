@@ -65,13 +65,15 @@ async function wholeOf<T>(list: AsyncIterable<T>): Promise<T[]> {
  * the server was writing to them (2.10 under load, "directory not empty"): it knows the thing no longer all the same.
  */
 function untilGone(remove: () => Promise<boolean>, notFound: number): Promise<boolean> {
-  let tries = 0
+  let tried = false
+  let leftOver = false
   const attempt = (): Promise<boolean> =>
     remove().catch((error) => {
-      tries++
-      if (tries > 1 && isApi(error, notFound)) return true
-      if (tries === 1 && isApi(error, apiCode.general)) return attempt()
-      throw error
+      if (tried && isApi(error, notFound)) return true
+      tried = true
+      if (leftOver || !(isApi(error, apiCode.general) || isApi(error, apiCode.streamDeleteFailed))) throw error
+      leftOver = true
+      return attempt()
     })
   return untilAnswered(attempt)
 }

@@ -20,6 +20,7 @@ export const apiCode = {
   storeFailed: 10077,
   /** What has no code of its own; its description tells. */
   general: 10051,
+  streamDeleteFailed: 10050,
 } as const
 
 /** Answers that mean: the same again, in a moment. */

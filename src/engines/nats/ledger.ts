@@ -28,6 +28,8 @@ const asidePrefix = '!records/'
 const aside = new Uint8Array([0xff, 0x61])
 /** Room for the headers of a write in the server's limit of a message. */
 const headerRoom = 512
+/** Spaces whose records may be such. */
+const mayBeLarge: ReadonlySet<LedgerSpace> = new Set(['dead-letters', 'schedules', 'hands'])
 
 /** The ledger in a bucket of its own; bodies stored aside in an object store, as they may be larger than a message. */
 export class NatsLedger implements Ledger {
@@ -88,8 +90,7 @@ export class NatsLedger implements Ledger {
   }
 
   async #delete(kv: KV, space: LedgerSpace, subject: string): Promise<void> {
-    // The others are small.
-    const whole = space === 'dead-letters' || space === 'schedules' ? await kv.get(subject) : undefined
+    const whole = mayBeLarge.has(space) ? await kv.get(subject) : undefined
     // Not the bucket's own way, which leaves a mark for each key for ever.
     await this.#api.streams.purge(stream, { filter: `$KV.${ledgerBucket}.${subject}` })
     if (whole && isAside(whole.value)) await this.#writeBlob(asidePrefix + subject, undefined)

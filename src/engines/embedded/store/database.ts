@@ -36,10 +36,11 @@ export class Database {
     try {
       const unclean = dir !== undefined && (statSync(`${file}-wal`, { throwIfNoEntry: false })?.size ?? 0) > 0
       const size = dir === undefined ? 0 : (statSync(file, { throwIfNoEntry: false })?.size ?? 0)
-      const checked = this.#suspicion?.raised ? Number.POSITIVE_INFINITY : unclean ? checkUncleanBytes : checkAlwaysBytes
+      const suspected = this.#suspicion?.raised
+      const checked = suspected ? Number.POSITIVE_INFINITY : unclean ? checkUncleanBytes : checkAlwaysBytes
       raw = new DatabaseSync(file, { timeout: openWaitMs })
       migrate(raw, this.where, size > 0 && size < checked, steps)
-      this.#suspicion?.drop()
+      if (suspected) this.#suspicion?.drop()
       // From here on a lock is never waited for inside SQLite: its waits are long and unfair (1.3 to 2.5 s with four writers).
       raw.exec('PRAGMA busy_timeout=0')
     } catch (error) {

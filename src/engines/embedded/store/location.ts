@@ -63,7 +63,7 @@ export class Suspicion {
   }
 
   drop(): void {
-    if (this.raised) rmSync(this.#mark, { force: true })
+    rmSync(this.#mark, { force: true })
   }
 }
 

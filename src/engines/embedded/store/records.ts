@@ -6,6 +6,7 @@ import type { Outbox } from './outbox.ts'
 
 /** How long a change stays listed for watchers in other processes. */
 const keepChangesMs = 10 * 60_000
+const trimMost = 1000
 /** Greater than any text that begins with the prefix. */
 const last = '\u{10ffff}'
 
@@ -38,14 +39,15 @@ export class Records {
     this.#change = db.prepare('INSERT INTO record_change(space, key, at) VALUES(?, ?, ?)')
     this.#changesAfter = db.rows('SELECT n, space, key FROM record_change WHERE n>? ORDER BY n LIMIT 1000')
     this.#lastChange = db.rows('SELECT coalesce(max(n), 0) FROM record_change')
-    this.#trim = db.prepare('DELETE FROM record_change WHERE n IN (SELECT n FROM record_change WHERE at<? ORDER BY n LIMIT 1000)')
+    this.#trim = db.prepare(`DELETE FROM record_change WHERE n IN (SELECT n FROM record_change WHERE at<? ORDER BY n LIMIT ${trimMost})`)
   }
 
   write(records: readonly LedgerRecord[], now: number): void {
     for (const { space, key, value } of records) {
       if (value) this.#set.run(space, key, blob(value))
       else if (this.#delete.run(space, key).changes === 0) continue
-      this.#change.run(space, key, now)
+      // Written all the time, and nobody waits for it.
+      if (space !== 'hands') this.#change.run(space, key, now)
     }
   }
 
@@ -81,7 +83,8 @@ export class Records {
     }
   }
 
-  sweep(now: number): void {
-    this.#trim.run(now - keepChangesMs)
+  /** True when there is more to sweep. */
+  sweep(now: number): boolean {
+    return this.#trim.run(now - keepChangesMs).changes === trimMost
   }
 }

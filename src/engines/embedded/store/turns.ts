@@ -24,6 +24,7 @@ export class Turns {
   #sweepAt: number
   #retentionHasMore = false
   #keyValuesHaveMore = false
+  #recordsHaveMore = false
   #restUntil = 0
   #busySince = 0
   #troubled = false
@@ -254,13 +255,13 @@ export class Turns {
     const beat = now >= this.#beatAt
     if (beat || this.#retentionHasMore) this.#retentionHasMore = retention.sweep(now)
     if (beat || this.#keyValuesHaveMore) this.#keyValuesHaveMore = keyValues.sweep(now)
+    if (beat || this.#recordsHaveMore) this.#recordsHaveMore = records.sweep(now)
     if (beat) {
       if (undertaker.look(now)) questions.lookAgain()
-      records.sweep(now)
       questions.sweep(now)
       this.#beatAt = now + sweepEveryMs
     }
-    this.#sweepAt = this.#retentionHasMore || this.#keyValuesHaveMore ? now + sweepAgainMs : this.#beatAt
+    this.#sweepAt = this.#retentionHasMore || this.#keyValuesHaveMore || this.#recordsHaveMore ? now + sweepAgainMs : this.#beatAt
   }
 
   #publish(call: number, columns: Columns, now: number): void {
