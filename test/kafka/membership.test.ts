@@ -1,11 +1,12 @@
 import { expect, onTestFinished, test } from 'vitest'
+import { loadKafka } from '../../src/engines/kafka/client.ts'
 import { Membership } from '../../src/engines/kafka/membership.ts'
 import { FakeCluster, joined, memberOf } from './fake-cluster.ts'
 
 async function member(cluster: FakeCluster) {
   const told: string[] = []
   const membership = new Membership(cluster, 'g', {
-    says: () => ({ topics: [], said: { lanes: {}, filters: {}, owned: {} } }),
+    says: () => ({ topics: [], amongOthers: [], said: { lanes: {}, filters: {}, owned: {} } }),
     assigned: () => void told.push('assigned'),
     lost: (reason) => void told.push(reason),
     kept: (from) => {
@@ -128,4 +129,27 @@ test('R8: a batch that cannot be made out is told of, and read on once it can be
   await expect.poll(texts).toEqual(['1'])
   await expect.poll(() => subscription.trouble).toBeUndefined()
   expect(warnings.length).toBe(1)
+})
+
+test('R6: a member that closes keeps what is in hand when a member of another client comes', async () => {
+  const { encodeConsumerProtocolSubscription } = await loadKafka()
+  const cluster = new FakeCluster()
+  cluster.make('t', 2)
+  cluster.put('t', 'in hand')
+  const { subscription, deliveries, holds, texts } = await joined(cluster, ['t'])
+  await expect.poll(texts).toEqual(['in hand'])
+  expect([...holds]).toEqual(['t/0', 't/1'])
+  const ofOurs = cluster.onJoinGroup.bind(cluster)
+  const theirs = encodeConsumerProtocolSubscription({ version: 0, topics: ['t'], userData: null } as never)
+  cluster.onJoinGroup = (group, session, rebalance, member, instance, type, protocols) => {
+    const range = protocols.filter(({ name }) => name === 'range')
+    const answer = ofOurs(group, session, rebalance, member, instance, type, range)
+    return { ...answer, members: [...answer.members, { memberId: 'other', metadata: theirs }] }
+  }
+  await subscription.stop()
+  await expect.poll(() => cluster.times('SyncGroup'), { timeout: 10_000 }).toBe(2)
+  // It beats once what the round gave is known.
+  await expect.poll(() => cluster.asked.lastIndexOf('Heartbeat') > cluster.asked.lastIndexOf('SyncGroup')).toBe(true)
+  expect([...holds]).toEqual(['t/0'])
+  expect(await subscription.settle([{ kind: 'ack', delivery: deliveries[0]! }])).toEqual(['confirmed'])
 })

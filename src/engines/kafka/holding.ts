@@ -64,14 +64,17 @@ export class Holding {
   // ── rounds ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
   /** What is said before a round. What was given and has not begun is not said to be had: somebody else may be given it now. */
-  says(): { topics: string[]; said: Said } {
+  says(): { topics: string[]; amongOthers: string[]; said: Said } {
     this.#round++
     const owned: Record<string, number[]> = {}
     for (const { topic, partition } of this.#means.parts.values()) (owned[topic] ??= []).push(partition)
-    return this.#drains ? { topics: [], said: { lanes: {}, filters: {}, owned } } : this.#means.sources.says(owned)
+    const { topics, said } = this.#means.sources.says(owned)
+    if (!this.#stopped) return { topics, amongOthers: topics, said }
+    // By `range` what it does not say it reads is another's at once, with what is in hand.
+    return { topics: [], amongOthers: Object.keys(owned), said }
   }
 
-  /** It reads nothing any more, and keeps what is in hand. Beside members of other clients that would be theirs at once. */
+  /** It reads nothing any more, and keeps what is in hand. Beside members of other clients what it lets go of is theirs at once. */
   get #drains(): boolean {
     return this.#stopped && this.#orderly
   }

@@ -31,8 +31,8 @@ const lastWaitMs = 1000
 export type Outcome = 'orderly' | 'at once' | 'missed'
 
 export interface MembershipEvents {
-  /** What this member reads and has: asked before each round. */
-  says(): { readonly topics: readonly string[]; readonly said: Said }
+  /** What this member reads and has: asked before each round. `amongOthers`: what it reads where not all are of ours. */
+  says(): { readonly topics: readonly string[]; readonly amongOthers: readonly string[]; readonly said: Said }
   assigned(partitions: ReadonlyMap<string, readonly number[]>, generation: number, how: Outcome): void
   /** The group goes on without this member: all it had is somebody else's. */
   lost(reason: string): void
@@ -145,10 +145,14 @@ export class Membership {
 
   async #round(): Promise<void> {
     this.#again = false
-    const { topics, said } = this.#events.says()
+    const { topics, amongOthers, said } = this.#events.says()
     const { kafka } = this.#cluster
-    const metadata = kafka.encodeConsumerProtocolSubscription({ version: 0, topics: [...topics], userData: Buffer.from(encodeSaid(said)) })
-    const joined = await this.#join([own, foreign].map((name) => ({ name, metadata })))
+    const userData = Buffer.from(encodeSaid(said))
+    const saying = (name: string, read: readonly string[]) => ({
+      name,
+      metadata: kafka.encodeConsumerProtocolSubscription({ version: 0, topics: [...read], userData }),
+    })
+    const joined = await this.#join([saying(own, topics), saying(foreign, amongOthers)])
     const missed = this.#had && joined.generationId !== this.#synced + 1
     this.#generation = joined.generationId
     const leads = joined.leader === joined.memberId
