@@ -31,4 +31,6 @@ test('R7: what waits for its next try keeps nothing in the memory of what it cam
   await subscription.settle([{ kind: 'release', delivery: deliveries[0]!, delayMs: 0 }])
   await expect.poll(texts).toEqual(['small', 'small'])
   expect(deliveries[1]!.body.buffer.byteLength).toBe(5)
+  // A handler sees the same at each try.
+  expect(deliveries.map(({ body }) => body.constructor)).toEqual([Buffer, Buffer])
 })

@@ -198,8 +198,7 @@ export class Part {
     for (const name in headers) bytes += name.length + headers[name]!.length
     this.#waiting++
     this.waitingBytes += bytes
-    // A body that is part of what it came in would keep all of that in the memory.
-    return { delivery: { ...delivery, body: body.byteLength < body.buffer.byteLength ? new Uint8Array(body) : body }, readyAt, bytes }
+    return { delivery: { ...delivery, body: alone(body) }, readyAt, bytes }
   }
 
   // ── what becomes of it ────────────────────────────────────────────────────────────────────────────────────────────
@@ -275,6 +274,11 @@ function weight({ key, value, headers }: Read): number {
   let bytes = 64 + (key?.byteLength ?? 0) + (value?.byteLength ?? 0)
   for (const [name, text] of headers) bytes += 32 + (name?.byteLength ?? 0) + (text?.byteLength ?? 0)
   return bytes
+}
+
+/** A body that is part of what it came in would keep all of that in the memory. A Buffer, as it is at the first try. */
+function alone(body: Uint8Array): Uint8Array {
+  return body.byteLength < body.buffer.byteLength ? Buffer.from(new Uint8Array(body).buffer) : body
 }
 
 export function offsetOf({ position }: Pick<Delivery, 'position'>): number {
