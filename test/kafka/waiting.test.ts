@@ -21,6 +21,39 @@ test('R7: past 64 MiB that wait for their next try nothing new comes of their pa
   await expect.poll(() => came().slice(7)).toEqual(['5....'])
 }, 30_000)
 
+test('R7: partitions of which nothing new can come leave the others room to be read', async () => {
+  const cluster = new FakeCluster()
+  cluster.make('t', 18)
+  const large = '.'.repeat(1024 * 1024)
+  const { partitions } = cluster.logs.get('t')!
+  const [huge, idle] = [partitions[0]!, partitions[17]!]
+  huge.push('.'.repeat(64 * 1024 * 1024))
+  for (const partition of partitions.slice(1, 17)) partition.push('small', large)
+  const { subscription, deliveries, texts } = memberOf(cluster, ['t'])
+  await subscription.start()
+  subscription.grant(17, 1e9)
+  await expect.poll(() => deliveries.length).toBe(17)
+  expect(texts().filter((text) => text === 'small').length).toBe(16)
+  await subscription.settle(deliveries.map((delivery) => ({ kind: 'release', delivery, delayMs: 600_000 })))
+  idle.push('other')
+  subscription.grant(1, 1e9)
+  await expect.poll(() => texts()[17]).toBe('other')
+}, 30_000)
+
+test('R8: a topic whose commits are refused leaves the others room to be read', async () => {
+  const cluster = new FakeCluster()
+  cluster.make('shut', 16)
+  cluster.make('open')
+  const { warnings, texts } = await joined(cluster, ['shut', 'open'])
+  for (const [i, partition] of cluster.logs.get('shut')!.partitions.entries()) {
+    cluster.refusals.set(`shut/${i}`, 'TOPIC_AUTHORIZATION_FAILED')
+    partition.push('.'.repeat(1024 * 1024))
+  }
+  await expect.poll(() => warnings).toEqual([expect.stringMatching(/'shut'.*cannot be committed/)])
+  cluster.put('open', 'other')
+  await expect.poll(texts).toEqual(['other'])
+})
+
 test('R7: what waits for its next try keeps nothing in the memory of what it came with', async () => {
   const cluster = new FakeCluster()
   cluster.make('t')

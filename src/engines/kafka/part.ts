@@ -134,6 +134,13 @@ export class Part {
     return head !== undefined && head.offset >= this.handed && !this.leaving && !this.#full && !this.#tooFar()
   }
 
+  /** Nothing new of it can be handed out before something else has happened: what is fetched of it lies there. */
+  get stuck(): boolean {
+    const head = this.#fresh[this.#head]
+    if (this.#full || head === undefined) return this.#full
+    return this.#tooFar() || (this.refused !== undefined && head.offset >= this.handed)
+  }
+
   get #full(): boolean {
     return this.#waiting >= mostWaiting || this.crowded
   }

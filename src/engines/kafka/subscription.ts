@@ -16,7 +16,7 @@ import type { Topics } from './topics.ts'
 import { commitsOf, membershipOf, Troubles } from './troubles.ts'
 
 const mostAtOnce = 200
-/** What is fetched ahead of each partition, and of all. */
+/** What is fetched ahead of each partition; and of all that go on, and of all that are stuck. */
 const aheadOfPart = 1024 * 1024
 const aheadOfAll = 16 * 1024 * 1024
 /** Given back, and what is held behind it. */
@@ -218,10 +218,12 @@ export class KafkaSubscription implements EngineSubscription {
 
   #wanted(): readonly Part[] {
     if (this.#state !== 'open') return []
-    let all = 0
-    for (const { buffered } of this.parts.values()) all += buffered
-    if (all >= aheadOfAll) return []
-    return [...this.parts.values()].filter((part) => !part.leaving && part.buffered < aheadOfPart)
+    const staying = [...this.parts.values()].filter(({ leaving }) => !leaving)
+    // What lies there, for hours maybe, must not use up the room of those that go on.
+    return [...Map.groupBy(staying, ({ stuck }) => stuck).values()].flatMap((parts) => {
+      const all = parts.reduce((sum, { buffered }) => sum + buffered, 0)
+      return all < aheadOfAll ? parts.filter(({ buffered }) => buffered < aheadOfPart) : []
+    })
   }
 
   #tellCommits({ topic, refused }: Part): void {
