@@ -58,6 +58,26 @@ test('R8: what the broker took without a word of it is said again once it is not
   expect(cluster.committed.get('t/0')).toEqual({ offset: 0, metadata })
 })
 
+test('R8: what was committed last is known longest', async () => {
+  const parts = new Map<string, Part>()
+  const membership = { identity: { generation: 1, memberId: 'm' } } as Membership
+  const committing = new Committing(new FakeCluster(), 'g', membership, parts, () => {})
+  onTestFinished(() => committing.end())
+  const commitOf = (...topics: string[]): Promise<void> => {
+    for (const topic of topics) parts.set(`${topic}/0`, partOf(topic, 1))
+    return committing.commit()
+  }
+  await commitOf('t')
+  await commitOf(...Array.from({ length: 1999 }, (_, i) => `other ${i}`))
+  const part = parts.get('t/0')!
+  const delivery = part.next(0)!
+  part.take(delivery)
+  part.ack(0)
+  await committing.commit()
+  await commitOf('one too many')
+  expect(committing.committedOf(delivery)).toBe(true)
+})
+
 test.each(['TOPIC_AUTHORIZATION_FAILED', 'UNKNOWN_TOPIC_OR_PARTITION'])(
   'R8: a topic whose commits are refused (%s) holds up no other, is told, and is committed once it may be',
   async (refusal) => {

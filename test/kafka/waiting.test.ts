@@ -1,5 +1,11 @@
 import { expect, test } from 'vitest'
+import { loadKafka } from '../../src/engines/kafka/client.ts'
 import { FakeCluster, joined, memberOf } from './fake-cluster.ts'
+
+/** Every answer to a fetch has a member look at all that it has. */
+function noMore(cluster: FakeCluster): void {
+  cluster.before.set('Fetch', () => new Promise(() => {}))
+}
 
 test('R7: past 64 MiB that wait for their next try nothing new comes of their partitions, but what is due, and what is of others', async () => {
   const cluster = new FakeCluster()
@@ -19,6 +25,50 @@ test('R7: past 64 MiB that wait for their next try nothing new comes of their pa
   await subscription.settle(deliveries.slice(5).map((delivery) => ({ kind: 'ack', delivery })))
   subscription.grant(1, 1e9)
   await expect.poll(() => came().slice(7)).toEqual(['5....'])
+}, 30_000)
+
+test('R7: what waits no more, as it is handed out again, makes room at once', async () => {
+  const cluster = new FakeCluster()
+  cluster.make('t')
+  cluster.put('t', '.'.repeat(64 * 1024 * 1024), 'next')
+  const { subscription, deliveries } = memberOf(cluster, ['t'])
+  await subscription.start()
+  subscription.grant(1, 1e9)
+  await expect.poll(() => deliveries.length).toBe(1)
+  noMore(cluster)
+  await subscription.settle([{ kind: 'release', delivery: deliveries[0]!, delayMs: 300 }])
+  subscription.grant(10, 1e9)
+  await expect
+    .poll(() => deliveries.map(({ position, redelivered }) => [position, redelivered]).slice(1))
+    .toEqual([
+      ['0:0', true],
+      ['0:1', false],
+    ])
+}, 30_000)
+
+test('R7: what is overdue in a partition that is to go holds up the next try of no other', async () => {
+  const { encodeConsumerProtocolAssignment } = await loadKafka()
+  const cluster = new FakeCluster({ handoverMs: 120_000 })
+  cluster.make('t', 2)
+  const { partitions } = cluster.logs.get('t')!
+  partitions[0]!.push('runs', 'overdue')
+  partitions[1]!.push('later')
+  const { subscription, deliveries, texts } = await joined(cluster, ['t'])
+  await expect.poll(() => texts().sort()).toEqual(['later', 'overdue', 'runs'])
+  const assignedPartitions = [{ topic: 't', partitions: [1] }]
+  cluster.onSyncGroup = () => ({ assignment: encodeConsumerProtocolAssignment({ version: 0, assignedPartitions }) })
+  cluster.before.set('Heartbeat', () => {
+    cluster.before.delete('Heartbeat')
+    throw cluster.error('REBALANCE_IN_PROGRESS')
+  })
+  await expect.poll(() => subscription.parts.get('t/0')?.leaving).toBe(true)
+  noMore(cluster)
+  const released = (text: string, delayMs: number) => {
+    const delivery = deliveries.find(({ body }) => Buffer.from(body).toString() === text)!
+    return { kind: 'release', delivery, delayMs } as const
+  }
+  await subscription.settle([released('overdue', 0), released('later', 500)])
+  await expect.poll(() => texts().slice(3)).toEqual(['later'])
 }, 30_000)
 
 test('R7: partitions of which nothing new can come leave the others room to be read', async () => {

@@ -148,7 +148,10 @@ export class Committing {
   }
 
   #remember(part: Part, { offset, metadata }: Committed): void {
-    this.#past.set(`${part.scope}@${part.epoch}`, { offset, metadata })
+    const key = `${part.scope}@${part.epoch}`
+    // The newest at the end: what goes is what nobody has committed for longest.
+    this.#past.delete(key)
+    this.#past.set(key, { offset, metadata })
     if (this.#past.size > 2000) this.#past.delete(this.#past.keys().next().value!)
   }
 }

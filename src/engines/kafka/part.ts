@@ -244,9 +244,10 @@ export class Part {
     else held.splice(held.filter((other) => offsetOf(other.delivery) < offset).length, 0, waiting)
   }
 
-  /** When the next one given back is due. */
+  /** When the next one given back is due; never, while it is to go. */
   dueAt(): number {
     let due = Number.POSITIVE_INFINITY
+    if (this.leaving) return due
     for (const { readyAt } of this.#loose) due = Math.min(due, readyAt)
     for (const [head] of this.#lanes.values()) if (head) due = Math.min(due, head.readyAt)
     return due

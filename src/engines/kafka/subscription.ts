@@ -247,20 +247,23 @@ export class KafkaSubscription implements EngineSubscription {
     this.#scheduled = undefined
     if (this.#state !== 'open') return
     const now = Date.now()
-    this.#crowd()
+    const crowded = this.#crowd()
     const batch = this.#collect(now)
     if (batch.length > 0) this.#sink.deliver(batch)
     if (this.#messages > 0) this.#announce()
     this.#fetcher.wake()
-    if (batch.length >= mostAtOnce) this.#wake()
+    // What was handed out of what waits may have made room.
+    if (batch.length >= mostAtOnce || (crowded && batch.length > 0)) this.#wake()
     else this.#wakeWhenDue(now)
   }
 
-  /** What waits may be more than the memory holds: partitions of which nothing waits go on. */
-  #crowd(): void {
+  /** Whether what waits is more than the memory is to hold: then partitions of which nothing waits go on, and no others. */
+  #crowd(): boolean {
     let waiting = 0
     for (const { waitingBytes } of this.parts.values()) waiting += waitingBytes
-    for (const part of this.parts.values()) part.crowded = waiting >= mostWaitingBytes && part.waitingBytes > 0
+    const crowded = waiting >= mostWaitingBytes
+    for (const part of this.parts.values()) part.crowded = crowded && part.waitingBytes > 0
+    return crowded
   }
 
   /** Tells the broker what is about to be handed out: after a crash nobody else could say what was. */
