@@ -63,6 +63,24 @@ test.concurrent('R3: retention deletes nothing where groups may be hidden from t
   }
 }, 60_000)
 
+test.concurrent('R3: retention deletes nothing, and says why, where a group reads what this user may not see', async ({ expect }) => {
+  const warnings: Error[] = []
+  const warned = (warning: Error) => void warnings.push(warning)
+  process.on('warning', warned)
+  try {
+    using kept = await keeping((cluster, listed) => {
+      listed.push('hidden')
+      cluster.onDescribeGroups = () => ({ groups: [{ errorCode: 0, groupState: 'Dead', members: [] }] })
+      cluster.onConsumerGroupDescribe = () => ({ groups: [{ errorCode: cluster.codeOf('TOPIC_AUTHORIZATION_FAILED'), members: [] }] })
+    })
+    await expect.poll(() => warnings.map(({ message }) => message)).toContainEqual(expect.stringMatching(/'hidden'.*may not see/))
+    await expect.poll(() => kept.cluster.times('ConsumerGroupDescribe')).toBeGreaterThan(1)
+    expect(kept.purged).toEqual([])
+  } finally {
+    process.off('warning', warned)
+  }
+}, 60_000)
+
 test.concurrent('R3: a group that has just come and has committed nothing has read nothing', async ({ expect }) => {
   using kept = await keeping((cluster, listed) => {
     listed.push('new')

@@ -241,7 +241,10 @@ export class KafkaAdmin implements EngineAdmin {
   async deleteTopic(storage: StorageName): Promise<void> {
     const topic = await this.#existing(storage)
     const stands = await this.#groups.on(topic)
-    for (const group of [...stands.keys(), ...(await this.#groups.reading(topic, stands))]) {
+    const reading = await this.#groups.reading(topic, stands)
+    // One of which nothing is told, and that has no place here, most likely reads other topics.
+    const others = reading.flatMap(({ group, hidden }) => (hidden ? [] : [group]))
+    for (const group of [...stands.keys(), ...others]) {
       const { length } = await this.#groups.members(group, topic.name)
       if (length > 0) throw new BusError('conflict', `group '${group}' has ${length} members on '${storage}'; close them first`)
     }

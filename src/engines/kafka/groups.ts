@@ -17,6 +17,8 @@ export interface Present {
   readonly joining: boolean
   readonly topics: readonly string[]
   readonly said: Said | undefined
+  /** Stands for all of a group that reads, among others, what this user may not see: the broker tells nothing of such a one. */
+  readonly hidden?: true
 }
 
 /** Groups as the brokers tell of them. */
@@ -74,6 +76,7 @@ export class Groups {
     const [own] = found.groups
     const error = this.#cluster.kafka.protocolErrorsCodesById[own?.errorCode ?? 0]!
     if (noSuchGroup.has(error)) return []
+    if (error === 'TOPIC_AUTHORIZATION_FAILED') return [{ id: '', joining: false, topics: [], said: undefined, hidden: true }]
     this.#cluster.fail(own?.errorCode ?? 0, `group '${group}'`)
     return (own?.members ?? []).map(({ memberId: id, subscribedTopicNames, assignment }): Present => {
       const assigned = assignment.topicPartitions.map(({ topicName }) => topicName)
@@ -83,7 +86,9 @@ export class Groups {
 
   /** The members of a group that read the topic, and those that may, or are about to let go of it. */
   async members(group: string, topic: string): Promise<Present[]> {
-    return (await this.present(group)).filter(({ joining, topics, said }) => joining || topics.includes(topic) || said?.owned[topic])
+    return (await this.present(group)).filter(
+      ({ joining, hidden, topics, said }) => joining || hidden || topics.includes(topic) || said?.owned[topic],
+    )
   }
 
   /** Where each group stands that reads the topic; `also`: groups that are asked for even if no broker names them. */
@@ -114,10 +119,10 @@ export class Groups {
       throw new BusError('engine_unavailable', 'some groups cannot be seen at the moment: their offsets have no leader')
   }
 
-  /** As far as they can be told of without a commit: groups that have just come to it. */
-  async reading(topic: Topic, but: ReadonlyMap<string, unknown>): Promise<string[]> {
+  /** As far as they can be told of without a commit: groups that have just come to it; and those of which nothing is told. */
+  async reading(topic: Topic, but: ReadonlyMap<string, unknown>): Promise<{ readonly group: string; readonly hidden: boolean }[]> {
     const others = (await this.names()).filter((group) => !but.has(group))
     const members = await Promise.all(others.map((group) => this.members(group, topic.name)))
-    return others.filter((_, i) => members[i]!.length > 0)
+    return others.flatMap((group, i) => (members[i]!.length > 0 ? [{ group, hidden: members[i]!.some(({ hidden }) => hidden) }] : []))
   }
 }

@@ -85,7 +85,14 @@ export class Retaining {
   async #standsOn(topic: Topic): Promise<ReadonlyMap<string, ReadonlyMap<number, { readonly offset: number }>>> {
     await this.#groups.mustSeeAll()
     const stands = await this.#groups.on(topic, this.#seen.get(topic.name))
-    for (const group of await this.#groups.reading(topic, stands)) stands.set(group, new Map())
+    for (const { group, hidden } of await this.#groups.reading(topic, stands)) {
+      if (hidden)
+        throw new BusError(
+          'forbidden',
+          `group '${group}' reads topics that this user may not see: it may have read nothing of '${topic.name}' yet`,
+        )
+      stands.set(group, new Map())
+    }
     this.#seen.set(topic.name, [...stands.keys()])
     return stands
   }

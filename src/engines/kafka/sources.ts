@@ -124,8 +124,8 @@ export class Sources {
     return conflicts
   }
 
-  #disagrees({ source, topic }: Joined, { topics, said }: Present): boolean {
-    return topics.includes(topic.name) && said?.filters[topic.name] !== source.filter
+  #disagrees({ source, topic }: Joined, { topics, said, hidden }: Present): boolean {
+    return (hidden || topics.includes(topic.name)) && said?.filters[topic.name] !== source.filter
   }
 
   #conflict({ source: { storage, filter }, topic }: Joined, { said }: Present): BusError {
