@@ -1,5 +1,5 @@
-import { Admin } from '@platformatic/kafka'
-import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
+import { Admin, Consumer } from '@platformatic/kafka'
+import { afterAll, afterEach, beforeAll, expect, onTestFinished, test } from 'vitest'
 import { connect } from '../../src/bus.ts'
 import type { Engine } from '../../src/engines/engine.ts'
 import { openKafka } from '../../src/engines/kafka/engine.ts'
@@ -10,6 +10,12 @@ import { eager } from './support.ts'
 
 const [any, topicResource, groupResource, literal, deny, allow, read, describe] = [1, 2, 3, 3, 2, 3, 3, 8] as const
 const users = { coze: 'secret', root: 'rooted' }
+
+const codeOf = (asked: Promise<unknown>): Promise<string> =>
+  asked.then(
+    () => '',
+    (error: { code: string }) => error.code,
+  )
 
 await describeKafka('a topic, or a group, that a user may not read any more', () => {
   let broker: KafkaNode
@@ -97,19 +103,33 @@ await describeKafka('a topic, or a group, that a user may not read any more', ()
     60_000,
   )
 
+  test('R3: a group of the newer protocol that reads it, too, holds up no question about others', async () => {
+    for (const storage of ['seen', 'unseen']) await send(storage, '1')
+    const reader = new Consumer({
+      clientId: 'newer',
+      bootstrapBrokers: [broker.address],
+      sasl: { mechanism: 'PLAIN', username: 'root', password: users.root },
+      groupId: 'newer',
+      groupProtocol: 'consumer',
+      maxWaitTime: 100,
+    })
+    const stream = await reader.consume({ topics: ['unseen'], mode: 'earliest', autocommit: false })
+    onTestFinished(async () => {
+      await stream.close()
+      await reader.close()
+    })
+    await forbid('unseen', describe)
+    await expect.poll(() => codeOf(engine.read('unseen', 'start', 1))).toBe('forbidden')
+    expect(await engine.admin.groups('seen')).toEqual([])
+    await engine.admin.deleteTopic('seen')
+  }, 60_000)
+
   test('is left out of a pattern that is subscribed to, and named', async () => {
     for (const storage of ['many.a', 'many.shut', 'many.z']) await send(storage, '"old"')
     await forbid('many.shut', read)
     // Without one that allows it, what has any rule at all is not seen.
     await forbid('many.shut', describe, allow)
-    await expect
-      .poll(() =>
-        engine.read('many.shut', 'start', 1).then(
-          () => '',
-          (error: { code: string }) => error.code,
-        ),
-      )
-      .toBe('forbidden')
+    await expect.poll(() => codeOf(engine.read('many.shut', 'start', 1))).toBe('forbidden')
     await using bus = await connect(broker.url, {
       kafka: { ...eager, partitions: 1, user: 'coze', password: users.coze },
       ledger: 'memory:',
@@ -125,16 +145,7 @@ await describeKafka('a topic, or a group, that a user may not read any more', ()
   test('is left out by who listens live to many, and refused where it is the one', async () => {
     for (const storage of ['live.a', 'live.shut', 'live.z']) await send(storage, 'old')
     await forbid('live.shut', describe)
-    await expect
-      .poll(() =>
-        engine
-          .live!.subscribe('live.shut', () => {})
-          .then(
-            () => '',
-            (error: { code: string }) => error.code,
-          ),
-      )
-      .toBe('forbidden')
+    await expect.poll(() => codeOf(engine.live!.subscribe('live.shut', () => {}))).toBe('forbidden')
     const heard: string[] = []
     const listening = await engine.live!.subscribe('live.*', (batch) =>
       heard.push(...batch.map(({ storage, body }) => `${storage} ${Buffer.from(body)}`)),
