@@ -201,10 +201,18 @@ export class Consumer implements DeliverySink {
       void this.#release(job)
       return
     }
+    this.#queue.enter(job, this.#laneOf(job))
+  }
+
+  #laneOf(job: Job): string | undefined {
     const { order } = this.#parts.policy
     const key = job.key ?? job.message?.key
-    const lane = order === 'topic' ? job.storage : order === 'key' && key !== undefined ? `${job.storage}/${key}` : undefined
-    this.#queue.enter(job, lane)
+    return order === 'topic' ? job.storage : order === 'key' && key !== undefined ? `${job.storage}/${key}` : undefined
+  }
+
+  /** What has come of the lane and is not in it yet, as it is still looked up. */
+  #arriving(lane: string): Job[] {
+    return this.#hand.all().filter((job) => job.state === 'queued' && job.lane === undefined && this.#laneOf(job) === lane)
   }
 
   // ── running ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -478,7 +486,8 @@ export class Consumer implements DeliverySink {
     this.counts.lost++
     if (state === 'running') job.abort(new BusError('aborted', `the delivery was lost: ${reason}`))
     // Whoever has it now finishes it before what stands behind it here: none of that may run first.
-    void this.#release(...this.#queue.remove(job))
+    const lane = job.lane?.id
+    void this.#release(...this.#queue.remove(job), ...(lane === undefined ? [] : this.#arriving(lane)))
     this.#queue.ended(job)
     this.#forget(job)
     this.#advance(job)

@@ -268,7 +268,6 @@ export class PulsarSubscription implements EngineSubscription, ConsumerOwner {
     const delivery = settlement.delivery as PulsarDelivery
     const { entry, batch } = delivery
     if (!this.#hand.has(delivery)) return entry.settled[batch] ? 'confirmed' : 'lost'
-    if (delivery.until <= now && !entry.settled[batch]) return 'lost'
     if (settlement.kind === 'extend') {
       delivery.until = now + settlement.leaseMs
       return entry.consumer.open ? 'confirmed' : 'sent'
@@ -317,7 +316,8 @@ export class PulsarSubscription implements EngineSubscription, ConsumerOwner {
       const { entry } = delivery
       if (entry.settled[delivery.batch]) continue
       if (entry.adriftSince !== undefined && entry.consumer.open && now - entry.adriftSince > returnMs) lost.push(delivery)
-      else if (delivery.handed && delivery.until <= now) ended.push(delivery)
+      // With order it stays ours while we are connected: given to another, it would be passed by what stands behind it here.
+      else if (delivery.handed && delivery.until <= now && this.#spec.order === 'none') ended.push(delivery)
       else if (!delivery.handed && this.#spec.order === 'none' && this.#messages <= 0 && now - delivery.arrivedAt > keepUnusedMs)
         unused.push(delivery)
     }
