@@ -139,7 +139,8 @@ describe('R3: a group that is not of the classic protocol', () => {
   test.each([
     ['is none', refused('GROUP_ID_NOT_FOUND'), []],
     ['is none where the broker has no others', refused('UNSUPPORTED_VERSION'), []],
-    ['is not known where it may not be seen', refused('TOPIC_AUTHORIZATION_FAILED'), 'forbidden'],
+    ['is one hidden member where it may not be seen', refused('TOPIC_AUTHORIZATION_FAILED'), ['']],
+    ['is not known where nobody may ask for it', refused('GROUP_AUTHORIZATION_FAILED'), 'forbidden'],
     [
       'has its members by the names they ask for and by what they were given',
       () => {
