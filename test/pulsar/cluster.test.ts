@@ -27,7 +27,7 @@ await describePulsar('two brokers', () => {
   const underLoad = async (): Promise<Load> => {
     load = new Load(
       () => `${cluster.first.url},${cluster.second.address}`,
-      {},
+      { resends: true },
       (url) => openPulsar(url, { ...eager, admin: cluster.first.admin }),
       memoryLedger(),
     )

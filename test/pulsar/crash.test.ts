@@ -21,7 +21,7 @@ await describePulsar('a broker that dies', () => {
   test('by SIGKILL, at random under load: nothing confirmed is lost, no key out of order', async () => {
     load = new Load(
       () => broker.url,
-      {},
+      { resends: true },
       (url) => openPulsar(url, { ...eager, admin: broker.admin }),
       memoryLedger(),
     )
@@ -69,7 +69,7 @@ await describePulsar('a broker with its defaults', () => {
   test('forgets in a kill what was acknowledged: nothing confirmed is lost, no key out of order, and no member stands still', async () => {
     load = new Load(
       () => broker.url,
-      {},
+      { resends: true },
       (url) => openPulsar(url, { ...eager, admin: broker.admin }),
       memoryLedger(),
     )
