@@ -16,6 +16,7 @@ test('R6: when a message is lost, what stands behind it is given back, also what
   const engine = await logModel({ partitions: 1 }).connect()
   const isOf = ({ delivery }: Settlement, text: string): boolean => Buffer.from(delivery.body).toString() === text
   const given: string[] = []
+  let lose = false
   const losing = override(
     engine,
     between(engine, () => ({
@@ -23,7 +24,7 @@ test('R6: when a message is lost, what stands behind it is given back, also what
         async settle(batch) {
           for (const one of batch) if (one.kind === 'release') given.push(Buffer.from(one.delivery.body).toString())
           const results = await subscription.settle(batch)
-          return batch.map((one, i): SettleResult => (one.kind === 'extend' && isOf(one, '"a"') ? 'lost' : results[i]!))
+          return batch.map((one, i): SettleResult => (lose && one.kind === 'extend' && isOf(one, '"a"') ? 'lost' : results[i]!))
         },
       }),
     })),
@@ -37,10 +38,13 @@ test('R6: when a message is lost, what stands behind it is given back, also what
   await bus.publish('t', 'a', { key: 'k' })
   await expect.poll(() => begun).toEqual(['a'])
   await bus.publish('t', 'b', { key: 'k' })
-  await expect.poll(async () => (await bus.status()).subscriptions[0]?.parked).toBe(1)
+  const status = async () => (await bus.status()).subscriptions[0]!
+  await expect.poll(async () => (await status()).parked).toBe(1)
   const { promise, resolve: open } = Promise.withResolvers<void>()
   gate = promise
   await bus.publish('t', 'c', { key: 'k' })
+  await expect.poll(async () => (await status()).inHand).toBe(3)
+  lose = true
   await expect.poll(() => given).toEqual(['"b"', '"c"'])
   open()
   await expect.poll(() => begun).toEqual(['a', 'b', 'c'])
