@@ -74,7 +74,7 @@ export class QueuePart {
   readonly #copies = new Map<number, number[]>()
   /** Given back, and what came after it in its lane, in order: the head holds the rest. */
   readonly #lanes = new Map<string, Waiting[]>()
-  #loose: Waiting[] = []
+  readonly #loose: Waiting[] = []
   /** The last that was handed out, or passed over. */
   #passedTo = -1
   #waiting = 0
@@ -181,7 +181,7 @@ export class QueuePart {
       this.#shift()
       return
     }
-    this.#drop(offset)
+    this.#drop(delivery)
   }
 
   /** Nothing that lies before it is handed out any more. */
@@ -192,23 +192,25 @@ export class QueuePart {
       this.ack(passed)
     }
     this.cursor = Math.max(this.cursor, offset)
-    const waiting = [...this.#loose, ...[...this.#lanes.values()].flat()].map(({ delivery }) => offsetOf(delivery))
-    for (const passed of waiting) {
+    for (const { delivery } of [...this.#loose, ...[...this.#lanes.values()].flat()]) {
+      const passed = offsetOf(delivery)
       if (passed >= offset) continue
-      this.#drop(passed)
+      this.#drop(delivery)
       this.ack(passed)
     }
   }
 
-  #drop(offset: number): void {
+  /** It waits no longer. */
+  #drop(delivery: Delivery): void {
     this.#waiting--
-    const isOther = ({ delivery }: Waiting): boolean => offsetOf(delivery) !== offset
-    this.#loose = this.#loose.filter(isOther)
-    for (const [lane, held] of this.#lanes) {
-      const left = held.filter(isOther)
-      if (left.length === 0) this.#lanes.delete(lane)
-      else if (left.length < held.length) this.#lanes.set(lane, left)
-    }
+    const offset = offsetOf(delivery)
+    const lane = this.#laneOf(delivery)
+    const held = lane === undefined ? this.#loose : this.#lanes.get(lane)!
+    held.splice(
+      held.findIndex((one) => offsetOf(one.delivery) === offset),
+      1,
+    )
+    if (lane !== undefined && held.length === 0) this.#lanes.delete(lane)
   }
 
   // ── what becomes of it ────────────────────────────────────────────────────────────────────────────────────────────
