@@ -18,7 +18,7 @@ export async function within(ms: number, action: Promise<unknown>): Promise<void
 /** What the action gives, unless it takes longer than that. @throws what `late` gives */
 export async function inTime<T>(ms: number, action: Promise<T>, late: () => Error): Promise<T> {
   const { promise: over, reject } = Promise.withResolvers<never>()
-  const timer = setTimeout(() => reject(late()), ms)
+  const timer = setTimeout(() => reject(late()), Math.min(ms, longestTimerMs))
   try {
     return await Promise.race([action, over])
   } finally {

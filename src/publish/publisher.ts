@@ -8,8 +8,8 @@ import type { AnyDefinition } from '../topic/definition.ts'
 import { type PublishTopic, resolveTarget, type Target } from '../topic/resolve.ts'
 import { checkIn, refuseTooLarge, sweepBlobs } from './claim-check.ts'
 import { encode, type PublishOptions, seal } from './encode.ts'
-import { inTime } from './in-time.ts'
 import { Outbox, type Parcel, type Sink } from './outbox.ts'
+import { readyInTime } from './ready-in-time.ts'
 import { Scheduler } from './scheduler.ts'
 
 /** Called once, whatever becomes of the message. */
@@ -93,7 +93,7 @@ export class Publisher {
       out.push({ ...parcel, message: sealed, done: (outcome) => done(sealed.id, target, outcome) })
     }
     if (message instanceof Promise)
-      inTime(message, parcel, target.name)
+      readyInTime(message, parcel, target.name)
         .then(send)
         .catch((thrown) => done('', target, { ok: false, error: toBusError(thrown) }))
     else send(message)
@@ -113,7 +113,7 @@ export class Publisher {
   ): void {
     const before = this.#preparing.get(storage) ?? settled
     preparing.catch(() => {}) // it may fail long before its turn, or after its time
-    const sent = inTime(
+    const sent = readyInTime(
       before.then(() => preparing),
       parcel,
       target.name,
