@@ -138,10 +138,14 @@ function attempts(lines: readonly Line[], rest: Rest): Violation[] {
   const trouble = troubles(lines)
   /** There twice: the one knows nothing of the other, and what ends with the one begins anew with the other. */
   const copied = new Set<string>()
+  /** How often the end of each may not have reached the broker: it comes again then, with nothing on record. */
+  const unburied = new Map<string, number>()
   for (const line of lines) {
     if (line.what === 'pause') pausedAt = line.at
     if (line.what === 'fail' && rest.copiesRetries && (isForgotten(line.at, rest.forgot) || isBlamed(line, trouble))) copied.add(line.id)
     if (line.what === 'fail') seen.get(line.id)!.fails++
+    if (line.what === 'buried' && (isForgotten(line.at, rest.forgot) || isBlamed(line, trouble)))
+      unburied.set(line.id, (unburied.get(line.id) ?? 0) + 1)
     // Done with, its attempts are gone: where the broker has forgotten that it is, it begins anew.
     const ended = line.what === 'done' || (line.what === 'fail' && seen.get(line.id)!.attempt >= limits.attempts)
     if (ended && isForgotten(line.at, rest.forgot)) seen.get(line.id)!.attempt = 1
@@ -186,7 +190,8 @@ function attempts(lines: readonly Line[], rest: Rest): Violation[] {
         text: `${id} became a dead letter: ${letter.attempts} attempts, ${letter.crashes} crashes, ${letter.error}`,
       })
     // The first death is not counted where the run was the first; near a pause a late write of the old owner may hide one.
-    if (kind === 'killer' && (died < limits.crashes - 1 || died > limits.crashes + (pausedAt === 0 ? 1 : 3)))
+    const most = (limits.crashes + (pausedAt === 0 ? 1 : 3)) * (1 + (unburied.get(id) ?? 0))
+    if (kind === 'killer' && (died < limits.crashes - 1 || died > most))
       found.push({ rule: 'R4', text: `${id} was given up after ${died} deaths` })
   }
   if (dead.size !== rest.dead.length) found.push({ rule: 'R10', text: 'a message has two dead letters' })

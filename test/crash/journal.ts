@@ -14,6 +14,8 @@ export type Line = { readonly at: number; readonly who: string } & (
       readonly fence: number
     }
   | { readonly what: 'done' | 'fail'; readonly id: string; readonly fence: number }
+  /** It is a dead letter; the broker is told after this. */
+  | { readonly what: 'buried'; readonly id: string }
   /** `kill`: by a signal it could not see, or by its own hand; `pause`: stopped for longer than a lease; `leave`: a drain began. */
   | { readonly what: 'start' | 'kill' | 'pause' | 'leave' | 'gone' }
 )

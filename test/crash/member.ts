@@ -1,4 +1,5 @@
 // One process of the crash test, which may die at any line.
+import { subscribe } from 'node:diagnostics_channel'
 import type { EngineOptions } from '../../src/engines/registry.ts'
 import { type BusError, connect } from '../../src/index.ts'
 import { Random } from '../../src/testing/random.ts'
@@ -59,6 +60,7 @@ async function publish(): Promise<void> {
 }
 
 async function work(): Promise<void> {
+  subscribe('cozebus:dead-lettered', (event) => journal.note({ what: 'buried', id: (event as { id: string }).id }))
   await bus.subscribe(topic, { ...options, order: order as 'key' | 'none' }, async (message, delivery) => {
     const { id, key } = message
     const { kind, workMs } = message.body as Body

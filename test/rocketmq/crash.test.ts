@@ -1,7 +1,7 @@
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
 import { openRocketmq } from '../../src/engines/rocketmq/engine.ts'
 import { memoryLedger } from '../../src/testing/models/ledger.ts'
-import { rocketmqBroker } from '../crash/brokers.ts'
+import { rocketmqBroker, rocketmqWithoutOrder } from '../crash/brokers.ts'
 import { crashRounds } from '../crash/rounds.ts'
 import { Load } from '../nats/load.ts'
 import { describeRocketmq } from '../rig/needs.ts'
@@ -54,12 +54,19 @@ await describeRocketmq('a broker that dies', () => {
     expect(counts.repeats).toBe(0)
   }, 120_000)
 
-  test('with processes that are killed too: nothing is lost, out of order, in two hands or tried for ever', async () => {
-    // Of its own: what is stored there is judged.
-    await using own = await startRocketmq(settings)
-    const outcome = await crashRounds(2, 20_250_102, undefined, rocketmqBroker(own, 2000))
-    expect(outcome.violations).toEqual([])
-    expect(outcome.confirmed).toBeGreaterThan(30)
-    expect(outcome.kills).toBeGreaterThan(4)
-  }, 180_000)
+  test.each([
+    ['out of order, in two hands', rocketmqBroker],
+    ['repeated', rocketmqWithoutOrder],
+  ])(
+    'with processes that are killed too: nothing is lost, %s or tried for ever',
+    async (_, broker) => {
+      // Of its own: what is stored there is judged.
+      await using own = await startRocketmq(settings)
+      const outcome = await crashRounds(2, 20_250_102, undefined, broker(own, 2000))
+      expect(outcome.violations).toEqual([])
+      expect(outcome.confirmed).toBeGreaterThan(30)
+      expect(outcome.kills).toBeGreaterThan(4)
+    },
+    180_000,
+  )
 })
