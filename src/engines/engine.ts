@@ -15,8 +15,10 @@ export interface Engine {
    * Stores a batch. Resolves once each message is stored as {@link Capabilities.durability} says, or is known not to
    * be. Outcomes stand in the order of the batch; one that fails never hides the others. Never throws for a message:
    * it rejects with `closed` or `engine_unavailable` only when nothing of the batch was sent.
+   * `stored` is called, at most once for each, of messages that are known to be stored before all of the batch has an
+   * outcome: whoever waits for one does not wait for those beside it.
    */
-  publish(batch: readonly Outgoing[], signal?: AbortSignal): Promise<PublishOutcome[]>
+  publish(batch: readonly Outgoing[], signal?: AbortSignal, stored?: OnStored): Promise<PublishOutcome[]>
   /** The largest body of a message of this storage, where that is not {@link Capabilities.maxMessageBytes} for all. */
   maxBytesOf?(storage: StorageName): number
   /**
@@ -94,9 +96,14 @@ export interface Outgoing {
   readonly fresh?: boolean
 }
 
-export type PublishOutcome =
-  | { readonly ok: true; readonly position: Position | undefined; readonly duplicate: boolean }
-  | { readonly ok: false; readonly error: BusError }
+export type PublishOutcome = Confirmed | { readonly ok: false; readonly error: BusError }
+export interface Confirmed {
+  readonly ok: true
+  readonly position: Position | undefined
+  readonly duplicate: boolean
+}
+/** `index`: of the message in its batch. */
+export type OnStored = (index: number, outcome: Confirmed) => void
 
 /** One storage a subscription reads. */
 export interface Source {

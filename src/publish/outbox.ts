@@ -1,4 +1,4 @@
-import type { Capabilities, Engine, Outgoing, PublishOutcome } from '../engines/engine.ts'
+import type { Capabilities, Confirmed, Engine, Outgoing, PublishOutcome } from '../engines/engine.ts'
 import { BusError, toBusError } from '../errors.ts'
 import type { Events } from '../observe/events.ts'
 
@@ -39,6 +39,8 @@ interface Repair {
   readonly later: Parcel[]
 }
 
+/** So long what is published waits for company while the engine has work enough. */
+const companyMs = 1
 const firstRetryMs = 20
 const lastRetryMs = 1000
 const batchMost = 1000
@@ -59,10 +61,13 @@ export class Outbox {
   #head = 0
   #unconfirmed = 0
   #unconfirmedBytes = 0
-  #scheduled = false
+  #scheduled: 'now' | 'soon' | undefined
+  #timer: NodeJS.Timeout | undefined
   #tries = 0
   /** Where the engine may let one pass another: keys with an unconfirmed message, and those that wait behind it. */
   readonly #keys = new Map<string, Parcel[]>()
+  /** Those whose turn has come: what was before them of their key is confirmed. */
+  #turns: Parcel[] = []
   /** On an engine that pipelines: keys of which something has to go again. */
   readonly #repairs = new Map<string, Repair>()
   readonly #flying = new Set<readonly Parcel[]>()
@@ -87,16 +92,28 @@ export class Outbox {
     this.#schedule()
   }
 
+  /**
+   * At the end of this tick. While half of the window is under way, what is confirmed and published drop by drop would make
+   * a batch, and a write, of each few messages: these wait a moment, until they are a quarter of the window.
+   */
   #schedule(): void {
-    if (this.#scheduled || this.#isFull()) return
-    this.#scheduled = true
-    setImmediate(this.#flush)
+    if (this.#scheduled === 'now' || (this.#isFull() && this.#turns.length === 0)) return
+    const waiting = this.#queue.length - this.#head + this.#turns.length
+    if (this.#unconfirmed < this.#window / 2 || waiting >= this.#window / 4) {
+      if (this.#scheduled === 'soon') clearTimeout(this.#timer)
+      this.#scheduled = 'now'
+      setImmediate(this.#flush)
+    } else if (this.#scheduled === undefined) {
+      this.#scheduled = 'soon'
+      this.#timer = setTimeout(this.#flush, companyMs)
+    }
   }
 
   #flush = (): void => {
-    this.#scheduled = false
+    this.#scheduled = undefined
     const together: Batch = { parcels: [], bytes: 0 }
-    let apart: Map<string, Batch> | undefined
+    const apart = new Map<string, Batch>()
+    for (const parcel of this.#turns.splice(0)) this.#add(parcel, together, apart)
     while (this.#head < this.#queue.length && !this.#isFull()) {
       const parcel = this.#queue[this.#head]!
       this.#queue[this.#head++] = undefined as unknown as Parcel
@@ -109,20 +126,7 @@ export class Outbox {
       }
       this.#unconfirmed++
       this.#unconfirmedBytes += parcel.message.body.byteLength
-      if (this.#mustWait(parcel)) continue
-      const { storage, body } = parcel.message
-      let batch: Batch | undefined = together
-      if (!this.#taking.has(storage)) {
-        batch = (apart ??= new Map()).get(storage)
-        if (!batch) apart.set(storage, (batch = { parcels: [], bytes: 0 }))
-      }
-      batch.parcels.push(parcel)
-      batch.bytes += body.byteLength
-      if (batch.parcels.length >= batchMost || batch.bytes >= batchBytes) {
-        void this.#send(batch.parcels)
-        batch.parcels = []
-        batch.bytes = 0
-      }
+      if (!this.#mustWait(parcel)) this.#add(parcel, together, apart)
     }
     if (this.#head === this.#queue.length) {
       this.#queue = []
@@ -131,8 +135,25 @@ export class Outbox {
       this.#queue = this.#queue.slice(this.#head)
       this.#head = 0
     }
-    for (const { parcels } of apart ? [together, ...apart.values()] : [together]) if (parcels.length > 0) void this.#send(parcels)
+    if (together.parcels.length > 0) void this.#send(together.parcels)
+    for (const { parcels } of apart.values()) if (parcels.length > 0) void this.#send(parcels)
     this.#tellIdle() // all that was left may have been aborted
+  }
+
+  #add(parcel: Parcel, together: Batch, apart: Map<string, Batch>): void {
+    const { storage, body } = parcel.message
+    let batch: Batch | undefined = together
+    if (!this.#taking.has(storage)) {
+      batch = apart.get(storage)
+      if (!batch) apart.set(storage, (batch = { parcels: [], bytes: 0 }))
+    }
+    batch.parcels.push(parcel)
+    batch.bytes += body.byteLength
+    if (batch.parcels.length >= batchMost || batch.bytes >= batchBytes) {
+      void this.#send(batch.parcels)
+      batch.parcels = []
+      batch.bytes = 0
+    }
   }
 
   #isFull(): boolean {
@@ -170,19 +191,30 @@ export class Outbox {
     const first = this.#tries
     this.#tries += batch.length
     let outcomes: readonly PublishOutcome[]
+    /** Confirmed before the rest of the batch was known. */
+    const early = new Uint8Array(batch.length)
+    const stored = (i: number, outcome: Confirmed): void => {
+      early[i] = 1
+      this.#confirm(batch[i]!, outcome)
+    }
     this.#flying.add(batch)
     try {
-      outcomes = await this.#sink.publish(batch.map((parcel) => parcel.message))
+      outcomes = await this.#sink.publish(
+        batch.map((parcel) => parcel.message),
+        undefined,
+        stored,
+      )
     } catch (thrown) {
       const error = toBusError(thrown, 'publish_unknown')
       outcomes = batch.map(() => ({ ok: false, error }))
     }
     this.#flying.delete(batch)
     const again: Parcel[] = []
-    for (const [i, parcel] of batch.entries()) {
+    for (let i = 0; i < batch.length; i++) {
+      const parcel = batch[i]!
       const outcome = outcomes[i]!
+      if (early[i] === 1) continue
       if (outcome.ok) {
-        this.#taking.add(parcel.message.storage)
         this.#confirm(parcel, outcome)
         continue
       }
@@ -258,10 +290,16 @@ export class Outbox {
     if (parcel.message.key !== undefined && !this.#sink.capabilities.orderedPipelining) {
       const lane = laneOf(parcel)
       const next = this.#keys.get(lane)?.shift()
-      if (next) void this.#send([next])
-      else this.#keys.delete(lane)
+      if (!next) this.#keys.delete(lane)
+      else {
+        this.#turns.push(next)
+        this.#schedule()
+      }
     }
-    if (said.ok) this.#events?.published(parcel.message.storage, 1)
+    if (said.ok) {
+      this.#taking.add(parcel.message.storage)
+      this.#events?.published(parcel.message.storage, 1)
+    }
     parcel.done(parcel.failed?.doubtful ? unknown(said) : said)
     if (this.#head < this.#queue.length) this.#schedule()
     this.#tellIdle()

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { StandardSchemaV1 } from '@standard-schema/spec'
 import { expect, test } from 'vitest'
-import type { Outgoing, PublishOutcome } from '../../src/engines/engine.ts'
+import type { OnStored, Outgoing, PublishOutcome } from '../../src/engines/engine.ts'
 import { BusError, connect, connectEngine, topic } from '../../src/index.ts'
 import { memoryLedger, spy } from '../../src/testing/index.ts'
 import { logModel } from '../../src/testing/models/log.ts'
@@ -183,6 +183,31 @@ test('a topic that has to be made first, or does not answer, holds up no other t
   await sleep(50)
   refuses = false
   await Promise.all([together(), refused])
+})
+
+test('what is known to be stored does not wait for what was sent with it, and makes room for more', async () => {
+  const model = await logModel().connect()
+  const gate = Promise.withResolvers<void>()
+  let cold = false
+  const frozen = (message: Outgoing): boolean => cold && message.name === 'frozen'
+  const engine = override(model, {
+    publish: async (batch: readonly Outgoing[], _signal?: AbortSignal, stored?: OnStored) => {
+      const confirmed: PublishOutcome = { ok: true, position: '1', duplicate: false }
+      for (const [i, message] of batch.entries()) if (!frozen(message)) stored?.(i, confirmed)
+      if (batch.some(frozen)) await gate.promise
+      return batch.map(() => confirmed)
+    },
+  })
+  await using bus = await connectEngine(engine, { ledger: memoryLedger(), publish: { window: 4 } })
+  const said: unknown[] = []
+  const publish = (topic: string, n: number): Promise<unknown> => bus.publish(topic, n, { key: 'k' }).then(() => said.push(n))
+  await Promise.all([publish('quick', 0), publish('frozen', 0)])
+  cold = true
+  const held = publish('frozen', 100)
+  await Promise.all([1, 2, 3, 4, 5, 6].map((n) => publish('quick', n)))
+  expect(said).toEqual([0, 0, 1, 2, 3, 4, 5, 6])
+  gate.resolve()
+  await held
 })
 
 test('an abort ends the wait for an engine that does not answer', async () => {

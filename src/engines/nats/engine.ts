@@ -6,6 +6,7 @@ import type {
   EngineHealth,
   EngineSubscription,
   Finding,
+  OnStored,
   Outgoing,
   Page,
   PublishOutcome,
@@ -122,8 +123,8 @@ class NatsEngine implements Engine {
     this.#publishing = new Publishing(connection, this.#streams, new Doubts(connection, api), this.capabilities.maxMessageBytes)
   }
 
-  publish(batch: readonly Outgoing[]): Promise<PublishOutcome[]> {
-    return this.#publishing.publish(batch)
+  publish(batch: readonly Outgoing[], _signal?: AbortSignal, stored?: OnStored): Promise<PublishOutcome[]> {
+    return this.#publishing.publish(batch, stored)
   }
 
   async subscribe(spec: SubscriptionSpec, sink: DeliverySink): Promise<EngineSubscription> {

@@ -1,6 +1,6 @@
 import { createInbox, type errors, type Msg, type Subscription } from '@nats-io/transport-node'
 import { BusError } from '../../errors.ts'
-import type { Outgoing, PublishOutcome } from '../engine.ts'
+import type { OnStored, Outgoing, PublishOutcome } from '../engine.ts'
 import type { Connection } from './connection.ts'
 import type { Doubts } from './doubts.ts'
 import { apiCode, apiFailure, mayNotPublish, natsError } from './failure.ts'
@@ -21,6 +21,7 @@ interface Sending {
   readonly outcomes: PublishOutcome[]
   readonly until: number
   open: number
+  readonly stored: OnStored | undefined
   resolve(outcomes: PublishOutcome[]): void
 }
 
@@ -72,7 +73,7 @@ export class Publishing {
     })
   }
 
-  async publish(batch: readonly Outgoing[]): Promise<PublishOutcome[]> {
+  async publish(batch: readonly Outgoing[], stored?: OnStored): Promise<PublishOutcome[]> {
     this.#connection.mustBeConnected()
     const refs = new Array<StreamRef | BusError>(batch.length)
     let missing: Set<string> | undefined
@@ -85,7 +86,7 @@ export class Publishing {
     const settled = this.#doubts.any ? await this.#doubts.settle(batch, refs) : undefined
     this.#connection.mustBeConnected()
     const fast = settled?.length ? undefined : this.#fast.send(batch, refs)
-    return this.#window(batch, refs, fast ? await fast : settled)
+    return this.#window(batch, refs, fast ? await fast : settled, stored)
   }
 
   /** For all streams at once, and once for each. */
@@ -103,9 +104,11 @@ export class Publishing {
     batch: readonly Outgoing[],
     refs: readonly (StreamRef | BusError)[],
     settled: readonly (PublishOutcome | undefined)[] | undefined,
+    stored: OnStored | undefined,
   ): Promise<PublishOutcome[]> {
     return new Promise((resolve) => {
-      const sending: Sending = { outcomes: new Array(batch.length), until: performance.now() + answerWaitMs, open: batch.length, resolve }
+      const until = performance.now() + answerWaitMs
+      const sending: Sending = { outcomes: new Array(batch.length), until, open: batch.length, stored, resolve }
       for (let i = 0; i < batch.length; i++) {
         const outcome = settled?.[i]
         if (outcome) settle(sending, i, outcome)
@@ -247,5 +250,6 @@ export class Publishing {
 
 function settle(sending: Sending, index: number, outcome: PublishOutcome): void {
   sending.outcomes[index] = outcome
+  if (outcome.ok) sending.stored?.(index, outcome)
   if (--sending.open === 0) sending.resolve(sending.outcomes)
 }

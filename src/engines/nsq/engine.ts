@@ -9,6 +9,7 @@ import type {
   EngineHealth,
   EngineSubscription,
   Finding,
+  OnStored,
   Outgoing,
   Page,
   PublishOutcome,
@@ -130,8 +131,8 @@ class NsqEngine implements Engine {
     })
   }
 
-  publish(batch: readonly Outgoing[]): Promise<PublishOutcome[]> {
-    return this.#publishing.publish(batch)
+  publish(batch: readonly Outgoing[], _signal?: AbortSignal, stored?: OnStored): Promise<PublishOutcome[]> {
+    return this.#publishing.publish(batch, stored)
   }
 
   maxBytesOf(storage: string): number {

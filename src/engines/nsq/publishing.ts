@@ -2,7 +2,8 @@ import { BusError, toBusError } from '../../errors.ts'
 import { wire } from '../../message/wire.ts'
 import { isPrivate } from '../../topic/name.ts'
 import { within } from '../../within.ts'
-import type { Outgoing, PublishOutcome } from '../engine.ts'
+import type { OnStored, Outgoing, PublishOutcome } from '../engine.ts'
+import { tellStored } from '../stored.ts'
 import type { Cluster } from './cluster.ts'
 import type { Connection } from './connection.ts'
 import { wrap } from './envelope.ts'
@@ -54,12 +55,12 @@ export class Publishing {
     this.#maxBodyBytes = parts.maxBodyBytes
   }
 
-  async publish(batch: readonly Outgoing[]): Promise<PublishOutcome[]> {
+  async publish(batch: readonly Outgoing[], stored?: OnStored): Promise<PublishOutcome[]> {
     if (this.#closed) throw new BusError('closed', 'the engine is closed')
     const connection = this.#connection()
     this.#flying++
     try {
-      return await this.#send(connection, batch)
+      return await this.#send(connection, batch, stored)
     } finally {
       if (--this.#flying === 0) for (const resolve of this.#idle.splice(0)) resolve()
     }
@@ -74,18 +75,22 @@ export class Publishing {
     return nsqd.connection!
   }
 
-  async #send(connection: Connection, batch: readonly Outgoing[]): Promise<PublishOutcome[]> {
+  async #send(connection: Connection, batch: readonly Outgoing[], stored: OnStored | undefined): Promise<PublishOutcome[]> {
     const outcomes = new Array<PublishOutcome>(batch.length)
     const sending: Promise<void>[] = []
     const byTopic = new Map<string, Item[]>()
+    const send = async (items: readonly Item[], answer: Promise<string>): Promise<void> => {
+      await this.#settle(answer, outcomes, items)
+      for (const { index } of items) if (outcomes[index]!.ok) this.#parts.published(batch[index]!.storage)
+      if (stored) tellStored(items, outcomes, stored)
+    }
     for (let index = 0; index < batch.length; index++) {
       const message = batch[index]!
       try {
         const body = this.#bodyOf(message)
         const topic = this.#parts.names.physical(message.storage)
         const delayMs = this.#delayOf(message)
-        if (delayMs > 0)
-          sending.push(this.#settle(connection.ask(dpub(topic, delayMs, body), `topic '${message.name}'`), outcomes, [{ index, body }]))
+        if (delayMs > 0) sending.push(send([{ index, body }], connection.ask(dpub(topic, delayMs, body), `topic '${message.name}'`)))
         else {
           const items = byTopic.get(topic)
           if (items) items.push({ index, body })
@@ -96,9 +101,8 @@ export class Publishing {
       }
     }
     for (const [topic, items] of byTopic)
-      for (const chunk of this.#chunks(items)) sending.push(this.#sendChunk(connection, topic, chunk, outcomes))
+      for (const chunk of this.#chunks(items)) sending.push(send(chunk, this.#ask(connection, topic, chunk)))
     await Promise.all(sending)
-    for (let index = 0; index < batch.length; index++) if (outcomes[index]!.ok) this.#parts.published(batch[index]!.storage)
     return outcomes
   }
 
@@ -112,14 +116,12 @@ export class Publishing {
     await this.#connection().ask(waitMs > 0 ? dpub(topic, waitMs, body) : pub(topic, body), `topic '${storage}'`)
   }
 
-  async #sendChunk(connection: Connection, topic: string, chunk: readonly Item[], outcomes: PublishOutcome[]): Promise<void> {
-    const what = `topic '${this.#parts.names.original(topic)}'`
-    if (chunk.length === 1) return this.#settle(connection.ask(pub(topic, chunk[0]!.body), what), outcomes, chunk)
-    const command = mpub(
-      topic,
-      chunk.map(({ body }) => body),
+  #ask(connection: Connection, topic: string, chunk: readonly Item[]): Promise<string> {
+    const bodies = chunk.map(({ body }) => body)
+    return connection.ask(
+      bodies.length === 1 ? pub(topic, bodies[0]!) : mpub(topic, bodies),
+      `topic '${this.#parts.names.original(topic)}'`,
     )
-    await this.#settle(connection.ask(command, what), outcomes, chunk)
   }
 
   async #settle(answer: Promise<string>, outcomes: PublishOutcome[], items: readonly Item[]): Promise<void> {

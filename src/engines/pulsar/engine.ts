@@ -7,6 +7,7 @@ import type {
   EngineHealth,
   EngineSubscription,
   Finding,
+  OnStored,
   Outgoing,
   Page,
   PublishOutcome,
@@ -126,8 +127,8 @@ class PulsarEngine implements Engine {
     }
   }
 
-  publish(batch: readonly Outgoing[]): Promise<PublishOutcome[]> {
-    return this.#publishing.publish(batch)
+  publish(batch: readonly Outgoing[], _signal?: AbortSignal, stored?: OnStored): Promise<PublishOutcome[]> {
+    return this.#publishing.publish(batch, stored)
   }
 
   async subscribe(spec: SubscriptionSpec, sink: DeliverySink): Promise<EngineSubscription> {

@@ -1,5 +1,5 @@
 import { BusError, toBusError } from '../../errors.ts'
-import type { Outgoing, PublishOutcome, StorageName } from '../engine.ts'
+import type { OnStored, Outgoing, PublishOutcome, StorageName } from '../engine.ts'
 import type { Cluster } from './cluster.ts'
 import { encodeMessage } from './message.ts'
 import { type Item, Producer } from './producer.ts'
@@ -25,17 +25,17 @@ export class Publishing {
     this.#timer = setInterval(() => this.#closeIdle(performance.now() - idleMs), idleMs / 5).unref()
   }
 
-  async publish(batch: readonly Outgoing[]): Promise<PublishOutcome[]> {
+  async publish(batch: readonly Outgoing[], stored?: OnStored): Promise<PublishOutcome[]> {
     if (this.#closed) throw new BusError('closed', 'the connection to Pulsar is closed; connect again to publish')
     this.#flying++
     try {
-      return await this.#publish(batch)
+      return await this.#publish(batch, stored)
     } finally {
       if (--this.#flying === 0) for (const resolve of this.#idle.splice(0)) resolve()
     }
   }
 
-  async #publish(batch: readonly Outgoing[]): Promise<PublishOutcome[]> {
+  async #publish(batch: readonly Outgoing[], stored: OnStored | undefined): Promise<PublishOutcome[]> {
     const places = new Map<StorageName, readonly string[] | BusError>()
     for (const { storage } of batch)
       if (!places.has(storage))
@@ -51,6 +51,7 @@ export class Publishing {
         const message = batch[i]!
         const done: Item['done'] = (outcome) => {
           outcomes[i] = outcome
+          if (outcome.ok) stored?.(i, outcome)
           if (--left === 0) resolve()
         }
         const parts = places.get(message.storage)!

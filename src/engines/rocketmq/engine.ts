@@ -6,6 +6,7 @@ import type {
   Engine,
   EngineHealth,
   EngineSubscription,
+  OnStored,
   Outgoing,
   Page,
   PublishOutcome,
@@ -115,8 +116,8 @@ class RocketmqEngine implements Engine {
     }
   }
 
-  publish(batch: readonly Outgoing[]): Promise<PublishOutcome[]> {
-    return this.#publishing.publish(batch)
+  publish(batch: readonly Outgoing[], _signal?: AbortSignal, stored?: OnStored): Promise<PublishOutcome[]> {
+    return this.#publishing.publish(batch, stored)
   }
 
   async subscribe(spec: SubscriptionSpec, sink: DeliverySink): Promise<EngineSubscription> {

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { BusError, toBusError } from '../../errors.ts'
-import type { Outgoing, PublishOutcome } from '../engine.ts'
+import type { OnStored, Outgoing, PublishOutcome } from '../engine.ts'
+import { tellStored } from '../stored.ts'
 import type { Cluster, Queue, Route } from './cluster.ts'
 import { Doubts } from './doubts.ts'
 import { refused } from './failure.ts'
@@ -56,11 +57,11 @@ export class Publishing {
     this.#group = physicalName(cluster.options.name ?? 'cozebus')
   }
 
-  async publish(batch: readonly Outgoing[]): Promise<PublishOutcome[]> {
+  async publish(batch: readonly Outgoing[], stored?: OnStored): Promise<PublishOutcome[]> {
     if (this.#closed) throw new BusError('closed', 'the connection to RocketMQ is closed; connect again to publish')
     this.#flying++
     try {
-      return await this.#publish(batch, undefined)
+      return await this.#publish(batch, undefined, stored)
     } finally {
       if (--this.#flying === 0) for (const resolve of this.#idle.splice(0)) resolve()
     }
@@ -71,13 +72,17 @@ export class Publishing {
     return this.#publish(copies, extras)
   }
 
-  async #publish(batch: readonly Outgoing[], extras: readonly Extra[] | undefined): Promise<PublishOutcome[]> {
+  async #publish(batch: readonly Outgoing[], extras: readonly Extra[] | undefined, stored?: OnStored): Promise<PublishOutcome[]> {
     const outcomes = new Array<PublishOutcome>(batch.length)
     const routes = await this.#routesOf(batch)
     const buckets = new Map<Queue, Bucket>()
     const spread = new Map<Route, Queue>()
     const sending: Promise<void>[] = []
     const bornMs = Math.round(batch[0]?.at ?? 0)
+    const send = async (part: Bucket): Promise<void> => {
+      await this.#send(part, bornMs, outcomes)
+      if (stored) tellStored(part.items, outcomes, stored)
+    }
     for (let index = 0; index < batch.length; index++) {
       const message = batch[index]!
       const route = routes.get(message.storage)!
@@ -89,7 +94,7 @@ export class Publishing {
         const queue = this.#queueOf(route, message.key, spread)
         const deliverAt = this.#deliverAt(message)
         const item = this.#item(index, message, bornMs, { ...extras?.[index], deliverAt })
-        if (deliverAt !== undefined) sending.push(this.#send({ route, queue, items: [item] }, bornMs, outcomes))
+        if (deliverAt !== undefined) sending.push(send({ route, queue, items: [item] }))
         else {
           const bucket = buckets.get(queue)
           if (bucket) bucket.items.push(item)
@@ -99,7 +104,7 @@ export class Publishing {
         outcomes[index] = { ok: false, error: toBusError(error) }
       }
     }
-    for (const bucket of buckets.values()) for (const part of this.#parts(bucket)) sending.push(this.#send(part, bornMs, outcomes))
+    for (const bucket of buckets.values()) for (const part of this.#parts(bucket)) sending.push(send(part))
     await Promise.all(sending)
     return outcomes
   }

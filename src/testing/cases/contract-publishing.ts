@@ -29,12 +29,8 @@ export const contractPublishing: readonly Case[] = [
       const seat = await h.seat(engine)
       seat.grant(100)
       const body = new Uint8Array(engine.capabilities.maxMessageBytes + 1)
-      const outcomes = await engine.publish([
-        outgoing(h.topic, 'a'),
-        outgoing(h.topic, '', { body }),
-        outgoing(h.topic, 'c'),
-        outgoing(h.topic, 'd'),
-      ])
+      const batch = [outgoing(h.topic, 'a'), outgoing(h.topic, '', { body }), outgoing(h.topic, 'c'), outgoing(h.topic, 'd')]
+      const outcomes = await engine.publish(batch)
       equal(
         outcomes.map((outcome) => (outcome.ok ? 'ok' : outcome.error.code)),
         ['ok', 'message_too_large', 'ok', 'ok'],
@@ -42,6 +38,21 @@ export const contractPublishing: readonly Case[] = [
       )
       await h.until('the others are delivered', () => seat.deliveries.length >= 3)
       equal(seat.texts.sort(), ['a', 'c', 'd'], 'delivered')
+    },
+  },
+  {
+    rule: 'R1',
+    name: 'engine: of what is stored it tells once, if it does before the rest is known, and with the outcome that it gives in the end',
+    async run(h) {
+      const engine = await h.engine()
+      const batch = Array.from({ length: 300 }, (_, i) => outgoing(h.topic, `${i}`, { key: `k${i % 7}` }))
+      const told = new Map<number, unknown>()
+      const outcomes = await engine.publish(batch, undefined, (index, outcome) => {
+        ok(!told.has(index), `it told twice of message ${index}`)
+        told.set(index, outcome)
+      })
+      equal(outcomes.filter((outcome) => outcome.ok).length, batch.length, 'stored')
+      for (const [index, outcome] of told) equal(outcome, outcomes[index], `outcome of message ${index}`)
     },
   },
   {
