@@ -22,6 +22,16 @@ await describeKafka('connecting', () => {
       works(broker.url, { user, password, mechanism }),
     )
 
+    test('with a password that is asked for at each connection', async () => {
+      let asked = 0
+      const current = (): string => {
+        asked++
+        return password
+      }
+      await works(broker.url, { user, password: current, mechanism: 'SCRAM-SHA-256' })
+      expect(asked).toBeGreaterThan(1)
+    })
+
     test('with user and password in the address', () => works(`kafka://${user}:${encodeURIComponent(password)}@${broker.address}`))
 
     test.each(['PLAIN', 'SCRAM-SHA-256'] as const)('a wrong password is refused at once, by %s, and told nowhere', async (mechanism) => {
