@@ -186,15 +186,17 @@ export const failures: readonly Case[] = [
       const bus = await h.bus()
       let broken = true
       let runs = 0
+      // Of what comes first, before the rest is there, one could be given up before a third has failed.
+      const four = Promise.withResolvers<void>()
       const work = await bus.subscribe(
         h.topic,
         { group: 'g', concurrency: 4, retry: { attempts: 3, initial: 1, jitter: 'none' }, breaker: { failures: 3, initial: 40, max: 40 } },
-        () => {
-          runs++
+        async () => {
+          if (++runs === 4) four.resolve()
+          await four.promise
           if (broken) throw new Error('outage')
         },
       )
-      // All at once: one alone could be given up before a second one has failed.
       const bodies = Array.from({ length: 30 }, (_, i) => ({ i }))
       await bus.publishMany(h.topic, bodies)
       await h.until('it is slowed', () => work.status().state === 'slowed')
