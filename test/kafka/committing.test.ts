@@ -7,7 +7,7 @@ import { FakeCluster, joined } from './fake-cluster.ts'
 function partOf(topic: string, records: number): Part {
   const source = { storage: topic, filter: undefined, lanes: topic, from: 'earliest' } as const
   const part = new Part({ topic, topicId: topic, partition: 0, source, epoch: 1 }, { offset: 0, metadata: '' }, () => undefined)
-  const read = (offset: number) => ({ offset, timestampMs: 1, key: null, value: Buffer.from('x'), headers: [] })
+  const read = (offset: number) => ({ offset, timestampMs: 1, key: null, value: Buffer.from('x'), headers: [], size: 10 })
   part.push(
     Array.from({ length: records }, (_, offset) => read(offset)),
     records,

@@ -4,9 +4,11 @@ import type { Delivery, DeliverySink, Source, SubscriptionSpec } from '../../src
 import { type Kafka, loadKafka } from '../../src/engines/kafka/client.ts'
 import { Cluster } from '../../src/engines/kafka/cluster.ts'
 import type { KafkaOptions } from '../../src/engines/kafka/options.ts'
+import { type Batch, decodeBatches } from '../../src/engines/kafka/record-batch.ts'
 import { KafkaSubscription } from '../../src/engines/kafka/subscription.ts'
 import { resolveTarget } from '../../src/engines/kafka/target.ts'
 import { Topics } from '../../src/engines/kafka/topics.ts'
+import type { ProduceTopic } from '../../src/engines/kafka/wire.ts'
 
 type Answer = (...args: any[]) => unknown
 interface Log {
@@ -171,11 +173,16 @@ export class FakeCluster extends Cluster {
     return { producerId: BigInt(++this.producers), producerEpoch: 0 }
   }
 
-  onProduce(_acks: number, _timeout: number, records: { topic: string; partition: number; value: Buffer }[]) {
-    const responses = records.map(({ topic, partition, value }) => {
-      const baseOffset = BigInt(this.logs.get(topic)!.partitions[partition]!.push(value.toString()) - 1)
-      return { name: topic, partitionResponses: [{ index: partition, errorCode: 0, baseOffset }] }
-    })
+  onProduce(_acks: number, _timeout: number, topics: readonly ProduceTopic[]) {
+    const responses = topics.map(({ name, partitions }) => ({
+      name,
+      partitionResponses: partitions.map(({ index, records }) => {
+        const log = this.logs.get(name)!.partitions[index]!
+        const baseOffset = BigInt(log.length)
+        for (const { records: own } of decodeBatches([records], {})) log.push(...own.map(({ value }) => String(value)))
+        return { index, errorCode: 0, baseOffset }
+      }),
+    }))
     return { responses }
   }
 
@@ -190,7 +197,7 @@ export class FakeCluster extends Cluster {
           topicId,
           partitions: partitions.map(({ partition, fetchOffset }) => {
             const bodies = log?.partitions[partition]?.slice(Number(fetchOffset)) ?? []
-            return { partitionIndex: partition, errorCode: 0, records: batchesOf(bodies, fetchOffset), abortedTransactions: [] }
+            return { partitionIndex: partition, errorCode: 0, records: batchesOf(bodies, Number(fetchOffset)), abortedTransactions: [] }
           }),
         }
       }),
@@ -198,16 +205,21 @@ export class FakeCluster extends Cluster {
   }
 }
 
-function batchesOf(bodies: readonly string[], firstOffset: bigint) {
+function batchesOf(bodies: readonly string[], firstOffset: number): Batch[] {
   if (bodies.length === 0) return []
-  const records = bodies.map((body, offsetDelta) => {
+  const records = bodies.map((body, i) => {
     // `key=body`
     const [key, value] = body.includes('=') ? body.split('=') : [null, body]
-    return { timestampDelta: 0n, offsetDelta, key: key === null ? null : Buffer.from(key!), value: Buffer.from(value!), headers: [] }
+    return {
+      offset: firstOffset + i,
+      timestampMs: 1,
+      key: key === null ? null : Buffer.from(key!),
+      value: Buffer.from(value!),
+      headers: [],
+      size: body.length + 10,
+    }
   })
-  return [
-    { firstOffset, firstTimestamp: 1n, maxTimestamp: 1n, attributes: 0, producerId: -1n, lastOffsetDelta: bodies.length - 1, records },
-  ]
+  return [{ firstOffset, attributes: 0, producerId: -1n, lastOffsetDelta: bodies.length - 1, records }]
 }
 
 /** A member, until the test ends, and what it was told. */

@@ -21,8 +21,8 @@ test('R1: what became of one batch is not known: the others that are still tried
     partition: 0,
     key: undefined,
     value: Buffer.from('x'),
-    headers: new Map(),
-    timestamp: BigInt(Date.now()),
+    headers: [],
+    timestamp: Date.now(),
   })
   let tries = 0
   cluster.before.set('Produce', () => {
@@ -54,8 +54,8 @@ await describeKafka('a producer', () => {
     partition: 0,
     key: undefined,
     value: Buffer.from(value),
-    headers: new Map(),
-    timestamp: BigInt(Date.now()),
+    headers: [],
+    timestamp: Date.now(),
   })
 
   test('R1: what waits for a leader has its time too, and nobody is asked without a pause meanwhile', async () => {

@@ -1,6 +1,6 @@
 import { loadOptional } from '../optional.ts'
 
-/** The client: what goes over the wire, connections, TLS, SASL, compression. Who reads what, and when, is decided here. */
+/** The client: what goes over the wire but for batches of records, connections, TLS, SASL, compression. Who reads what, and when, is decided here. */
 export type Kafka = typeof import('@platformatic/kafka')
 
 /** @throws BusError `engine_missing` */

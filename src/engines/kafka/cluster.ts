@@ -6,6 +6,7 @@ import type { Kafka } from './client.ts'
 import { answerIn, apiIdOf, isTransient, isTransientId, kafkaError } from './failure.ts'
 import type { Target } from './target.ts'
 import type { Address } from './url.ts'
+import { recordApis } from './wire.ts'
 
 /** What is asked of brokers; of each the newest version that both sides know. */
 interface Calls {
@@ -13,8 +14,8 @@ interface Calls {
   Metadata: Kafka['metadataV12']['api']
   FindCoordinator: Kafka['findCoordinatorV6']['api']
   InitProducerId: Kafka['initProducerIdV5']['api']
-  Produce: Kafka['produceV11']['api']
-  Fetch: Kafka['fetchV13']['api']
+  Produce: ReturnType<ReturnType<typeof recordApis>['Produce']>
+  Fetch: ReturnType<ReturnType<typeof recordApis>['Fetch']>
   ListOffsets: Kafka['listOffsetsV7']['api']
   OffsetFetch: Kafka['offsetFetchV8']['api']
   OffsetCommit: Kafka['offsetCommitV9']['api']
@@ -36,10 +37,14 @@ interface Calls {
 type Arguments<N extends keyof Calls> = Calls[N] extends { async: (connection: Connection, ...args: infer A) => unknown } ? A : never
 export type Answer<N extends keyof Calls> = Calls[N] extends { async: (...args: any[]) => Promise<infer R> } ? R : never
 
+interface Api {
+  readonly async: (...args: unknown[]) => Promise<unknown>
+}
+
 type Versions = ReadonlyMap<string, { readonly min: number; readonly max: number }>
 
 /** Older brokers name topics in a fetch, and answer for one group at a time: Kafka 3.1 is the oldest that does neither. */
-const oldest: Partial<Record<keyof Calls, number>> = { Fetch: 13, OffsetFetch: 8, FindCoordinator: 4, Metadata: 10 }
+const oldest: Partial<Record<keyof Calls, number>> = { Produce: 9, Fetch: 13, OffsetFetch: 8, FindCoordinator: 4, Metadata: 10 }
 
 export interface Topic {
   readonly name: string
@@ -65,6 +70,9 @@ export class Cluster {
   readonly #shy = new Map<string, number>()
   /** Of each connection: brokers are upgraded one after the other. */
   readonly #versions = new WeakMap<Connection, Promise<Versions>>()
+  readonly #records: ReturnType<typeof recordApis>
+  /** By name and version. */
+  readonly #apis = new Map<string, Api>()
   #controller = -1
   #closed = false
   /** Told when a connection broke that everything goes through. */
@@ -73,6 +81,7 @@ export class Cluster {
   constructor(kafka: Kafka, target: Target) {
     this.kafka = kafka
     this.target = target
+    this.#records = recordApis(kafka)
     this.#main = this.pool()
     // Later: at this moment the pool still holds the connection, and would wait for it for ever.
     this.#main.on('disconnect', () => setImmediate(() => this.onLoss()))
@@ -190,20 +199,30 @@ export class Cluster {
     }
   }
 
-  async #api(connection: Connection, name: keyof Calls): Promise<{ async: (...args: unknown[]) => Promise<unknown> }> {
+  async #api(connection: Connection, name: keyof Calls): Promise<Api> {
     let versions = this.#versions.get(connection)
     if (!versions) {
       versions = this.#learn(connection)
       this.#versions.set(connection, versions)
     }
     const theirs = (await versions).get(name)
-    const modules = this.kafka as unknown as Record<string, { api: { async: (...args: unknown[]) => Promise<unknown> } } | undefined>
     const own = name[0]!.toLowerCase() + name.slice(1)
     for (let version = theirs?.max ?? -1; version >= Math.max(theirs?.min ?? 0, oldest[name] ?? 0); version--) {
-      const found = modules[`${own}V${version}`]
-      if (found) return found.api
+      const found = this.#apiOf(name, `${own}V${version}`, version)
+      if (found) return found
     }
     throw new BusError('unsupported', `the broker is too old for this: it does not know ${name} as Kafka 3.1 and later do`)
+  }
+
+  #apiOf(name: keyof Calls, moduleName: string, version: number): Api | undefined {
+    const known = this.#apis.get(moduleName)
+    if (known) return known
+    const module = (this.kafka as unknown as Record<string, { api: Api } | undefined>)[moduleName]
+    if (!module) return undefined
+    const records = this.#records as Partial<Record<keyof Calls, (version: number, module: unknown) => Api>>
+    const api = records[name]?.(version, module) ?? module.api
+    this.#apis.set(moduleName, api)
+    return api
   }
 
   async #learn(connection: Connection): Promise<Versions> {

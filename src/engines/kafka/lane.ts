@@ -1,7 +1,9 @@
 import type { BusError } from '../../errors.ts'
 import type { Sending } from './records.ts'
 
-export type Stored = { readonly ok: true; readonly offset: number } | { readonly ok: false; readonly error: BusError }
+export type Stored =
+  | { readonly ok: true; readonly partition: number; readonly offset: number }
+  | { readonly ok: false; readonly error: BusError }
 
 /** How the broker knows this producer. */
 export interface Identity {
@@ -13,8 +15,12 @@ export interface Waiting {
   readonly record: Sending
   readonly size: number
   readonly deadline: number
-  readonly done: (outcome: Stored) => void
+  readonly done: Done
+  /** Its place among those that are told by the same `done`. */
+  readonly place: number
 }
+
+export type Done = (outcome: Stored, place: number) => void
 
 const firstWaitMs = 20
 const lastWaitMs = 500

@@ -137,7 +137,8 @@ export class KafkaLedger implements Ledger {
     const name = key.toString()
     if (value === null) this.#index.delete(name)
     else {
-      const pieces = Number(headers.find(([header]) => header?.toString() === piecesHeader)?.[1]?.toString() ?? 0)
+      const named = headers.indexOf(piecesHeader)
+      const pieces = named < 0 ? 0 : Number(headers[named + 1])
       this.#index.set(name, { offset, pieces, value: value.byteLength <= keptBytes && pieces === 0 ? new Uint8Array(value) : undefined })
     }
     if (offset < this.#old || name.includes(pieceMark)) return
@@ -206,8 +207,8 @@ export class KafkaLedger implements Ledger {
       partition: 0,
       key: Buffer.from(name),
       value: value === undefined ? undefined : Buffer.from(value),
-      headers: new Map(pieces > 0 ? [[Buffer.from(piecesHeader), Buffer.from(String(pieces))]] : []),
-      timestamp: BigInt(Date.now()),
+      headers: pieces > 0 ? [piecesHeader, String(pieces)] : [],
+      timestamp: Date.now(),
     })
   }
 

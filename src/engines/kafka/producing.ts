@@ -2,8 +2,10 @@ import type { Connection, ConnectionPool } from '@platformatic/kafka'
 import { BusError } from '../../errors.ts'
 import type { Cluster } from './cluster.ts'
 import { apiFailure, isTransient, kafkaError } from './failure.ts'
-import { type Identity, Lane, type Stored } from './lane.ts'
+import { type Done, type Identity, Lane, type Stored } from './lane.ts'
+import { type Codec, encodeBatch } from './record-batch.ts'
 import { type Sending, sizeOf } from './records.ts'
+import type { ProduceTopic } from './wire.ts'
 
 const answerMs = 10_000
 
@@ -28,7 +30,9 @@ export class Producer {
   readonly #cluster: Cluster
   readonly #batchBytes: number
   readonly #forMs: number
-  readonly #lanes = new Map<string, Lane>()
+  readonly #lanes: Lane[] = []
+  /** By topic and partition. */
+  readonly #byTopic = new Map<string, Lane[]>()
   readonly #busy = new Set<number>()
   /** Of its own: a broker answers what comes over one connection in turn, and copies that are slow would hold up all else. */
   readonly #pool: ConnectionPool
@@ -47,17 +51,28 @@ export class Producer {
   }
 
   send(record: Sending): Promise<Stored> {
-    if (this.#closed) return Promise.resolve({ ok: false, error: new BusError('closed', 'the engine is closed') })
-    return new Promise((done) => {
-      const key = `${record.topic}:${record.partition}`
-      let lane = this.#lanes.get(key)
-      if (!lane) {
-        lane = new Lane(record.topic, record.partition)
-        this.#lanes.set(key, lane)
-      }
-      lane.queue.push({ record, size: sizeOf(record), deadline: performance.now() + this.#forMs, done })
-      this.#schedule()
-    })
+    return new Promise((done) => this.push(record, sizeOf(record), done, 0))
+  }
+
+  /** The same for one of many: `done` is told which of them it is, and a promise for each costs more than all the rest. */
+  push(record: Sending, size: number, done: Done, place: number): void {
+    if (this.#closed) {
+      done({ ok: false, error: new BusError('closed', 'the engine is closed') }, place)
+      return
+    }
+    this.#laneOf(record).queue.push({ record, size, deadline: performance.now() + this.#forMs, done, place })
+    this.#schedule()
+  }
+
+  #laneOf({ topic, partition }: Sending): Lane {
+    let own = this.#byTopic.get(topic)
+    if (!own) this.#byTopic.set(topic, (own = []))
+    let lane = own[partition]
+    if (!lane) {
+      lane = own[partition] = new Lane(topic, partition)
+      this.#lanes.push(lane)
+    }
+    return lane
   }
 
   /** Resolves once nothing is under way any more; what was not answered by then is told so. */
@@ -65,7 +80,7 @@ export class Producer {
     this.#closed = true
     if (this.#busy.size > 0) await new Promise<void>((resolve) => this.#idle.push(resolve))
     clearTimeout(this.#timer)
-    for (const lane of this.#lanes.values()) this.#refuse(lane, new BusError('closed', 'the engine was closed'), true)
+    for (const lane of this.#lanes) this.#refuse(lane, new BusError('closed', 'the engine was closed'), true)
   }
 
   // ── the loop ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -81,7 +96,7 @@ export class Producer {
 
   async #sendAll(): Promise<void> {
     const now = performance.now()
-    const ready = [...this.#lanes.values()].filter((lane) => !lane.flying && !lane.empty && lane.notBefore <= now)
+    const ready = this.#lanes.filter((lane) => !lane.flying && !lane.empty && lane.notBefore <= now)
     const unknown = ready.filter((lane) => lane.stale || this.#leader(lane) < 0)
     if (unknown.length > 0 && !this.#looking) void this.#look(unknown)
     const lanes = Map.groupBy(
@@ -116,7 +131,7 @@ export class Producer {
   #wakeWhenDue(now: number): void {
     clearTimeout(this.#timer)
     let due = Number.POSITIVE_INFINITY
-    for (const lane of this.#lanes.values()) if (!lane.flying && !lane.empty && lane.notBefore > now) due = Math.min(due, lane.notBefore)
+    for (const lane of this.#lanes) if (!lane.flying && !lane.empty && lane.notBefore > now) due = Math.min(due, lane.notBefore)
     if (due < Number.POSITIVE_INFINITY) this.#timer = setTimeout(() => this.#schedule(), Math.max(1, due - performance.now()))
   }
 
@@ -141,22 +156,28 @@ export class Producer {
       const connection = await this.#cluster.node(leader, this.#pool)
       const identity = await this.#who()
       for (const lane of all) number(lane, identity)
-      await Promise.all([...Map.groupBy(all, (lane) => lane.identity!)].map(([own, lanes]) => this.#ask(connection, own, lanes)))
+      await this.#ask(connection, all, await this.#encode(all))
     } catch (error) {
       for (const lane of all) this.#failed(lane, error)
     }
   }
 
-  async #ask(connection: Connection, identity: Identity, lanes: readonly Lane[]): Promise<void> {
-    const sequences = new Map(lanes.map((lane) => [`${lane.topic}:${lane.partition}`, lane.sequence]))
-    const records = lanes.flatMap((lane) => lane.batch.map(({ record }) => record)) as never[]
+  async #encode(lanes: readonly Lane[]): Promise<ProduceTopic[]> {
+    const { kafka, target } = this.#cluster
+    const { compression = 'none' } = target.options
+    const codec: Codec | undefined = compression === 'none' ? undefined : kafka.compressionsAlgorithms[compression]
+    const batches = lanes.map(async ({ topic, partition, batch, identity, sequence }) => {
+      const bytes = batch.reduce((sum, { size }) => sum + size, 0)
+      const records = batch.map(({ record }) => record)
+      return { topic, index: partition, records: await encodeBatch(records, bytes, identity!, sequence, kafka.crc32c, codec) }
+    })
+    return [...Map.groupBy(await Promise.all(batches), ({ topic }) => topic)].map(([name, partitions]) => ({ name, partitions }))
+  }
+
+  async #ask(connection: Connection, lanes: readonly Lane[], topics: readonly ProduceTopic[]): Promise<void> {
     try {
-      const answer = await this.#cluster.whole(connection, 'Produce', -1, answerMs, records, {
-        compression: this.#cluster.target.options.compression ?? 'none',
-        ...identity,
-        sequences: { getWithDefault: (key: string) => sequences.get(key) ?? 0 } as never,
-      })
-      this.#answered(lanes, typeof answer === 'boolean' ? [] : answer.responses)
+      const answer = await this.#cluster.whole(connection, 'Produce', -1, answerMs, topics)
+      this.#answered(lanes, answer.responses)
     } catch (error) {
       for (const lane of lanes) {
         if (lane.batch.length === 0) continue
@@ -188,7 +209,8 @@ export class Producer {
       if (id === 'NONE' || id === 'DUPLICATE_SEQUENCE_NUMBER') {
         const base = id === 'NONE' ? Number(answer!.baseOffset) : -1
         lane.sequence = (lane.sequence + lane.batch.length) % 2 ** 31
-        for (const [i, { done }] of lane.take().entries()) done({ ok: true, offset: base < 0 ? -1 : base + i })
+        for (const [i, { done, place }] of lane.take().entries())
+          done({ ok: true, partition: lane.partition, offset: base < 0 ? -1 : base + i }, place)
       } else this.#denied(lane, id, answer?.errorMessage ?? undefined)
     }
   }
@@ -233,8 +255,8 @@ export class Producer {
     const { doubtful } = lane
     if (doubtful) this.#identity = undefined
     const told = doubtful ? new BusError('publish_unknown', `it was sent and not answered: ${error.message}`, { cause: error }) : error
-    for (const { done } of lane.take()) done({ ok: false, error: told })
-    if (queued || told.code === 'engine_unavailable') for (const { done } of lane.queue.splice(0)) done({ ok: false, error })
+    for (const { done, place } of lane.take()) done({ ok: false, error: told }, place)
+    if (queued || told.code === 'engine_unavailable') for (const { done, place } of lane.queue.splice(0)) done({ ok: false, error }, place)
   }
 
   #who(): Promise<Identity> {

@@ -2,6 +2,7 @@ import { BusError, toBusError } from '../../errors.ts'
 import type { Outgoing, PublishOutcome } from '../engine.ts'
 import type { Cluster, Topic } from './cluster.ts'
 import { kafkaError } from './failure.ts'
+import type { Done } from './lane.ts'
 import { topicName } from './names.ts'
 import { partitionerOf, partitionOf } from './partitioner.ts'
 import type { Producer } from './producing.ts'
@@ -28,12 +29,34 @@ export class Publishing {
 
   async publish(batch: readonly Outgoing[]): Promise<PublishOutcome[]> {
     if (this.#cluster.closed) throw new BusError('closed', 'the connection to Kafka is closed; connect again to publish')
-    return Promise.all(
-      batch.map((message) => {
-        const topic = this.#topicOf(message.storage)
-        return topic instanceof Promise ? topic.then((found) => this.#send(message, found)) : this.#send(message, topic)
-      }),
-    )
+    if (batch.length === 0) return []
+    const { promise, resolve } = Promise.withResolvers<PublishOutcome[]>()
+    const outcomes: PublishOutcome[] = new Array(batch.length)
+    let left = batch.length
+    const told = (outcome: PublishOutcome, place: number): void => {
+      outcomes[place] = outcome
+      if (--left === 0) resolve(outcomes)
+    }
+    const stored: Done = (outcome, place) => {
+      if (outcome.ok) {
+        const { partition, offset } = outcome
+        told({ ok: true, position: offset < 0 ? undefined : `${partition}:${offset}`, duplicate: false }, place)
+      } else if (outcome.error.code === 'not_found')
+        void this.#makeAnew(batch[place]!.storage, outcome.error).then((error) => told({ ok: false, error }, place))
+      else told(outcome, place)
+    }
+    const send = (message: Outgoing, topic: Topic | BusError, place: number): void => {
+      const refused = this.#send(message, topic, stored, place)
+      if (refused) told({ ok: false, error: refused }, place)
+    }
+    let topic: Topic | Promise<Topic | BusError> | undefined
+    for (const [i, message] of batch.entries()) {
+      // Most are of the topic of the one before.
+      if (i === 0 || message.storage !== batch[i - 1]!.storage) topic = this.#topicOf(message.storage)
+      if (topic instanceof Promise) void topic.then((found) => send(message, found, i))
+      else send(message, topic!, i)
+    }
+    return promise
   }
 
   /** At once where it is known. All who wait for one go on in their order, before anybody who comes later. */
@@ -48,14 +71,15 @@ export class Publishing {
     return making
   }
 
-  async #send(message: Outgoing, topic: Topic | BusError): Promise<PublishOutcome> {
-    if (topic instanceof BusError) return { ok: false, error: topic }
+  /** Hands it on, or returns why it is refused. */
+  #send(message: Outgoing, topic: Topic | BusError, done: Done, place: number): BusError | undefined {
+    if (topic instanceof BusError) return topic
     const { storage, body, deliverAt, key } = message
-    if (deliverAt !== undefined) return refusal('unsupported', 'Kafka keeps no delay; schedule through the ledger')
+    if (deliverAt !== undefined) return new BusError('unsupported', 'Kafka keeps no delay; schedule through the ledger')
     if (body.byteLength > this.#maxBody)
-      return refusal('message_too_large', `topic '${storage}': ${body.byteLength} bytes; this broker takes ${this.#maxBody}`)
+      return new BusError('message_too_large', `topic '${storage}': ${body.byteLength} bytes; this broker takes ${this.#maxBody}`)
     if (key !== undefined && !key.isWellFormed())
-      return refusal('invalid_message', `topic '${storage}': the key holds half a character (a lone surrogate)`)
+      return new BusError('invalid_message', `topic '${storage}': the key holds half a character (a lone surrogate)`)
     const bytes = key === undefined ? undefined : Buffer.from(key)
     const count = topic.leaders.length
     let partition: number
@@ -65,23 +89,22 @@ export class Publishing {
           ? this.#turn++ % count
           : partitionOf(this.#cluster.kafka, partitionerOf(storage, this.#cluster.target.options), bytes, count)
     } catch (error) {
-      return { ok: false, error: toBusError(error, 'invalid_argument') }
+      return toBusError(error, 'invalid_argument')
     }
     const record = encodeRecord(message, topic.name, partition, bytes)
-    if (sizeOf(record) > this.#maxRecord)
-      return refusal(
+    const size = sizeOf(record)
+    if (size > this.#maxRecord)
+      return new BusError(
         'message_too_large',
         `topic '${storage}': body and headers together are more than the ${this.#maxRecord} bytes this broker takes`,
       )
-    const outcome = await this.#producer.send(record)
-    if (outcome.ok) return { ok: true, position: outcome.offset < 0 ? undefined : `${partition}:${outcome.offset}`, duplicate: false }
-    if (outcome.error.code !== 'not_found') return outcome
-    // It was deleted since it was looked at: made anew, it takes what is sent again.
-    const again = await this.#topicOf(storage)
-    return { ok: false, error: again instanceof BusError ? again : new BusError('engine_unavailable', outcome.error.message) }
+    this.#producer.push(record, size, done, place)
+    return undefined
   }
-}
 
-function refusal(code: 'unsupported' | 'message_too_large' | 'invalid_message', text: string): PublishOutcome {
-  return { ok: false, error: new BusError(code, text) }
+  /** It was deleted since it was looked at: made anew, it takes what is sent again. */
+  async #makeAnew(storage: string, error: BusError): Promise<BusError> {
+    const again = await this.#topicOf(storage)
+    return again instanceof BusError ? again : new BusError('engine_unavailable', error.message)
+  }
 }

@@ -2,21 +2,24 @@ import type { Headers } from '../../message/headers.ts'
 import { textOf } from '../../message/text.ts'
 import { wire } from '../../message/wire.ts'
 import type { Outgoing, Stored } from '../engine.ts'
+import type { Batch } from './record-batch.ts'
 
 /** The id under which it was sent, where a replay's own id stands in {@link wire.id}. */
 const idHeader = 'cozebus-message-id'
 /** The full name, where it is not the topic's. */
 const nameHeader = 'cozebus-name'
 
-/** A record as the client takes it. */
+/** A record as it goes out. */
 export interface Sending {
   readonly topic: string
   readonly partition: number
   readonly key: Buffer | undefined
   /** Absent: the record deletes its key, in a compacted topic. */
-  readonly value: Buffer | undefined
-  readonly headers: Map<Buffer, Buffer>
-  readonly timestamp: bigint
+  readonly value: Uint8Array | undefined
+  /** Names and values in turn. */
+  readonly headers: readonly string[]
+  /** Milliseconds. */
+  readonly timestamp: number
 }
 
 /** A record as it was read. */
@@ -25,23 +28,25 @@ export interface Read {
   readonly timestampMs: number
   readonly key: Buffer | null
   readonly value: Buffer | null
-  readonly headers: readonly [Buffer | null, Buffer | null][]
+  /** Names and values in turn. */
+  readonly headers: readonly string[]
+  /** What it takes on the wire. */
+  readonly size: number
 }
 
 /** Roughly what a record takes beside key, value and headers. */
 const recordRoom = 32
 
 export function encodeRecord(message: Outgoing, topic: string, partition: number, key: Buffer | undefined): Sending {
-  const headers = new Map<Buffer, Buffer>([[Buffer.from(idHeader), Buffer.from(message.id)]])
-  if (message.name !== message.storage) headers.set(Buffer.from(nameHeader), Buffer.from(message.name))
-  for (const name in message.headers) headers.set(Buffer.from(name), Buffer.from(message.headers[name]!))
-  const { buffer, byteOffset, byteLength } = message.body
-  return { topic, partition, key, value: Buffer.from(buffer, byteOffset, byteLength), headers, timestamp: BigInt(Math.floor(message.at)) }
+  const headers = [idHeader, message.id]
+  if (message.name !== message.storage) headers.push(nameHeader, message.name)
+  for (const name in message.headers) headers.push(name, message.headers[name]!)
+  return { topic, partition, key, value: message.body, headers, timestamp: Math.floor(message.at) }
 }
 
 export function sizeOf({ key, value, headers }: Sending): number {
   let size = recordRoom + (key?.byteLength ?? 0) + (value?.byteLength ?? 0)
-  for (const [name, text] of headers) size += name.byteLength + text.byteLength + 8
+  for (const text of headers) size += Buffer.byteLength(text) + 4
   return size
 }
 
@@ -51,9 +56,9 @@ export function decodeRecord(record: Read, storage: string, partition: number, p
   let name: string | undefined
   let headers: Record<string, string> | undefined
   let at = record.timestampMs
-  for (const [given, bytes] of record.headers) {
-    const key = given ? textOf(given) : ''
-    const value = bytes ? textOf(bytes) : ''
+  for (let i = 0; i < record.headers.length; i += 2) {
+    const key = record.headers[i]!
+    const value = record.headers[i + 1]!
     if (key === idHeader) id = value
     else if (key === nameHeader) name = value
     else {
@@ -73,23 +78,6 @@ export function decodeRecord(record: Read, storage: string, partition: number, p
   }
 }
 
-interface Batch {
-  readonly firstOffset: bigint
-  readonly firstTimestamp: bigint
-  readonly maxTimestamp: bigint
-  readonly attributes: number
-  readonly producerId: bigint
-  readonly lastOffsetDelta: number
-  readonly records: readonly {
-    readonly timestampDelta: bigint
-    readonly offsetDelta: number
-    readonly key: Buffer | null
-    readonly value: Buffer | null
-    readonly headers: [Buffer | null, Buffer | null][]
-  }[]
-}
-
-const appendTime = 1 << 3
 const transactional = 1 << 4
 const control = 1 << 5
 
@@ -107,21 +95,15 @@ export function recordsOf(
   const taken = new Set<bigint>()
   let next = from
   for (const batch of batches ?? []) {
-    const first = Number(batch.firstOffset)
-    next = Math.max(next, first + batch.lastOffsetDelta + 1)
-    while (open.length > 0 && open[0]!.firstOffset <= batch.firstOffset) taken.add(open.shift()!.producerId)
+    next = Math.max(next, batch.firstOffset + batch.lastOffsetDelta + 1)
+    while (open.length > 0 && Number(open[0]!.firstOffset) <= batch.firstOffset) taken.add(open.shift()!.producerId)
     if (batch.attributes & control) {
       // 0 = the end of an aborted one, 1 = of a committed one.
       if (batch.records[0]?.key?.readInt16BE(2) === 0) taken.delete(batch.producerId)
       continue
     }
     if (batch.attributes & transactional && taken.has(batch.producerId)) continue
-    for (const { offsetDelta, timestampDelta, key, value, headers } of batch.records) {
-      const offset = first + offsetDelta
-      if (offset < from) continue
-      const timestampMs = batch.attributes & appendTime ? Number(batch.maxTimestamp) : Number(batch.firstTimestamp + timestampDelta)
-      records.push({ offset, timestampMs, key, value, headers })
-    }
+    for (const record of batch.records) if (record.offset >= from) records.push(record)
   }
   return { records, next }
 }
