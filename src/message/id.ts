@@ -6,7 +6,10 @@ let used = pool.length
 let lastMs = 0
 let sequence = 0
 
-const hex: string[] = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, '0'))
+// The text is written into the same bytes each time and made a string in one call. Joined of pieces it would be a tree of
+// eighteen of them, which whoever looks at the id first has to put together: three times as dear.
+const text = Buffer.alloc(36, '-')
+const hex = Buffer.from('0123456789abcdef')
 
 /**
  * A UUIDv7 (RFC 9562 §5.7), growing within a process: 48 bits of milliseconds, then a 12-bit counter
@@ -18,35 +21,34 @@ export function newId(now: number = Date.now()): string {
     used = 0
   }
   if (now > lastMs) {
-    lastMs = now
+    putTime(now)
     sequence = ((pool[used]! & 0x07) << 8) | pool[used + 1]!
   } else if (++sequence > 0xfff) {
-    lastMs++ // the counter ran over: borrow a millisecond from the future, as the RFC allows
+    putTime(lastMs + 1) // the counter ran over: borrow a millisecond from the future, as the RFC allows
     sequence = 0
   }
-  const high = Math.floor(lastMs / 0x10000)
   const r = used + 2
   used += 10
-  return (
-    hex[(high >>> 24) & 255]! +
-    hex[(high >>> 16) & 255]! +
-    hex[(high >>> 8) & 255]! +
-    hex[high & 255]! +
-    '-' +
-    hex[(lastMs >>> 8) & 255]! +
-    hex[lastMs & 255]! +
-    '-' +
-    hex[0x70 | (sequence >>> 8)]! +
-    hex[sequence & 255]! +
-    '-' +
-    hex[0x80 | (pool[r]! & 0x3f)]! +
-    hex[pool[r + 1]!]! +
-    '-' +
-    hex[pool[r + 2]!]! +
-    hex[pool[r + 3]!]! +
-    hex[pool[r + 4]!]! +
-    hex[pool[r + 5]!]! +
-    hex[pool[r + 6]!]! +
-    hex[pool[r + 7]!]!
-  )
+  put(14, 0x70 | (sequence >>> 8))
+  put(16, sequence & 255)
+  put(19, 0x80 | (pool[r]! & 0x3f))
+  put(21, pool[r + 1]!)
+  for (let i = 2; i < 8; i++) put(20 + 2 * i, pool[r + i]!)
+  return text.toString('latin1')
+}
+
+function putTime(ms: number): void {
+  lastMs = ms
+  const high = Math.floor(ms / 0x10000)
+  put(0, high >>> 24)
+  put(2, (high >>> 16) & 255)
+  put(4, (high >>> 8) & 255)
+  put(6, high & 255)
+  put(9, (ms >>> 8) & 255)
+  put(11, ms & 255)
+}
+
+function put(at: number, byte: number): void {
+  text[at] = hex[byte >>> 4]!
+  text[at + 1] = hex[byte & 15]!
 }

@@ -71,6 +71,15 @@ test('ids are UUIDv7 and grow', () => {
   }
 })
 
+test('an id tells when it was made', () => {
+  const before = Date.now()
+  const id = newId()
+  const at = Number.parseInt(id.slice(0, 8) + id.slice(9, 13), 16)
+  expect(at).toBeGreaterThanOrEqual(before)
+  // Many at once borrow of the time to come, a millisecond for two thousand at least.
+  expect(at).toBeLessThanOrEqual(Date.now() + 20)
+})
+
 test('an envelope comes back as it was, and foreign bytes are no envelope', () => {
   fc.assert(
     fc.property(fc.uint8Array(), fc.option(fc.string(), { nil: undefined }), (body, key) => {
