@@ -1,6 +1,7 @@
 import { headers, type MsgHdrs } from '@nats-io/transport-node'
 import { expect, test } from 'vitest'
-import { decodeHeaders } from '../../src/engines/nats/headers.ts'
+import { decodeHeaders, headerText } from '../../src/engines/nats/headers.ts'
+import { newId } from '../../src/message/id.ts'
 
 function given(pairs: Record<string, string>): MsgHdrs {
   const block = headers()
@@ -19,4 +20,14 @@ test('any other id of a foreign producer is kept, and so is one of ours that loo
     expect(decodeHeaders(given({ 'Nats-Msg-Id': id }))).toMatchObject({ id, key: undefined })
   const ours = given({ 'Nats-Msg-Id': 'order-17', 'cozebus-published-at': '1774425512123' })
   expect(decodeHeaders(ours)).toMatchObject({ id: 'order-17', key: undefined, at: 1774425512123 })
+})
+
+test('a UUIDv7 tells when its message was published; where it tells another time, or is none, a header does', () => {
+  const at = Date.UTC(2026, 10, 30)
+  const ids = [newId(at), newId(at), newId(at + 1), newId(at + 1)] as const
+  const sent = (id: string): string => headerText({ id, key: undefined, headers: undefined, at })
+  for (const id of [ids[0], ids[2], ids[1], ids[3], 'mine'])
+    expect(sent(id).includes(`cozebus-published-at: ${at}`), id).toBe(id !== ids[0] && id !== ids[1])
+  for (const [i, id] of ids.entries()) expect(decodeHeaders(given({ 'Nats-Msg-Id': id })).at).toBe(i < 2 ? at : at + 1)
+  expect(decodeHeaders(given({ 'Nats-Msg-Id': 'mine' })).at).toBeUndefined()
 })

@@ -7,6 +7,7 @@ import { apiCode, apiFailure, mayNotPublish, natsError } from './failure.ts'
 import { FastIngest } from './fast-ingest.ts'
 import { encodeHeaders } from './headers.ts'
 import { subjectOf } from './names.ts'
+import { sequenceIn } from './stored.ts'
 import type { StreamRef, Streams } from './streams.ts'
 
 const answerWaitMs = 5000
@@ -184,6 +185,11 @@ export class Publishing {
       // No leader at the moment, or the stream is gone: the next try looks.
       this.#streams.forget(ref.storage)
       return { ok: false, error: new BusError('engine_unavailable', `topic '${subject}': no stream takes it at the moment`) }
+    }
+    const stored = sequenceIn(msg.data)
+    if (stored > 0) {
+      if (stored > ref.last) ref.last = stored
+      return { ok: true, position: String(stored), duplicate: false }
     }
     const answer = JSON.parse(msg.string()) as { seq?: number; duplicate?: boolean; error?: { err_code: number; description: string } }
     if (answer.error) {
