@@ -5,6 +5,7 @@ import { within } from '../../within.ts'
 import type { EngineHealth } from '../engine.ts'
 import { dialFirst, type Target } from './dial.ts'
 import { refusesCredentials } from './failure.ts'
+import { Frames } from './frames.ts'
 
 const closeWaitMs = 2000
 
@@ -28,6 +29,8 @@ export function maxBytes({ nc }: Connection): number {
 /** One connection to one cluster: follows its state, and says so. */
 export class Connection {
   readonly nc: NatsConnection
+  /** Where much is sent at once. */
+  readonly frames: Frames
   readonly #target: Target
   readonly #onEnd: () => void
   #health: EngineHealth
@@ -39,6 +42,7 @@ export class Connection {
 
   private constructor(nc: NatsConnection, target: Target, onEnd: () => void) {
     this.nc = nc
+    this.frames = new Frames(nc)
     this.#target = target
     this.#onEnd = onEnd
     this.#health = { ok: true, detail: `connected to ${nc.getServer()}` }

@@ -4,7 +4,7 @@ import type { Outgoing, PublishOutcome } from '../engine.ts'
 import type { Connection } from './connection.ts'
 import type { Doubts } from './doubts.ts'
 import { mayNotPublish } from './failure.ts'
-import { encodeHeaders } from './headers.ts'
+import { headerText } from './headers.ts'
 import { subjectOf } from './names.ts'
 import type { StreamRef, Streams } from './streams.ts'
 
@@ -110,10 +110,12 @@ export class FastIngest {
       for (let i = 0; i <= last; i++) {
         const message = batch[i]!
         const reply = `${flight.prefix}${i + 1}.${i === last ? op.commit : i === 0 ? op.start : op.append}.$FI`
-        this.#connection.nc.publish(flight.subjects[i]!, message.body, { reply, headers: encodeHeaders(message) })
+        this.#connection.frames.add(flight.subjects[i]!, message.body, reply, headerText(message))
         flight.sent++
       }
+      this.#connection.frames.send()
     } catch {
+      this.#connection.frames.send()
       // The window says what is wrong with this one, and sends the rest.
       if (flight.sent === 0) this.#settle(name, flight, 0)
       else this.#end(flight)

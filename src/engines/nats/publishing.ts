@@ -5,22 +5,21 @@ import type { Connection } from './connection.ts'
 import type { Doubts } from './doubts.ts'
 import { apiCode, apiFailure, mayNotPublish, natsError } from './failure.ts'
 import { FastIngest } from './fast-ingest.ts'
-import { encodeHeaders } from './headers.ts'
+import { headerText } from './headers.ts'
 import { subjectOf } from './names.ts'
 import { sequenceIn } from './stored.ts'
 import type { StreamRef, Streams } from './streams.ts'
 
 const answerWaitMs = 5000
-/** A place and how often it was used make a number: a late answer is never taken for that of a later message. */
-const places = 2 ** 20
-/** A number of both must be exact in a double, however long the process runs. */
-const uses = 2 ** 32
+/** A place is told apart by its use: a late answer is never taken for that of a later message. */
+const uses = 2 ** 30
 const sweepEveryMs = 250
 
 /** Messages sent together; settled when each has an outcome. */
 interface Sending {
   readonly outcomes: PublishOutcome[]
-  readonly until: number
+  /** ms, by `performance.now()`. */
+  readonly sentAt: number
   open: number
   readonly stored: OnStored | undefined
   resolve(outcomes: PublishOutcome[]): void
@@ -34,8 +33,7 @@ interface Waiting {
   readonly id: string
   /** The stream's last sequence that was known when it was sent. */
   readonly after: number
-  readonly sentAt: number
-  readonly number: number
+  readonly use: number
 }
 
 /**
@@ -107,15 +105,28 @@ export class Publishing {
     settled: readonly (PublishOutcome | undefined)[] | undefined,
     stored: OnStored | undefined,
   ): Promise<PublishOutcome[]> {
+    const gone = this.#gone()
+    const sentAt = performance.now()
     return new Promise((resolve) => {
-      const until = performance.now() + answerWaitMs
-      const sending: Sending = { outcomes: new Array(batch.length), until, open: batch.length, stored, resolve }
+      const sending: Sending = { outcomes: new Array(batch.length), sentAt, open: batch.length, stored, resolve }
       for (let i = 0; i < batch.length; i++) {
         const outcome = settled?.[i]
         if (outcome) settle(sending, i, outcome)
+        else if (gone) settle(sending, i, { ok: false, error: gone })
         else this.#send(batch[i]!, i, refs[i]!, sending)
       }
+      this.#connection.frames.send()
     })
+  }
+
+  /** Fast ingest may have taken its time before. */
+  #gone(): BusError | undefined {
+    try {
+      this.#connection.mustBeConnected()
+      return undefined
+    } catch (thrown) {
+      return natsError(thrown, 'NATS')
+    }
   }
 
   #send(message: Outgoing, index: number, ref: StreamRef | BusError, sending: Sending): void {
@@ -131,12 +142,10 @@ export class Publishing {
     const subject = subjectOf(message, ref.partitions)
     const place = this.#free.pop() ?? this.#waiting.length
     this.#uses = (this.#uses + 1) % uses
-    const number = this.#uses * places + place
-    this.#waiting[place] = { sending, index, ref, subject, id: message.id, after: ref.last, sentAt: performance.now(), number }
+    const use = this.#uses
+    this.#waiting[place] = { sending, index, ref, subject, id: message.id, after: ref.last, use }
     try {
-      // Fast ingest may have taken its time before.
-      this.#connection.mustBeConnected()
-      this.#connection.nc.publish(subject, message.body, { reply: `${this.#inbox}.${number}`, headers: encodeHeaders(message) })
+      this.#connection.frames.add(subject, message.body, `${this.#inbox}.${place}-${use}`, headerText(message))
     } catch (thrown) {
       this.#settle(place, { ok: false, error: natsError(thrown, `topic '${message.name}'`) })
     }
@@ -159,17 +168,18 @@ export class Publishing {
     if (!waiting) return
     this.#waiting[place] = undefined
     this.#free.push(place)
-    if (!outcome.ok && outcome.error.code === 'publish_unknown') this.#doubts.remember(waiting)
+    if (!outcome.ok && outcome.error.code === 'publish_unknown') this.#doubts.remember({ ...waiting, sentAt: waiting.sending.sentAt })
     settle(waiting.sending, waiting.index, outcome)
   }
 
   // It must not throw: the client would stop reading.
   #answered = (failure: Error | null, msg: Msg): void => {
     if (failure) return
-    const number = Number(msg.subject.slice(this.#prefix))
-    const place = number % places
+    const { subject } = msg
+    const dash = subject.indexOf('-', this.#prefix)
+    const place = Number(subject.slice(this.#prefix, dash))
     const waiting = this.#waiting[place]
-    if (waiting?.number !== number) return
+    if (waiting?.use !== Number(subject.slice(dash + 1))) return
     try {
       this.#settle(place, this.#outcomeOf(msg, waiting))
     } catch (thrown) {
@@ -214,7 +224,7 @@ export class Publishing {
     const now = performance.now()
     for (let place = 0; place < this.#waiting.length; place++) {
       const waiting = this.#waiting[place]
-      if (waiting && waiting.sending.until <= now)
+      if (waiting && now - waiting.sending.sentAt >= answerWaitMs)
         this.#settle(place, {
           ok: false,
           error: new BusError(

@@ -278,8 +278,8 @@ export class NatsSubscription implements EngineSubscription {
       if (settlement.kind === 'extend') {
         delivery.wanted = now + settlement.leaseMs
         this.#extend(delivery, now)
-      } else if (settlement.kind === 'ack') connection.nc.publish(delivery.reply, ack)
-      else if (delivery.scope === undefined) connection.nc.publish(delivery.reply, nakAfter(settlement.delayMs))
+      } else if (settlement.kind === 'ack') connection.frames.add(delivery.reply, ack)
+      else if (delivery.scope === undefined) connection.frames.add(delivery.reply, nakAfter(settlement.delayMs))
       else {
         this.#takeBack(delivery, now + settlement.delayMs)
         continue
@@ -287,7 +287,10 @@ export class NatsSubscription implements EngineSubscription {
       sent = true
     }
     // The server answers once it has read all of them: what is only in a buffer is lost with a connection.
-    if (sent) await this.#flush()
+    if (sent) {
+      connection.frames.send()
+      await this.#flush()
+    }
     const refused = this.#denials === denials ? undefined : this.#refusal(batch, results)
     for (let i = 0; i < batch.length; i++) {
       const { kind } = batch[i]!
@@ -353,7 +356,7 @@ export class NatsSubscription implements EngineSubscription {
   }
 
   #extend(delivery: NatsDelivery, now: number): void {
-    this.#parts.connection.nc.publish(delivery.reply, working)
+    this.#parts.connection.frames.add(delivery.reply, working)
     delivery.sureUntil = delivery.until
     delivery.until = now + delivery.ackWaitMs
   }
@@ -381,6 +384,7 @@ export class NatsSubscription implements EngineSubscription {
         if (this.#parts.connection.connected) this.#extend(delivery, now)
       }
     }
+    this.#parts.connection.frames.send()
     // The server gives it out again after what is later: only a new beginning keeps the order.
     for (const scope of scopes) this.#renew(scope)
     this.#lose(lost, 'its lease ran out and another member may have it')
