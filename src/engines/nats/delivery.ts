@@ -1,8 +1,9 @@
 import type { Msg } from '@nats-io/transport-node'
 import type { Headers } from '../../message/headers.ts'
 import type { Delivery } from '../engine.ts'
-import { decodeHeaders, headersOf } from './headers.ts'
+import { decodeHeaders } from './headers.ts'
 import { nameOf } from './names.ts'
+import { blockOf } from './raw.ts'
 
 /** What the acknowledgement subject of a message tells (ADR-15; with domain and account hash since 2.14). */
 export interface AckInfo {
@@ -91,7 +92,7 @@ export class NatsDelivery implements Delivery {
   notBefore = 0
 
   constructor(msg: Msg, ack: AckInfo, place: Origin, now: number) {
-    const { id, key, headers, at } = decodeHeaders(headersOf(msg))
+    const { id, key, headers, at } = decodeHeaders(blockOf(msg))
     this.storage = place.storage
     this.name = nameOf(msg.subject, place.partitioned)
     this.id = id ?? `${place.stream}:${ack.sequence}`

@@ -85,23 +85,32 @@ export function headersOf(msg: Pick<Msg, 'headers'>): MsgHdrs | undefined {
   }
 }
 
-/** Headers of the server and the client are left out; a message without any header gives nothing. */
-export function decodeHeaders(given: MsgHdrs | undefined): Decoded {
-  if (!given) return { id: undefined, key: undefined, headers: undefined, at: undefined }
+const lineEnd = '\r\n'
+
+/** Headers of the server and the client are left out; a message without any header gives nothing, nor does one that no client could read. */
+export function decodeHeaders(block: string | undefined): Decoded {
   let id: string | undefined
   let key: string | undefined
   let at: number | undefined
   let headers: Record<string, string> | undefined
-  for (const [name, values] of given) {
-    const value = values[0]!
-    if (name === idHeader) id = value
-    else if (name === keyHeader) key = value
-    else if (name === encodedKeyHeader) key = decodedOr(value)
-    else if (name.startsWith(encodedPrefix)) (headers ??= {})[name.slice(encodedPrefix.length)] = decodedOr(value)
-    else if (name.startsWith('Nats-')) continue
-    else {
-      if (name === wire.publishedAt && Number.isFinite(Number(value))) at = Number(value)
-      ;(headers ??= {})[name] = value
+  let end = block === undefined ? -1 : block.indexOf(lineEnd)
+  while (block !== undefined && end >= 0 && end + lineEnd.length < block.length) {
+    const from = end + lineEnd.length
+    end = block.indexOf(lineEnd, from)
+    if (end < 0) end = block.length
+    const colon = block.indexOf(':', from)
+    if (colon < 0 || colon >= end) continue
+    const name = block.slice(from, colon)
+    const value = block.slice(colon + 1, end).trim()
+    if (!isName(name) || value.includes('\n') || value.includes('\r')) return nothing
+    // Of several values the first one counts.
+    if (name === idHeader) id ??= value
+    else if (name === keyHeader) key ??= value
+    else if (name === encodedKeyHeader) key ??= decodedOr(value)
+    else if (name.startsWith(encodedPrefix)) put((headers ??= {}), name.slice(encodedPrefix.length), decodedOr(value))
+    else if (!name.startsWith('Nats-')) {
+      if (name === wire.publishedAt && Number.isFinite(Number(value))) at ??= Number(value)
+      put((headers ??= {}), name, value)
     }
   }
   at ??= id === undefined ? undefined : timeIn(id)
@@ -114,4 +123,16 @@ export function decodeHeaders(given: MsgHdrs | undefined): Decoded {
     }
   }
   return { id, key, headers, at }
+}
+
+const nothing: Decoded = { id: undefined, key: undefined, headers: undefined, at: undefined }
+
+function put(headers: Record<string, string>, name: string, value: string): void {
+  if (!Object.hasOwn(headers, name)) headers[name] = value
+}
+
+/** Of printable ASCII, as all clients want it. */
+function isName(text: string): boolean {
+  for (let i = 0; i < text.length; i++) if (text.charCodeAt(i) < 33 || text.charCodeAt(i) > 126) return false
+  return true
 }

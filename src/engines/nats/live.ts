@@ -4,8 +4,9 @@ import { BusError } from '../../errors.ts'
 import type { Live, Outgoing, PublishOutcome, Stored } from '../engine.ts'
 import type { Connection } from './connection.ts'
 import { mayNotPublish, natsError } from './failure.ts'
-import { decodeHeaders, encodeHeaders, headersOf } from './headers.ts'
+import { decodeHeaders, headerText } from './headers.ts'
 import { nameOf, partitionToken } from './names.ts'
+import { blockOf } from './raw.ts'
 
 /** Whatever is published is a core message too: whoever listens gets it, from now on, at most once. */
 export class NatsLive implements Live {
@@ -16,18 +17,19 @@ export class NatsLive implements Live {
   }
 
   async publish(batch: readonly Outgoing[]): Promise<PublishOutcome[]> {
-    const { nc } = this.#connection
+    const { nc, frames } = this.#connection
     this.#connection.mustBeConnected()
     const denied = new Set<string>()
     const hear = this.#connection.listen({ denied: ({ operation, subject }) => operation === 'publish' && denied.add(subject) })
     const outcomes = batch.map((message): PublishOutcome => {
       try {
-        nc.publish(message.name, message.body, { headers: encodeHeaders(message) })
+        frames.add(message.name, message.body, undefined, headerText(message))
         return { ok: true, position: undefined, duplicate: false }
       } catch (thrown) {
         return { ok: false, error: natsError(thrown, `topic '${message.name}'`) }
       }
     })
+    frames.send()
     try {
       // The server has read them; who listens gets them, and nobody else ever will.
       await nc.flush()
@@ -67,7 +69,7 @@ export class NatsLive implements Live {
 }
 
 function storedOf(msg: Msg): Stored {
-  const { id, key, headers, at } = decodeHeaders(headersOf(msg))
+  const { id, key, headers, at } = decodeHeaders(blockOf(msg))
   const name = nameOf(msg.subject, true)
   return { storage: name, name, id: id ?? '', key, headers, body: msg.data, at: at ?? Date.now(), position: '' }
 }

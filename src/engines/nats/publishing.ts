@@ -7,6 +7,7 @@ import { apiCode, apiFailure, mayNotPublish, natsError } from './failure.ts'
 import { FastIngest } from './fast-ingest.ts'
 import { headerText } from './headers.ts'
 import { subjectOf } from './names.ts'
+import { numbersIn } from './raw.ts'
 import { sequenceIn } from './stored.ts'
 import type { StreamRef, Streams } from './streams.ts'
 
@@ -175,11 +176,9 @@ export class Publishing {
   // It must not throw: the client would stop reading.
   #answered = (failure: Error | null, msg: Msg): void => {
     if (failure) return
-    const { subject } = msg
-    const dash = subject.indexOf('-', this.#prefix)
-    const place = Number(subject.slice(this.#prefix, dash))
+    const [place, use] = numbersIn(msg, this.#prefix)
     const waiting = this.#waiting[place]
-    if (waiting?.use !== Number(subject.slice(dash + 1))) return
+    if (waiting?.use !== use) return
     try {
       this.#settle(place, this.#outcomeOf(msg, waiting))
     } catch (thrown) {

@@ -7,8 +7,9 @@ import { untilAnswered } from './asking.ts'
 import type { Connection } from './connection.ts'
 import { type AckInfo, parseAck } from './delivery.ts'
 import { apiCode, isApi, natsError } from './failure.ts'
-import { decodeHeaders, headersOf } from './headers.ts'
+import { decodeHeaders } from './headers.ts'
 import { nameOf } from './names.ts'
+import { blockOf } from './raw.ts'
 import type { StreamRef, Streams } from './streams.ts'
 
 const waitMs = 5000
@@ -177,7 +178,7 @@ function fetch<T>(
 }
 
 function storedOf(msg: Msg, told: AckInfo, ref: StreamRef): Stored {
-  const { id, key, headers, at } = decodeHeaders(headersOf(msg))
+  const { id, key, headers, at } = decodeHeaders(blockOf(msg))
   return {
     storage: ref.storage,
     name: nameOf(msg.subject, ref.partitions > 0),

@@ -4,7 +4,8 @@ import { newId } from '../../message/id.ts'
 import type { ReplyMessage, RequestMessage, Requests } from '../engine.ts'
 import type { Connection } from './connection.ts'
 import { natsError } from './failure.ts'
-import { decodeHeaders, encodeHeaders, headersOf } from './headers.ts'
+import { decodeHeaders, encodeHeaders } from './headers.ts'
+import { blockOf } from './raw.ts'
 
 /** Questions over core NATS: queue groups, and the server's own word when nobody listens. Any client may ask or answer. */
 export class NatsRequests implements Requests {
@@ -21,7 +22,7 @@ export class NatsRequests implements Requests {
     if (signal?.aborted) throw aborted()
     const headers = encodeHeaders({ id: message.id, key: undefined, headers: message.headers, at: message.at })
     const asking = this.#connection.nc.request(name, message.body, { timeout: Math.max(1, timeoutMs), headers }).then(
-      (reply) => ({ headers: decodeHeaders(headersOf(reply)).headers, body: reply.data }),
+      (reply) => ({ headers: decodeHeaders(blockOf(reply)).headers, body: reply.data }),
       (thrown) => {
         throw requestError(thrown, name, timeoutMs)
       },
@@ -51,7 +52,7 @@ export class NatsRequests implements Requests {
       try {
         for await (const reply of answers) {
           if (signal?.aborted) return
-          yield { headers: decodeHeaders(headersOf(reply)).headers, body: reply.data }
+          yield { headers: decodeHeaders(blockOf(reply)).headers, body: reply.data }
         }
       } finally {
         signal?.removeEventListener('abort', stop)
@@ -89,7 +90,7 @@ export class NatsRequests implements Requests {
 }
 
 async function answer(msg: Msg, listener: (message: RequestMessage) => Promise<ReplyMessage>): Promise<void> {
-  const { id, headers, at } = decodeHeaders(headersOf(msg))
+  const { id, headers, at } = decodeHeaders(blockOf(msg))
   try {
     const reply = await listener({ name: msg.subject, id: id ?? newId(), headers, body: msg.data, at: at ?? Date.now() })
     msg.respond(reply.body, { headers: encodeHeaders({ id: newId(), key: undefined, headers: reply.headers, at: Date.now() }) })
