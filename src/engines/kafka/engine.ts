@@ -6,6 +6,7 @@ import type {
   EngineHealth,
   EngineSubscription,
   Finding,
+  OnStored,
   Outgoing,
   Page,
   PublishOutcome,
@@ -125,8 +126,8 @@ class KafkaEngine implements Engine {
     this.#publishing = new Publishing(cluster, this.#topics, this.#producer, this.capabilities.maxMessageBytes, batchBytes - 200)
   }
 
-  publish(batch: readonly Outgoing[]): Promise<PublishOutcome[]> {
-    return this.#publishing.publish(batch)
+  publish(batch: readonly Outgoing[], _signal?: AbortSignal, stored?: OnStored): Promise<PublishOutcome[]> {
+    return this.#publishing.publish(batch, stored)
   }
 
   async subscribe(spec: SubscriptionSpec, sink: DeliverySink): Promise<EngineSubscription> {

@@ -1,5 +1,5 @@
 import { BusError, toBusError } from '../../errors.ts'
-import type { Outgoing, PublishOutcome } from '../engine.ts'
+import type { OnStored, Outgoing, PublishOutcome } from '../engine.ts'
 import type { Cluster, Topic } from './cluster.ts'
 import { kafkaError } from './failure.ts'
 import type { Done } from './lane.ts'
@@ -27,7 +27,7 @@ export class Publishing {
     this.#maxRecord = maxRecord
   }
 
-  async publish(batch: readonly Outgoing[]): Promise<PublishOutcome[]> {
+  async publish(batch: readonly Outgoing[], onStored?: OnStored): Promise<PublishOutcome[]> {
     if (this.#cluster.closed) throw new BusError('closed', 'the connection to Kafka is closed; connect again to publish')
     if (batch.length === 0) return []
     const { promise, resolve } = Promise.withResolvers<PublishOutcome[]>()
@@ -35,6 +35,7 @@ export class Publishing {
     let left = batch.length
     const told = (outcome: PublishOutcome, place: number): void => {
       outcomes[place] = outcome
+      if (outcome.ok) onStored?.(place, outcome)
       if (--left === 0) resolve(outcomes)
     }
     const stored: Done = (outcome, place) => {
