@@ -125,13 +125,20 @@ export class Bus {
    * @throws BusError (as a rejection) `invalid_topic`, `invalid_message`, `message_too_large`, `publish_rejected`, `publish_unknown`, `aborted`, `closed`
    */
   publish<T extends PublishTopic>(topic: T & Complete<T>, body: SentOf<T>, options: PublishOptions = {}): PublishPromise {
-    const promise = new PublishPromise((resolve, reject) => {
-      this.#publisher.send(topic, body, options, (id, target, outcome) => {
-        if (outcome.ok) resolve({ id, topic: target.name, position: outcome.position, duplicate: outcome.duplicate })
-        else reject(outcome.error)
-      })
+    let resolve!: (receipt: Receipt) => void
+    let reject!: (error: BusError) => void
+    const promise = new PublishPromise((resolved, rejected) => {
+      resolve = resolved
+      reject = rejected
     })
-    promise.guard(this.#onError)
+    this.#publisher.send(topic, body, options, (id, target, outcome) => {
+      if (outcome.ok) {
+        resolve({ id, topic: target.name, position: outcome.position, duplicate: outcome.duplicate })
+        return
+      }
+      promise.guard(outcome.error, this.#onError)
+      reject(outcome.error)
+    })
     return promise
   }
 

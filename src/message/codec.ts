@@ -29,12 +29,19 @@ export const jsonCodec: Codec = {
   },
 }
 
+/** What was said last: messages mostly say the same as the one before. */
+let said = ''
+let saidJson = false
+
 /** Whether headers say that a body is JSON, or say nothing: a foreign producer's text or picture is bytes. */
 export function saysJson(headers: Headers | undefined): boolean {
   const type = headers?.['content-type']
   if (type === undefined) return true
+  if (type === said) return saidJson
   const media = type.split(';', 1)[0]!.trim().toLowerCase()
-  return media === 'application/json' || media.endsWith('+json')
+  said = type
+  saidJson = media === 'application/json' || media.endsWith('+json')
+  return saidJson
 }
 
 /** Bytes as they are, both ways. */

@@ -2,14 +2,16 @@ import type { Capabilities, Confirmed, Engine, Outgoing, PublishOutcome } from '
 import { BusError, toBusError } from '../errors.ts'
 import type { Events } from '../observe/events.ts'
 
-/** A message on its way out. `done` is called exactly once. */
+/** A message on its way out. */
 export interface Parcel {
   readonly message: Outgoing
   readonly signal: AbortSignal | undefined
   readonly deadline: number
   readonly done: (outcome: PublishOutcome) => void
+  /** What order is kept by, its storage's key; undefined where it has none. */
+  readonly lane: string | undefined
   /** Of one that failed. */
-  failed?: Failed
+  failed: Failed | undefined
 }
 
 interface Failed {
@@ -87,8 +89,12 @@ export class Outbox {
     return this.#unconfirmed + this.#queue.length - this.#head
   }
 
-  push(parcel: Parcel): void {
-    this.#queue.push(parcel.signal ? abortable(parcel, parcel.signal) : parcel)
+  /** `done` is called exactly once. */
+  push(message: Outgoing, { signal, deadline }: Pick<Parcel, 'signal' | 'deadline'>, done: Parcel['done']): void {
+    const { storage, key } = message
+    const lane = key === undefined ? undefined : `${storage}/${key}`
+    const parcel: Parcel = { message, signal, deadline, done, lane, failed: undefined }
+    this.#queue.push(signal ? abortable(parcel, signal) : parcel)
     this.#schedule()
   }
 
@@ -163,8 +169,8 @@ export class Outbox {
   /** Whether an earlier message of the key is unconfirmed on an engine that might let this one pass it. */
   #mustWait(parcel: Parcel): boolean {
     const { orderedPipelining } = this.#sink.capabilities
-    if (parcel.message.key === undefined || (orderedPipelining && this.#repairs.size === 0)) return false
-    const lane = laneOf(parcel)
+    const { lane } = parcel
+    if (lane === undefined || (orderedPipelining && this.#repairs.size === 0)) return false
     if (orderedPipelining) {
       const repair = this.#repairs.get(lane)
       repair?.later.push(parcel)
@@ -243,8 +249,8 @@ export class Outbox {
    * nothing of the key is under way any more, and what is handed in meanwhile after all of it.
    */
   #repair(parcel: Parcel): boolean {
-    if (parcel.message.key === undefined) return false
-    const lane = laneOf(parcel)
+    const { lane } = parcel
+    if (lane === undefined) return false
     const repair = this.#repairs.get(lane)
     if (repair) {
       const behind = repair.line.findIndex(({ failed }) => failed!.place > parcel.failed!.place)
@@ -279,16 +285,16 @@ export class Outbox {
   }
 
   /** Whether something of its key is under way. */
-  #isOut({ message: { storage, key } }: Parcel): boolean {
-    for (const batch of this.#flying) for (const { message } of batch) if (message.key === key && message.storage === storage) return true
+  #isOut({ lane }: Parcel): boolean {
+    for (const batch of this.#flying) for (const other of batch) if (other.lane === lane) return true
     return false
   }
 
   #confirm(parcel: Parcel, said: PublishOutcome): void {
     this.#unconfirmed--
     this.#unconfirmedBytes -= parcel.message.body.byteLength
-    if (parcel.message.key !== undefined && !this.#sink.capabilities.orderedPipelining) {
-      const lane = laneOf(parcel)
+    const { lane } = parcel
+    if (lane !== undefined && !this.#sink.capabilities.orderedPipelining) {
       const next = this.#keys.get(lane)?.shift()
       if (!next) this.#keys.delete(lane)
       else {
@@ -316,7 +322,6 @@ export class Outbox {
   }
 }
 
-const laneOf = ({ message: { storage, key } }: Parcel): string => `${storage}/${key}`
 const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
 
 /** A refusal of a later try says nothing of an earlier one that was never answered. */

@@ -74,7 +74,7 @@ export class Publisher {
       const sealed = seal(message, this.#engine.capabilities)
       if (sealed.body.byteLength > this.#maxBytes(message))
         this.#inTurn(target.storage, this.#prepare(message, undefined), parcel, message.id, target, done)
-      else this.#outbox.push({ ...parcel, message: sealed, done: (outcome) => done(sealed.id, target, outcome) })
+      else this.#outbox.push(sealed, parcel, (outcome) => done(sealed.id, target, outcome))
     } catch (thrown) {
       done(options.id ?? '', target, { ok: false, error: toBusError(thrown) })
     }
@@ -90,7 +90,7 @@ export class Publisher {
         throw new BusError('invalid_argument', 'what is not stored cannot wait: leave out delay, or persist: false')
       const sealed = seal(ready, capabilities)
       if (sealed.body.byteLength > this.#maxBytes(ready)) refuseTooLarge(ready, sealed.body.byteLength, this.#maxBytes(ready))
-      out.push({ ...parcel, message: sealed, done: (outcome) => done(sealed.id, target, outcome) })
+      out.push(sealed, parcel, (outcome) => done(sealed.id, target, outcome))
     }
     if (message instanceof Promise)
       readyInTime(message, parcel, target.name)
@@ -148,7 +148,7 @@ export class Publisher {
   #dispatch(message: Outgoing, parcel: Pick<Parcel, 'signal' | 'deadline'>, done: Parcel['done']): void {
     const { deliverAt, at } = message
     const out = deliverAt === undefined || deliverAt - at <= this.#engine.capabilities.delayMaxMs ? this.#outbox : this.#later
-    out.push({ ...parcel, message, done })
+    out.push(message, parcel, done)
   }
 
   /** A definition's retention is told to the engine once; nothing to wait for without one. */

@@ -34,9 +34,9 @@ export class PublishPromise extends Promise<Receipt> {
     return super.then(resolved, rejected)
   }
 
-  /** Calls back with the failure if nobody asked by then. */
-  guard(onError: (error: BusError) => void): void {
-    super.then(undefined, (error: BusError) => {
+  /** It is about to fail: calls back if nobody asked by then. Not before, as most never do. */
+  guard(error: BusError, onError: (error: BusError) => void): void {
+    super.then(undefined, () => {
       // `await` asks a few microtasks late: a publish refused at once must not be told twice.
       setImmediate(() => {
         if (!this.#asked) onError(error)

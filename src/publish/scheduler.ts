@@ -199,7 +199,7 @@ export class Scheduler implements Sink {
   }
 
   #publish(message: Outgoing): Promise<PublishOutcome> {
-    return new Promise((done) => this.#outbox.push({ message, signal: undefined, deadline: Date.now() + patienceMs, done }))
+    return new Promise((done) => this.#outbox.push(message, { signal: undefined, deadline: Date.now() + patienceMs }, done))
   }
 
   /** It stays, as what refuses it may be mended, and holds up no other key. */

@@ -65,12 +65,7 @@ test('R7: no more than 64 MiB are unconfirmed, whatever the window of messages',
   )
   let confirmed = 0
   for (let i = 0; i < 200; i++)
-    outbox.push({
-      message: { storage: 's', body } as Outgoing,
-      signal: undefined,
-      deadline: Number.POSITIVE_INFINITY,
-      done: () => confirmed++,
-    })
+    outbox.push({ storage: 's', body } as Outgoing, { signal: undefined, deadline: Number.POSITIVE_INFINITY }, () => confirmed++)
   await expect.poll(() => flying).toBe(64)
   await pause(50)
   while (confirmed < 200) {
