@@ -1,7 +1,7 @@
 import type { NatsConnection } from '@nats-io/transport-node'
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { Frames } from '../../src/engines/nats/frames.ts'
+import { Frames, frameOf } from '../../src/engines/nats/frames.ts'
 
 const kib = 1024
 
@@ -50,6 +50,26 @@ test('messages lie one behind the other as the protocol has them, whatever their
       for (const { buffer, byteLength } of handed) expect(buffer.byteLength).toBe(byteLength)
     }),
     { numRuns: 200 },
+  )
+})
+
+test('many small ones are written in one go, beside others', () => {
+  fc.assert(
+    fc.property(
+      fc.array(fc.tuple(fc.constantFrom('a', 'grüße.b'), fc.constantFrom('+ACK', '-NAK {"delay":5}'), fc.nat(3000)), { maxLength: 20 }),
+      (some) => {
+        const { frames, sent } = listen()
+        let wanted = ''
+        for (const [subject, text, times] of some) {
+          frames.addAll(frameOf(subject, text).repeat(times))
+          frames.add('x', Buffer.from('y'))
+          wanted += `${`PUB ${subject} ${text.length}\r\n${text}\r\n`.repeat(times)}PUB x 1\r\ny\r\n`
+        }
+        frames.send()
+        expect(sent().toString()).toBe(wanted)
+      },
+    ),
+    { numRuns: 30 },
   )
 })
 

@@ -46,6 +46,14 @@ export class Frames {
     this.#inside.flushPending()
   }
 
+  /** Many small ones, each as {@link frameOf} makes it: written in one go. */
+  addAll(frames: string): void {
+    if (frames === '') return
+    const bytes = Buffer.byteLength(frames)
+    this.#makeRoom(bytes)
+    this.#used += this.#piece.write(frames, this.#used)
+  }
+
   /** Hands over what was added; it goes out with whatever else this turn of the event loop sends. */
   send(): void {
     if (this.#used === 0) return
@@ -65,4 +73,9 @@ export class Frames {
     this.send()
     if (this.#piece.length < bytes) this.#piece = Buffer.allocUnsafeSlow(Math.max(pieceBytes, bytes))
   }
+}
+
+/** A message of ASCII, without headers. */
+export function frameOf(subject: string, text: string): string {
+  return `PUB ${subject} ${text.length}\r\n${text}\r\n`
 }

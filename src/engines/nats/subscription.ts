@@ -8,14 +8,14 @@ import { Hand } from '../hand.ts'
 import type { Durable } from './consumers.ts'
 import type { NatsDelivery } from './delivery.ts'
 import { mayNotAcknowledge, natsError } from './failure.ts'
+import { frameOf } from './frames.ts'
 import { Lane, type LaneParts } from './lane.ts'
 import { Leaving } from './leaving.ts'
 import { replayStream } from './names.ts'
 
-const encoder = new TextEncoder()
-const ack = encoder.encode('+ACK')
-const working = encoder.encode('+WPI')
-const nak = encoder.encode('-NAK')
+const ack = '+ACK'
+const working = '+WPI'
+const nak = '-NAK'
 /** So many that wait for their time are held here, as many as the core holds by default. */
 const mostWaiting = 1000
 const replaysEveryMs = 15_000
@@ -264,7 +264,7 @@ export class NatsSubscription implements EngineSubscription {
     const now = performance.now()
     const denials = this.#denials
     const results = new Array<SettleResult>(batch.length)
-    let sent = false
+    let frames = ''
     for (let i = 0; i < batch.length; i++) {
       const settlement = batch[i]!
       const delivery = settlement.delivery as NatsDelivery
@@ -277,18 +277,15 @@ export class NatsSubscription implements EngineSubscription {
       delivery.denied = false
       if (settlement.kind === 'extend') {
         delivery.wanted = now + settlement.leaseMs
-        this.#extend(delivery, now)
-      } else if (settlement.kind === 'ack') connection.frames.add(delivery.reply, ack)
-      else if (delivery.scope === undefined) connection.frames.add(delivery.reply, nakAfter(settlement.delayMs))
-      else {
-        this.#takeBack(delivery, now + settlement.delayMs)
-        continue
-      }
-      sent = true
+        frames += extension(delivery, now)
+      } else if (settlement.kind === 'ack') frames += frameOf(delivery.reply, ack)
+      else if (delivery.scope === undefined) frames += frameOf(delivery.reply, nakAfter(settlement.delayMs))
+      else this.#takeBack(delivery, now + settlement.delayMs)
     }
-    // The server answers once it has read all of them: what is only in a buffer is lost with a connection.
-    if (sent) {
+    if (frames !== '') {
+      connection.frames.addAll(frames)
       connection.frames.send()
+      // The server answers once it has read all of them: what is only in a buffer is lost with a connection.
       await this.#flush()
     }
     const refused = this.#denials === denials ? undefined : this.#refusal(batch, results)
@@ -355,12 +352,6 @@ export class NatsSubscription implements EngineSubscription {
     this.#timer = setTimeout(this.#handOn, Math.min(longestTimerMs, Math.max(0, next - performance.now()) + 1))
   }
 
-  #extend(delivery: NatsDelivery, now: number): void {
-    this.#parts.connection.frames.add(delivery.reply, working)
-    delivery.sureUntil = delivery.until
-    delivery.until = now + delivery.ackWaitMs
-  }
-
   #forget(delivery: NatsDelivery): void {
     if (!this.#hand.delete(delivery)) return
     this.#out--
@@ -375,20 +366,23 @@ export class NatsSubscription implements EngineSubscription {
     const waits = new Set(this.#buffer)
     const lost: NatsDelivery[] = []
     const scopes = new Set<string>()
+    const { connection } = this.#parts
+    let frames = ''
     for (const leaving of this.#leaving.values()) leaving.tellAgain()
     for (const delivery of this.#hand.all()) {
       if (delivery.until <= now) {
         if (delivery.scope === undefined) lost.push(delivery)
         else scopes.add(delivery.scope)
       } else if ((waits.has(delivery) || delivery.wanted > delivery.until) && delivery.until - now < (delivery.ackWaitMs * 2) / 3) {
-        if (this.#parts.connection.connected) this.#extend(delivery, now)
+        if (connection.connected) frames += extension(delivery, now)
       }
     }
-    this.#parts.connection.frames.send()
+    connection.frames.addAll(frames)
+    connection.frames.send()
     // The server gives it out again after what is later: only a new beginning keeps the order.
     for (const scope of scopes) this.#renew(scope)
     this.#lose(lost, 'its lease ran out and another member may have it')
-    if (!this.#sharing && !this.#stopped && this.#parts.connection.connected) void this.#share(now)
+    if (!this.#sharing && !this.#stopped && connection.connected) void this.#share(now)
   }
 
   /**
@@ -487,6 +481,7 @@ export class NatsSubscription implements EngineSubscription {
   }
 
   #tellLeaving(): void {
+    if (this.#leaving.size === 0) return
     for (const leaving of this.#leaving.values()) leaving.look()
   }
 
@@ -539,6 +534,13 @@ export class NatsSubscription implements EngineSubscription {
   }
 }
 
-function nakAfter(delayMs: number): Uint8Array {
-  return delayMs <= 0 ? nak : encoder.encode(`-NAK {"delay":${nanos(Math.ceil(delayMs))}}`)
+function nakAfter(delayMs: number): string {
+  return delayMs <= 0 ? nak : `${nak} {"delay":${nanos(Math.ceil(delayMs))}}`
+}
+
+/** What asks the server for more time; from now on the delivery counts as having it. */
+function extension(delivery: NatsDelivery, now: number): string {
+  delivery.sureUntil = delivery.until
+  delivery.until = now + delivery.ackWaitMs
+  return frameOf(delivery.reply, working)
 }
