@@ -313,7 +313,7 @@ export class Consumer implements DeliverySink {
   #free = (): void => {
     this.#running--
     this.#pump()
-    if (this.#running === 0) for (const resolve of this.#onIdle.splice(0)) resolve()
+    if (this.#running === 0 && this.#onIdle.length > 0) for (const resolve of this.#onIdle.splice(0)) resolve()
   }
 
   /** A run ended: `error` undefined = acknowledged. A run that was overtaken (timeout, lost lease) is ignored. */
@@ -428,19 +428,27 @@ export class Consumer implements DeliverySink {
     await Promise.all(given)
   }
 
-  #settled = (job: Job, kind: Settlement['kind'], result: SettleResult): void => {
+  #settled = (jobs: readonly Job[], batch: readonly Settlement[], results: readonly SettleResult[]): void => {
+    const troubled = this.#trouble !== undefined
+    for (let i = 0; i < jobs.length; i++) {
+      const { kind } = batch[i]!
+      this.#settledOne(jobs[i]!, kind, results[i]!)
+      if (troubled && results[i] !== 'lost' && kind !== 'release' && !this.#settler.refusing) this.#trouble = undefined
+    }
+    if (troubled) this.#pump()
+    else this.#refill()
+  }
+
+  #settledOne(job: Job, kind: Settlement['kind'], result: SettleResult): void {
     if (kind === 'extend') {
       job.extending = false
       if (result === 'lost') this.#lose(job, 'its lease ran out and another member has it')
-    } else {
-      if (result === 'lost') this.counts.lost++
-      // Only now: a death before the acknowledgement was through would have given a message without a past.
-      else if (kind === 'ack' && job.attempts && (job.attempts.failures > 0 || job.attempts.started)) this.#records.remove(job)
-      this.#forget(job)
+      return
     }
-    if (this.#trouble === undefined) return
-    if (result !== 'lost' && kind !== 'release' && !this.#settler.refusing) this.#trouble = undefined
-    this.#pump()
+    if (result === 'lost') this.counts.lost++
+    // Only now: a death before the acknowledgement was through would have given a message without a past.
+    else if (kind === 'ack' && job.attempts && (job.attempts.failures > 0 || job.attempts.started)) this.#records.remove(job)
+    this.#forget(job)
   }
 
   #refused = (error: BusError): void => {
@@ -456,7 +464,6 @@ export class Consumer implements DeliverySink {
     job.state = 'gone'
     this.#records.forget(job)
     if (this.#hand.delete(job)) this.#credit.finished(job.body.byteLength)
-    this.#refill()
   }
 
   lost(deliveries: readonly Delivery[], reason: string): void {
@@ -490,6 +497,7 @@ export class Consumer implements DeliverySink {
     void this.#release(...this.#queue.remove(job), ...(lane === undefined ? [] : this.#arriving(lane)))
     this.#queue.ended(job)
     this.#forget(job)
+    this.#refill()
     this.#advance(job)
   }
 

@@ -1,3 +1,4 @@
+import type { AttemptState } from '../ledger/attempts.ts'
 import { longestTimerMs } from '../message/duration.ts'
 import type { Job } from './job.ts'
 import { Lanes } from './lanes.ts'
@@ -70,9 +71,7 @@ export class Queue {
 
   /** At once, or when the backoff that it brought along is over. */
   #enqueue(job: Job): void {
-    const { notBefore = 0, lastFailureAt = 0 } = job.attempts ?? {}
-    // Written by another clock, perhaps: never longer than the backoff itself.
-    const waitMs = Math.min(notBefore - Date.now(), notBefore - lastFailureAt)
+    const waitMs = job.attempts === undefined ? 0 : leftOf(job.attempts)
     if (waitMs > 0) this.delay(job, waitMs)
     else this.#queue(job)
   }
@@ -81,4 +80,9 @@ export class Queue {
     job.state = 'queued'
     if (this.#suspects.admit(job)) this.ready.push(job)
   }
+}
+
+/** Of its backoff. Written by another clock, perhaps: never longer than the backoff itself. */
+function leftOf({ notBefore, lastFailureAt = 0 }: AttemptState): number {
+  return Math.min(notBefore - Date.now(), notBefore - lastFailureAt)
 }

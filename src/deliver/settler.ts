@@ -2,8 +2,8 @@ import type { EngineSubscription, Settlement, SettleResult } from '../engines/en
 import { type BusError, toBusError } from '../errors.ts'
 import type { Job } from './job.ts'
 
-/** What became of one settlement. */
-export type Settled = (job: Job, kind: Settlement['kind'], result: SettleResult) => void
+/** What became of a batch. */
+export type Settled = (jobs: readonly Job[], batch: readonly Settlement[], results: readonly SettleResult[]) => void
 
 const firstRetryMs = 50
 const lastRetryMs = 2000
@@ -101,7 +101,7 @@ export class Settler {
     }
     if (forbidden) this.#refusing--
     this.#unanswered -= jobs.length
-    for (let i = 0; i < jobs.length; i++) this.#settled(jobs[i]!, batch[i]!.kind, results?.[i] ?? 'lost')
+    this.#settled(jobs, batch, results ?? jobs.map(() => 'lost'))
     this.#flying--
     if (this.#flying === 0 && this.#batch.length === 0) for (const resolve of this.#idle.splice(0)) resolve()
   }
