@@ -6,6 +6,7 @@ import type { EngineHealth } from '../engine.ts'
 import { dialFirst, type Target } from './dial.ts'
 import { refusesCredentials } from './failure.ts'
 import { Frames } from './frames.ts'
+import { parseQuickly } from './parser.ts'
 
 const closeWaitMs = 2000
 
@@ -42,6 +43,7 @@ export class Connection {
 
   private constructor(nc: NatsConnection, target: Target, onEnd: () => void) {
     this.nc = nc
+    parseQuickly(nc)
     this.frames = new Frames(nc)
     this.#target = target
     this.#onEnd = onEnd
