@@ -3,7 +3,7 @@ import type { Headers } from '../../message/headers.ts'
 import type { Delivery } from '../engine.ts'
 import { decodeHeaders } from './headers.ts'
 import { nameOf } from './names.ts'
-import { blockOf } from './raw.ts'
+import { blockOf, subjectTextOf } from './raw.ts'
 
 /** What the acknowledgement subject of a message tells (ADR-15; with domain and account hash since 2.14). */
 export interface AckInfo {
@@ -94,7 +94,7 @@ export class NatsDelivery implements Delivery {
   constructor(msg: Msg, ack: AckInfo, place: Origin, now: number) {
     const { id, key, headers, at } = decodeHeaders(blockOf(msg))
     this.storage = place.storage
-    this.name = nameOf(msg.subject, place.partitioned)
+    this.name = nameOf(subjectTextOf(msg), place.partitioned)
     this.id = id ?? `${place.stream}:${ack.sequence}`
     this.key = key
     this.headers = headers

@@ -1,5 +1,6 @@
 import { createInbox, type Msg, nanos, type Subscription } from '@nats-io/transport-node'
 import type { Connection } from './connection.ts'
+import { subjectTextOf } from './raw.ts'
 
 const expiresMs = 30_000
 /** The server says that it lives so often, and is taken for gone after two of them. */
@@ -156,7 +157,7 @@ export class Puller {
     if (this.#trouble?.kind === 'denied') this.#trouble = undefined
     clearTimeout(this.#probe)
     this.#probe = undefined
-    if (msg.subject !== this.#inbox) {
+    if (subjectTextOf(msg) !== this.#inbox) {
       // More may come than was asked for: what was taken for lost after all.
       this.#came(msg.data.byteLength)
       this.#retryMs = firstRetryMs

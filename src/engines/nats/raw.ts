@@ -15,6 +15,25 @@ export function blockOf(msg: Msg): string | undefined {
   return _msg.hdr > 0 ? utf8.decode(_rdata.subarray(0, _msg.hdr)) : undefined
 }
 
+let last: Uint8Array = new Uint8Array(0)
+let lastText = ''
+
+/** The subject of a message: mostly that of the one before. */
+export function subjectTextOf(msg: Msg): string {
+  const { subject } = rawOf(msg)._msg
+  if (!areSame(subject, last)) {
+    last = Uint8Array.from(subject)
+    lastText = msg.subject
+  }
+  return lastText
+}
+
+function areSame(a: Uint8Array, b: Uint8Array): boolean {
+  if (a.length !== b.length) return false
+  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false
+  return true
+}
+
 /** The two numbers that a subject ends with, as `12-345`, from this byte on. */
 export function numbersIn(msg: Msg, from: number): readonly [number, number] {
   const { subject } = rawOf(msg)._msg
