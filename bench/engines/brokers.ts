@@ -52,7 +52,9 @@ export const brokers: Readonly<Record<string, Measured>> = {
     peer: { title: '@platformatic/kafka 2.12.1', file: 'kafka-peer.ts' },
     start: async () => {
       const broker = await startKafka()
-      return { url: broker.url, address: broker.address, [Symbol.asyncDispose]: () => broker.stop() }
+      // As many as its peer's topic has.
+      const options = { kafka: { partitions: 1 } }
+      return { url: broker.url, address: broker.address, options, [Symbol.asyncDispose]: () => broker.stop() }
     },
   },
   rocketmq: {

@@ -17,19 +17,23 @@ function watch(): () => Phase {
   }
 }
 
-/** Runs both and prints what they took as one line of JSON. Taking is measured from the first message to the last: joining a group is not in it. */
+/**
+ * Runs both and prints what they took as one line of JSON. Taking is measured from when `consume` resolves, or the first message where
+ * that comes before, to the last message: joining a group is not in it, but whatever is fetched is.
+ */
 export async function finish(count: number, publish: () => Promise<void>, consume: (took: () => void) => Promise<void>): Promise<void> {
   const published = watch()
   await publish()
   const phases = { publish: published() }
   let taken = 0
-  let consumed = watch()
+  let consumed: (() => Phase) | undefined
   const all = Promise.withResolvers<Phase>()
   const patience = setTimeout(() => all.reject(new Error(`${taken} of ${count} came`)), 120_000)
   await consume(() => {
-    if (taken === 0) consumed = watch()
+    consumed ??= watch()
     if (++taken === count) all.resolve(consumed())
   })
+  consumed ??= watch()
   const phase = await all.promise
   clearTimeout(patience)
   process.stdout.write(`${JSON.stringify({ ...phases, consume: phase } satisfies Phases)}\n`)

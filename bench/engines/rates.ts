@@ -7,7 +7,7 @@ import type { Measured, Running } from './brokers.ts'
 import type { Phases } from './phases.ts'
 
 export const size = 256
-// As many as make what one fetch brings at once, before the clock starts, count for little.
+// As many as make what a client fetches before its first message comes count for little.
 const count = 200_000
 
 /** The middle of the rounds and how far they lie apart. */
