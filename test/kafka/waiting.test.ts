@@ -117,3 +117,35 @@ test('R7: what waits for its next try keeps nothing in the memory of what it cam
   // A handler sees the same at each try.
   expect(deliveries.map(({ body }) => body.constructor)).toEqual([Buffer, Buffer])
 })
+
+test('R7: a topic of which nothing comes keeps no other waiting that has room again', async () => {
+  const cluster = new FakeCluster()
+  cluster.make('idle')
+  cluster.make('busy')
+  cluster.put('busy', ...Array.from({ length: 8 }, (_, i) => `${i}`.padEnd(512 * 1024, '.')))
+  // As a broker does that has nothing new: it does not answer yet.
+  let waits = 0
+  cluster.before.set('Fetch', (...args) => {
+    const [, , , , , , topics] = args as { topicId: string }[][]
+    if (topics!.some(({ topicId }) => topicId === 'id of busy')) return undefined
+    waits++
+    return new Promise(() => {})
+  })
+  // An answer of the broker holds as much as was asked for.
+  const whole = cluster.onFetch.bind(cluster)
+  cluster.onFetch = async (...args) => {
+    const answer = await whole(...args)
+    for (const { partitions } of answer.responses) for (const { records } of partitions) for (const batch of records) cut(batch, 2)
+    return answer
+  }
+  const { subscription, texts } = memberOf(cluster, ['idle', 'busy'])
+  await subscription.start()
+  await expect.poll(() => waits).toBe(1)
+  subscription.grant(100, 1e9)
+  await expect.poll(() => texts().map(([first]) => first)).toEqual(['0', '1', '2', '3', '4', '5', '6', '7'])
+})
+
+function cut(batch: { records: readonly unknown[]; lastOffsetDelta: number }, length: number): void {
+  batch.records = batch.records.slice(0, length)
+  batch.lastOffsetDelta = batch.records.length - 1
+}

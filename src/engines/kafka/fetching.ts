@@ -4,8 +4,10 @@ import type { Cluster } from './cluster.ts'
 import { isTransient, isTransientId } from './failure.ts'
 import { recordsOf } from './records.ts'
 
-/** How long a broker may wait for something new; what comes to be wanted meanwhile waits as long at most. */
+/** How long a broker may wait for something new. */
 const waitMs = 250
+/** To each broker: what comes to be wanted while one waits goes over the next; past them it waits as long at most. */
+const mostConnections = 2
 const partBytes = 1024 * 1024
 const answerBytes = 4 * 1024 * 1024
 const retryMs = 100
@@ -32,26 +34,33 @@ export interface Feeding<T extends Wanted> {
   unreadable(part: T, error: unknown): void
 }
 
+/** One connection to a leader. */
+interface Line<T> {
+  readonly pool: ConnectionPool
+  /** What is asked for over it at this moment. */
+  parts: readonly T[]
+  /** How many questions in a row came to nothing. */
+  failures: number
+}
+
 /** A leader changes within so many tries; what fails longer, fails for a reason that somebody should hear. */
 const manyFailures = 50
 
-/** Reads partitions on and on, one question at a time to each broker, over connections of its own. */
+/** Reads partitions on and on, one question at a time over each of a few connections of its own to a broker. */
 export class Fetcher<T extends Wanted> {
   readonly #cluster: Cluster
   readonly #feeding: Feeding<T>
-  readonly #pool: ConnectionPool
-  readonly #busy = new Set<number>()
+  readonly #pools: ConnectionPool[] = []
+  /** By leader; of leader -1 those of which nobody knows who leads them. */
+  readonly #lines = new Map<number, Line<T>[]>()
   /** Failed a moment ago: the others do not wait for them. */
   readonly #resting = new Set<T>()
-  /** By leader: how many questions in a row came to nothing. */
-  readonly #failures = new Map<number, number>()
   #scheduled = false
   #ended = false
 
   constructor(cluster: Cluster, feeding: Feeding<T>) {
     this.#cluster = cluster
     this.#feeding = feeding
-    this.#pool = cluster.pool()
   }
 
   wake(): void {
@@ -65,42 +74,53 @@ export class Fetcher<T extends Wanted> {
 
   end(): void {
     this.#ended = true
-    this.#cluster.drop(this.#pool)
+    for (const pool of this.#pools) this.#cluster.drop(pool)
   }
 
   async #look(): Promise<void> {
+    if (this.#ended) return
     let wanted = this.#feeding.wanted()
     const replaced = wanted.filter(({ topic, topicId }) => (this.#cluster.known(topic)?.id ?? topicId) !== topicId)
     if (replaced.length > 0) {
       for (const part of replaced) this.#feeding.replaced(part)
       wanted = this.#feeding.wanted()
     }
-    wanted = wanted.filter((part) => !this.#resting.has(part))
-    const unknown = wanted.filter((part) => this.#leader(part) < 0)
-    if (unknown.length > 0 && !this.#busy.has(-1)) void this.#ask(-1, unknown)
-    const byLeader = Map.groupBy(wanted, (part) => this.#leader(part))
-    for (const [leader, parts] of byLeader) if (leader >= 0 && !this.#busy.has(leader)) void this.#ask(leader, parts)
+    const asked = new Set([...this.#lines.values()].flat().flatMap(({ parts }) => parts))
+    wanted = wanted.filter((part) => !this.#resting.has(part) && !asked.has(part))
+    for (const [leader, parts] of Map.groupBy(wanted, (part) => this.#leader(part))) {
+      const line = this.#lineTo(leader)
+      if (line) void this.#ask(leader, line, parts)
+    }
+  }
+
+  /** One over which nothing is asked for; undefined: all of them wait for an answer. */
+  #lineTo(leader: number): Line<T> | undefined {
+    const lines = this.#lines.get(leader) ?? []
+    this.#lines.set(leader, lines)
+    const free = lines.find(({ parts }) => parts.length === 0)
+    if (free || lines.length >= (leader < 0 ? 1 : mostConnections)) return free
+    const line: Line<T> = { pool: (this.#pools[lines.length] ??= this.#cluster.pool()), parts: [], failures: 0 }
+    lines.push(line)
+    return line
   }
 
   #leader({ topic, partition }: Wanted): number {
     return this.#cluster.known(topic)?.leaders[partition] ?? -1
   }
 
-  async #ask(leader: number, parts: readonly T[]): Promise<void> {
-    this.#busy.add(leader)
+  async #ask(leader: number, line: Line<T>, parts: readonly T[]): Promise<void> {
+    line.parts = parts
     try {
       if (leader < 0) await this.#find(parts)
-      else await this.#fetch(leader, parts)
-      this.#failures.delete(leader)
+      else await this.#fetch(leader, line)
+      line.failures = 0
     } catch (error) {
       if (this.#ended) return
-      const failures = (this.#failures.get(leader) ?? 0) + 1
-      this.#failures.set(leader, failures)
-      if (failures === manyFailures) for (const part of parts) this.#feeding.unreadable(part, error)
+      if (++line.failures === manyFailures) for (const part of parts) this.#feeding.unreadable(part, error)
       for (const { topic } of parts) this.#cluster.forgetTopic(topic)
       await sleep(retryMs)
     } finally {
-      this.#busy.delete(leader)
+      line.parts = []
       if (this.#feeding.wanted().length > 0) this.wake()
     }
   }
@@ -125,8 +145,8 @@ export class Fetcher<T extends Wanted> {
     }, retryMs).unref()
   }
 
-  async #fetch(leader: number, parts: readonly T[]): Promise<void> {
-    const connection = await this.#cluster.node(leader, this.#pool)
+  async #fetch(leader: number, { pool, parts }: Line<T>): Promise<void> {
+    const connection = await this.#cluster.node(leader, pool)
     const topics = [...Map.groupBy(parts, ({ topicId }) => topicId)].map(([topicId, own]) => ({
       topicId,
       partitions: own.map(({ topic, partition, cursor }) => ({
