@@ -1,7 +1,10 @@
 const windowMs = 50
 const mostAhead = 512
-/** Handled and not yet confirmed by the engine: past this, handlers wait for the engine instead of filling the memory. */
-const mostUnsettled = 2 * mostAhead
+/**
+ * Handled and not yet confirmed by the engine: past this, handlers wait for the engine instead of filling the memory. As many as are
+ * handled while a commit of Kafka's is on its way, and the one behind it.
+ */
+const mostUnsettled = 8 * mostAhead
 
 /**
  * How many messages to have in hand. Besides those being handled, as many are fetched ahead as handlers finished in the

@@ -28,7 +28,7 @@ async function committed() {
 
 test('R8: a partition that was to go, and stays after a commit that failed, is handed out again', async () => {
   const { cluster, part, committing } = await committed()
-  expect(part.next(0)).toBeDefined()
+  expect(part.take(0)).toBeDefined()
   part.leaving = true
   cluster.before.set('OffsetCommit', () => {
     throw cluster.error('REBALANCE_IN_PROGRESS')
@@ -38,7 +38,7 @@ test('R8: a partition that was to go, and stays after a commit that failed, is h
   part.leaving = false
   await committing.commit()
   expect(part.wantsMark).toBe(false)
-  expect(part.next(0)).toBeDefined()
+  expect(part.take(0)).toBeDefined()
 })
 
 test('R8: what the broker took without a word of it is said again once it is not so any more', async () => {
@@ -70,9 +70,8 @@ test('R8: what was committed last is known longest', async () => {
   await commitOf('t')
   await commitOf(...Array.from({ length: 1999 }, (_, i) => `other ${i}`))
   const part = parts.get('t/0')!
-  const delivery = part.next(0)!
-  part.take(delivery)
-  part.ack(0)
+  const delivery = part.take(0)!
+  part.ack(delivery)
   await committing.commit()
   await commitOf('one too many')
   expect(committing.committedOf(delivery)).toBe(true)
@@ -103,6 +102,25 @@ test.each(['TOPIC_AUTHORIZATION_FAILED', 'UNKNOWN_TOPIC_OR_PARTITION'])(
     await expect.poll(() => cluster.committed.get('shut/0')?.offset).toBe(1)
   },
 )
+
+test('what is settled in a moment shares commits, and what is about to be handed out waits for none of them', async () => {
+  const cluster = new FakeCluster()
+  cluster.make('t')
+  cluster.put('t', ...Array.from({ length: 300 }, (_, i) => `${i}`))
+  const { subscription, deliveries } = await joined(cluster, ['t'])
+  await expect.poll(() => deliveries.length).toBe(300)
+  const before = cluster.times('OffsetCommit')
+  const begun = performance.now()
+  const settled: Promise<unknown>[] = []
+  for (const delivery of deliveries) {
+    settled.push(subscription.settle([{ kind: 'ack', delivery }]))
+    await new Promise((resolve) => setImmediate(resolve))
+  }
+  await Promise.all(settled)
+  expect(cluster.committed.get('t/0')?.offset).toBe(300)
+  // One each five milliseconds, and one at either end.
+  expect(cluster.times('OffsetCommit') - before).toBeLessThanOrEqual(2 + (performance.now() - begun) / 5)
+})
 
 test('R8: a broker that takes less beside an offset is told less, and nothing is repeated at once', async () => {
   const cluster = new FakeCluster()

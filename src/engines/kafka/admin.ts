@@ -149,7 +149,7 @@ export class KafkaAdmin implements EngineAdmin {
       filter: members.find(({ said }) => said?.filters[topic.name] !== undefined)?.said?.filters[topic.name],
       lag,
       // What other processes have in hand nobody but they know.
-      inHand: parts.reduce((sum, { inHand }) => sum + inHand.size, 0),
+      inHand: parts.reduce((sum, { inHand }) => sum + inHand, 0),
       waiting: parts.reduce((sum, { waiting }) => sum + waiting, 0),
       members: members.length,
       oldestMs: places.size === 0 ? undefined : await this.#age(topic, places),

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import { BusError } from '../../errors.ts'
 import type { Delivery } from '../engine.ts'
 import type { Cluster } from './cluster.ts'
@@ -8,6 +9,8 @@ import { offsetOf, type Part } from './part.ts'
 import { mostBeside, readMark, within } from './settled.ts'
 
 const againMs = 1000
+/** From one commit to the next: what is settled meanwhile goes along. */
+const apartMs = 5
 
 /** A no to one topic's offsets; any other is one to the member. */
 const ofTopic = new Set(['TOPIC_AUTHORIZATION_FAILED', 'UNKNOWN_TOPIC_OR_PARTITION'])
@@ -31,6 +34,8 @@ export class Committing {
   #beside = mostBeside
   #current: Promise<void> | undefined
   #next: Promise<void> | undefined
+  #soon: Promise<void> | undefined
+  #begunAt = Number.NEGATIVE_INFINITY
   #again: NodeJS.Timeout | undefined
   #ended = false
 
@@ -49,6 +54,7 @@ export class Committing {
    */
   commit(): Promise<void> {
     if (!this.#current) {
+      this.#begunAt = performance.now()
       this.#current = this.#once().finally(() => {
         this.#current = undefined
       })
@@ -61,6 +67,17 @@ export class Committing {
         return this.commit()
       })
     return this.#next
+  }
+
+  /** The same where nobody waits for it but those who let go of what is handled: many of them share one. */
+  commitSoon(): Promise<void> {
+    const waitMs = this.#begunAt + apartMs - performance.now()
+    if (waitMs <= 0) return this.commit()
+    this.#soon ??= sleep(waitMs).then(() => {
+      this.#soon = undefined
+      return this.commit()
+    })
+    return this.#soon
   }
 
   /** Whether it was acknowledged in time, of a partition that is not ours any more. */
@@ -86,8 +103,7 @@ export class Committing {
         const refusal = refusals[i]
         if (refusal === tooLarge) continue
         if (refusal === undefined) {
-          part.committed = mark.text
-          part.handed = mark.handed
+          part.marked(mark)
           this.#remember(part, mark)
         }
         if (part.refused === refusal) continue

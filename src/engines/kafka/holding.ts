@@ -249,7 +249,7 @@ export class Holding {
     if (leaving.length === 0 || this.#ended) return
     const late = performance.now() >= deadline
     // What no handler runs on is not waited for: it may be minutes before its next try.
-    for (const { scope, inHand } of leaving) if (inHand.size > 0 && !late) this.#means.sink.leaving(scope)
+    for (const { scope, inHand } of leaving) if (inHand > 0 && !late) this.#means.sink.leaving(scope)
     const ready = late ? leaving : this.#idle(leaving)
     if (ready.length === leaving.length || (this.#drains && ready.length > 0)) {
       void this.#give(ready, this.#round, deadline)
@@ -266,7 +266,7 @@ export class Holding {
       const counts = byLanes.get(lanes)?.map(({ topic: { name } }) => cluster.known(name)?.leaders.length ?? 1)
       return `${lanes}/${partition % unitsOf(counts ?? [1])}`
     }
-    const busy = new Set(parts.filter(({ inHand }) => inHand.size > 0).map(unitOf))
+    const busy = new Set(parts.filter(({ inHand }) => inHand > 0).map(unitOf))
     return parts.filter((part) => !busy.has(unitOf(part)))
   }
 

@@ -2,8 +2,13 @@ import type { Delivery, Source } from '../engine.ts'
 import { decodeRecord, type Read } from './records.ts'
 import { type Mark, mostBeside, rangesOf, readMark, within, writeMark } from './settled.ts'
 
+/** As it is handed out; whoever settles it gives back the same object. */
+interface Handed extends Delivery {
+  readonly offset: number
+}
+
 interface Waiting {
-  readonly delivery: Delivery
+  readonly delivery: Handed
   /** Not before this time, ms; 0 = behind another of its lane. */
   readonly readyAt: number
   readonly bytes: number
@@ -13,12 +18,19 @@ interface Waiting {
 interface Entry {
   readonly offset: number
   settled: boolean
+  /** While it is in somebody's hand. */
+  delivery: Handed | undefined
 }
 
 /** Given back and held behind it: past so many of them nothing new is handed out. */
 const mostWaiting = 1000
-/** So many more than are handed out are said to be: each word of it is a commit. */
-const ahead = 500
+/**
+ * So many more than are handed out are said to be: each word of it is a commit. More where handlers are fast, as many as are
+ * handed out while some commits are on their way, so that none waits for one.
+ */
+const leastSaid = 500
+const mostSaid = 5000
+const commitsAhead = 4
 /** How far the newest that was handed out may be ahead of the oldest that is not settled. */
 const mostAhead = 10_000
 
@@ -30,7 +42,8 @@ export class Part {
   readonly partition: number
   readonly source: Source
   readonly epoch: number
-  readonly inHand = new Map<number, Delivery>()
+  /** How many are in somebody's hand. */
+  inHand = 0
   /** Where the next fetch begins. */
   cursor: number
   /** Fetched and not handed out. */
@@ -47,11 +60,15 @@ export class Part {
   refused: string | undefined
   /** Up to here the broker knows that messages may be in somebody's hand; none further is handed out. */
   handed: number
+  /** How many were handed out between the last two commits, and where the newer one of them found it. */
+  #stride = 0
+  #markedAt: number
   readonly #laneOf: (delivery: Delivery) => string | undefined
   #fresh: Read[] = []
   #head = 0
-  readonly #entries: Entry[] = []
-  readonly #byOffset = new Map<number, Entry>()
+  /** From {@link #first} on; what is before it is settled. */
+  #entries: Entry[] = []
+  #first = 0
   /** How the one before left it. */
   readonly #before: Mark
   /** Given back, and what came after it in its lane, in order: the head holds the rest. */
@@ -79,6 +96,7 @@ export class Part {
     this.cursor = from.offset
     this.#before = readMark(from.offset, from.metadata)
     this.handed = this.#before.handed
+    this.#markedAt = from.offset
     this.#laneOf = laneOf
     this.committed = `${from.offset} ${from.metadata}`
   }
@@ -105,11 +123,11 @@ export class Part {
     return this.#waiting
   }
 
-  /** The next that may be handed out; {@link take} removes it. */
-  next(now: number): Delivery | undefined {
+  /** The next that may be handed out, and is from here on. */
+  take(now: number): Delivery | undefined {
     if (this.leaving) return undefined
-    for (const { delivery, readyAt } of this.#loose) if (readyAt <= now) return delivery
-    for (const [head] of this.#lanes.values()) if (head && head.readyAt <= now) return head.delivery
+    const again = this.#waiting > 0 ? this.#takeWaiting(now) : undefined
+    if (again) return again
     while (this.#head < this.#fresh.length && !this.#full && !this.#tooFar()) {
       const record = this.#fresh[this.#head]!
       if (within(this.#before.settled, record.offset)) {
@@ -120,12 +138,37 @@ export class Part {
       if (record.offset >= this.handed) return undefined
       const delivery = this.#deliveryOf(record)
       const held = this.#held(delivery)
-      if (!held) return delivery
       this.#shift()
-      this.#note(record.offset, false)
+      const entry = this.#note(record.offset, false)
+      if (!held) return this.#hand(entry, delivery)
       held.push(this.#wait(delivery, 0))
     }
     return undefined
+  }
+
+  /** Of what was given back: one whose time has come. */
+  #takeWaiting(now: number): Handed | undefined {
+    const loose = this.#loose.findIndex(({ readyAt }) => readyAt <= now)
+    if (loose >= 0) return this.#unwait(this.#loose.splice(loose, 1)[0]!)
+    for (const [lane, held] of this.#lanes) {
+      if (!(held[0]!.readyAt <= now)) continue
+      const head = held.shift()!
+      if (held.length === 0) this.#lanes.delete(lane)
+      return this.#unwait(head)
+    }
+    return undefined
+  }
+
+  #unwait({ delivery, bytes }: Waiting): Handed {
+    this.#waiting--
+    this.waitingBytes -= bytes
+    return this.#hand(this.#entryAt(delivery.offset)!, delivery)
+  }
+
+  #hand(entry: Entry, delivery: Handed): Handed {
+    entry.delivery = delivery
+    this.inHand++
+    return delivery
   }
 
   /** It has something that may be handed out once the broker knows. */
@@ -146,7 +189,7 @@ export class Part {
   }
 
   #tooFar(): boolean {
-    const [first] = this.#entries
+    const first = this.#entries[this.#first]
     return first !== undefined && this.#fresh[this.#head]!.offset - first.offset > mostAhead
   }
 
@@ -156,13 +199,16 @@ export class Part {
     return lane === undefined ? undefined : this.#lanes.get(lane)
   }
 
-  #deliveryOf(record: Read): Delivery {
-    const position = `${this.partition}:${record.offset}`
-    return Object.assign(decodeRecord(record, this.source.storage, this.partition, position), {
-      redelivered: record.offset < this.#before.handed,
-      fence: this.epoch,
-      scope: this.scope,
-    })
+  #deliveryOf(record: Read): Handed {
+    const { offset } = record
+    const { storage, name, id, key, headers, body, at, position } = decodeRecord(
+      record,
+      this.source.storage,
+      this.partition,
+      `${this.partition}:${offset}`,
+    )
+    const redelivered = offset < this.#before.handed
+    return { storage, name, id, key, headers, body, at, position, redelivered, fence: this.epoch, scope: this.scope, offset }
   }
 
   #shift(): void {
@@ -173,33 +219,31 @@ export class Part {
     this.#head = 0
   }
 
-  #note(offset: number, settled: boolean): void {
-    const entry = { offset, settled }
+  #note(offset: number, settled: boolean): Entry {
+    const entry: Entry = { offset, settled, delivery: undefined }
     this.#entries.push(entry)
-    this.#byOffset.set(offset, entry)
     if (settled) this.#trim()
+    return entry
   }
 
-  take(delivery: Delivery): void {
-    const offset = offsetOf(delivery)
-    this.inHand.set(offset, delivery)
-    if (this.#fresh[this.#head]?.offset === offset) {
-      this.#shift()
-      this.#note(offset, false)
-      return
+  /** Most logs have no gaps: it is where it is counted to be. */
+  #entryAt(offset: number): Entry | undefined {
+    let low = this.#first
+    let high = this.#entries.length
+    if (low === high) return undefined
+    let middle = low + offset - this.#entries[low]!.offset
+    if (!(middle >= low && middle < high)) middle = (low + high) >>> 1
+    while (low < high) {
+      const entry = this.#entries[middle]!
+      if (entry.offset === offset) return entry
+      if (entry.offset < offset) low = middle + 1
+      else high = middle
+      middle = (low + high) >>> 1
     }
-    const lane = this.#laneOf(delivery)
-    const held = lane === undefined ? this.#loose : this.#lanes.get(lane)!
-    const [waiting] = held.splice(
-      held.findIndex((one) => one.delivery === delivery),
-      1,
-    )
-    this.#waiting--
-    this.waitingBytes -= waiting!.bytes
-    if (lane !== undefined && held.length === 0) this.#lanes.delete(lane)
+    return undefined
   }
 
-  #wait(delivery: Delivery, readyAt: number): Waiting {
+  #wait(delivery: Handed, readyAt: number): Waiting {
     const { body, key, headers } = delivery
     let bytes = body.byteLength + (key?.length ?? 0)
     for (const name in headers) bytes += name.length + headers[name]!.length
@@ -210,29 +254,43 @@ export class Part {
 
   // ── what becomes of it ────────────────────────────────────────────────────────────────────────────────────────────
 
-  /** Whether it is this member's to settle, settled ones included: an answer may have been lost on the way. */
-  knows(offset: number): boolean {
-    return this.#byOffset.get(offset)?.settled ?? offset < this.floor
+  /** Whether this very delivery of it is in somebody's hand: it may have been given back since, and be in another's. */
+  holds(delivery: Delivery): boolean {
+    return this.#entryAt(offsetOf(delivery))?.delivery === delivery
   }
 
-  ack(offset: number): void {
-    this.inHand.delete(offset)
-    const entry = this.#byOffset.get(offset)
+  /** Whether it is this member's to settle, settled ones included: an answer may have been lost on the way. */
+  knows(delivery: Delivery): boolean {
+    const offset = offsetOf(delivery)
+    return this.#entryAt(offset)?.settled ?? offset < this.floor
+  }
+
+  ack(delivery: Delivery): void {
+    const entry = this.#entryAt(offsetOf(delivery))
     if (!entry) return
+    this.#letGo(entry)
     entry.settled = true
     this.#trim()
   }
 
-  #trim(): void {
-    let gone = 0
-    while (this.#entries[gone]?.settled) this.#byOffset.delete(this.#entries[gone++]!.offset)
-    if (gone > 0) this.#entries.splice(0, gone)
+  #letGo(entry: Entry): Handed | undefined {
+    const { delivery } = entry
+    if (delivery) this.inHand--
+    entry.delivery = undefined
+    return delivery
   }
 
-  release(offset: number, readyAt: number): void {
-    const delivery = this.inHand.get(offset)
+  #trim(): void {
+    while (this.#entries[this.#first]?.settled) this.#first++
+    if (this.#first < 1000 && this.#first < this.#entries.length) return
+    this.#entries = this.#entries.slice(this.#first)
+    this.#first = 0
+  }
+
+  release(given: Delivery, readyAt: number): void {
+    const entry = this.#entryAt(offsetOf(given))
+    const delivery = entry && this.#letGo(entry)
     if (!delivery) return
-    this.inHand.delete(offset)
     const lane = this.#laneOf(delivery)
     const waiting = this.#wait({ ...delivery, redelivered: true }, readyAt)
     if (lane === undefined) {
@@ -241,7 +299,7 @@ export class Part {
     }
     const held = this.#lanes.get(lane)
     if (!held) this.#lanes.set(lane, [waiting])
-    else held.splice(held.filter((other) => offsetOf(other.delivery) < offset).length, 0, waiting)
+    else held.splice(held.filter((other) => other.delivery.offset < delivery.offset).length, 0, waiting)
   }
 
   /** When the next one given back is due; never, while it is to go. */
@@ -255,7 +313,7 @@ export class Part {
 
   /** All before it is settled. */
   get floor(): number {
-    return this.#entries[0]?.offset ?? this.#fresh[this.#head]?.offset ?? this.cursor
+    return this.#entries[this.#first]?.offset ?? this.#fresh[this.#head]?.offset ?? this.cursor
   }
 
   /** What is to be committed: the first that is not settled, and what is known past it in so many bytes. */
@@ -265,7 +323,7 @@ export class Part {
     // What the one before has settled and nobody has come to here yet is still so.
     const come = this.#fresh[this.#head]?.offset ?? this.cursor
     const ahead = this.#before.settled.flatMap(([from, to]) => (to > come ? [[Math.max(from, come), to] as const] : []))
-    const metadata = writeMark(first, { handed, settled: [...rangesOf(this.#entries), ...ahead] }, beside)
+    const metadata = writeMark(first, { handed, settled: [...rangesOf(this.#entries, this.#first), ...ahead] }, beside)
     return { offset: first, metadata, handed, text: `${first} ${metadata}` }
   }
 
@@ -274,7 +332,17 @@ export class Part {
     const last = this.#entries.at(-1)
     if (this.leaving) return Math.max(this.#before.handed, last === undefined ? 0 : last.offset + 1)
     const head = this.#fresh[this.#head]
+    const ahead = Math.min(mostSaid, Math.max(leastSaid, commitsAhead * this.#stride))
     return Math.max(this.handed, head === undefined ? 0 : Math.min(this.cursor, head.offset + ahead))
+  }
+
+  /** The broker has taken it. */
+  marked({ text, handed }: ReturnType<Part['mark']>): void {
+    const come = this.#fresh[this.#head]?.offset ?? this.cursor
+    this.committed = text
+    this.handed = handed
+    this.#stride = come - this.#markedAt
+    this.#markedAt = come
   }
 }
 
@@ -288,6 +356,6 @@ function alone(body: Uint8Array): Uint8Array {
   return body.byteLength < body.buffer.byteLength ? Buffer.from(new Uint8Array(body).buffer) : body
 }
 
-export function offsetOf({ position }: Pick<Delivery, 'position'>): number {
-  return Number(position.slice(position.indexOf(':') + 1))
+export function offsetOf(delivery: Pick<Delivery, 'position'>): number {
+  return (delivery as Partial<Handed>).offset ?? Number(delivery.position.slice(delivery.position.indexOf(':') + 1))
 }

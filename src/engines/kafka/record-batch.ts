@@ -179,6 +179,15 @@ export function decodeBatches(pieces: readonly Buffer[], codecs: Readonly<Record
   return batches
 }
 
+/** By length: the text that was read last. Names of headers and what kind a body is are the same again and again, and dear to make. */
+const lastOf: (string | undefined)[] = []
+const mostKept = 64
+
+function stands(text: string, bytes: Buffer, begin: number): boolean {
+  for (let i = 0; i < text.length; i++) if (text.charCodeAt(i) !== bytes[begin + i] || bytes[begin + i]! > 0x7f) return false
+  return true
+}
+
 class In {
   readonly #pieces: readonly Buffer[]
   #next = 0
@@ -278,7 +287,12 @@ class In {
   #text(): string {
     const length = this.#varint()
     if (length <= 0) return ''
+    const begin = this.#at
     this.#at += length
-    return textOf(this.#bytes, this.#at - length, this.#at)
+    const last = lastOf[length]
+    if (last !== undefined && stands(last, this.#bytes, begin)) return last
+    const text = textOf(this.#bytes, begin, this.#at)
+    if (text.length === length && length < mostKept) lastOf[length] = text
+    return text
   }
 }

@@ -46,10 +46,10 @@ export function within(ranges: readonly Range[], offset: number): boolean {
   return ranges.some(([from, to]) => offset >= from && offset < to)
 }
 
-/** The settled ones of a list in the order of the log; what is not in the list is not in the log either. */
-export function rangesOf(entries: readonly { readonly offset: number; readonly settled: boolean }[]): Range[] {
+/** The settled ones of a list in the order of the log, `first` its first; what is not in the list is not in the log either. */
+export function rangesOf(entries: readonly { readonly offset: number; readonly settled: boolean }[], first = 0): Range[] {
   const ranges: Range[] = []
-  for (let i = 0; i < entries.length; ) {
+  for (let i = first; i < entries.length; ) {
     while (i < entries.length && !entries[i]!.settled) i++
     if (i === entries.length) break
     const from = entries[i]!.offset

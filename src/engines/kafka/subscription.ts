@@ -9,7 +9,7 @@ import { Fetcher } from './fetching.ts'
 import { Groups } from './groups.ts'
 import { Holding, type Means } from './holding.ts'
 import { Membership } from './membership.ts'
-import { offsetOf, type Part } from './part.ts'
+import type { Part } from './part.ts'
 import { Renewal } from './renewal.ts'
 import { Sources } from './sources.ts'
 import type { Topics } from './topics.ts'
@@ -125,37 +125,39 @@ export class KafkaSubscription implements EngineSubscription {
 
   async settle(batch: readonly Settlement[]): Promise<readonly SettleResult[]> {
     if (this.#state === 'closed') return batch.map(() => 'lost')
-    const touched = new Set<Part>()
-    const results = batch.map((settlement) => this.#apply(settlement, touched))
+    const results: SettleResult[] = []
+    let acked = false
+    for (const settlement of batch) {
+      const result = this.#apply(settlement)
+      results.push(result)
+      acked ||= settlement.kind === 'ack' && result === 'confirmed'
+    }
     this.#wake()
-    if (touched.size === 0) return results
+    if (!acked) return results
     try {
-      await this.#committing.commit()
+      await this.#committing.commitSoon()
     } catch (error) {
       const told = kafkaError(error, `group '${this.group}'`)
       // Between two rounds the broker takes no commit: what is still ours then is committed after it.
       if (told.code === 'forbidden') throw told
       throw new BusError('engine_unavailable', told.message, { cause: error })
     }
-    return results.map((result, i) => (result === 'confirmed' ? this.#committed(batch[i]!) : result))
+    for (let i = 0; i < batch.length; i++) if (results[i] === 'confirmed') results[i] = this.#committed(batch[i]!)
+    return results
   }
 
-  #apply({ kind, delivery, ...rest }: Settlement, touched: Set<Part>): SettleResult {
+  #apply(settlement: Settlement): SettleResult {
+    const { kind, delivery } = settlement
     const part = this.#partOf(delivery)
     // It may have been committed before its partition went, without an answer to whoever settled it.
     if (!part) return kind === 'ack' && this.#committing.committedOf(delivery) ? 'confirmed' : 'lost'
-    const offset = offsetOf(delivery)
-    // Settled before, and the batch comes again as its commit failed: the offset may be in another run's hand by now.
-    if (part.inHand.get(offset) !== delivery) {
+    if (!part.holds(delivery)) {
+      // Settled before, and the batch comes again as its commit failed: the offset may be in another run's hand by now.
       if (kind === 'release') return 'confirmed'
-      if (kind !== 'ack' || !part.knows(offset)) return 'lost'
-      touched.add(part)
-      return 'confirmed'
+      return kind === 'ack' && part.knows(delivery) ? 'confirmed' : 'lost'
     }
-    if (kind === 'ack') {
-      part.ack(offset)
-      touched.add(part)
-    } else if (kind === 'release') part.release(offset, Date.now() + (rest as { delayMs: number }).delayMs)
+    if (kind === 'ack') part.ack(delivery)
+    else if (kind === 'release') part.release(delivery, Date.now() + settlement.delayMs)
     return 'confirmed'
   }
 
@@ -287,11 +289,10 @@ export class KafkaSubscription implements EngineSubscription {
       for (const part of this.parts.values()) {
         // The last one may go beyond the bytes: one that is larger than all of them would never come.
         if (this.#messages < 1 || this.#bytes < 1) return batch
-        const delivery = part.next(now)
+        const delivery = part.take(now)
         if (!delivery) continue
         this.#messages--
         this.#bytes -= delivery.body.byteLength
-        part.take(delivery)
         batch.push(delivery)
         more = true
       }
