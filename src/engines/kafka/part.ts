@@ -305,7 +305,7 @@ export class Part {
   /** When the next one given back is due; never, while it is to go. */
   dueAt(): number {
     let due = Number.POSITIVE_INFINITY
-    if (this.leaving) return due
+    if (this.leaving || this.#waiting === 0) return due
     for (const { readyAt } of this.#loose) due = Math.min(due, readyAt)
     for (const [head] of this.#lanes.values()) if (head) due = Math.min(due, head.readyAt)
     return due

@@ -166,10 +166,12 @@ export class Producer {
     const { kafka, target } = this.#cluster
     const { compression = 'none' } = target.options
     const codec: Codec | undefined = compression === 'none' ? undefined : kafka.compressionsAlgorithms[compression]
+    // Of anything but its own kind of buffer the client makes a copy first.
+    const checksum = (bytes: Buffer): number => kafka.crc32c(kafka.Writer.create().append(bytes).dynamicBuffer)
     const batches = lanes.map(async ({ topic, partition, batch, identity, sequence }) => {
       const bytes = batch.reduce((sum, { size }) => sum + size, 0)
       const records = batch.map(({ record }) => record)
-      return { topic, index: partition, records: await encodeBatch(records, bytes, identity!, sequence, kafka.crc32c, codec) }
+      return { topic, index: partition, records: await encodeBatch(records, bytes, identity!, sequence, checksum, codec) }
     })
     return [...Map.groupBy(await Promise.all(batches), ({ topic }) => topic)].map(([name, partitions]) => ({ name, partitions }))
   }

@@ -1,5 +1,4 @@
 import { textOf } from '../../message/text.ts'
-import type { Kafka } from './client.ts'
 import type { Identity } from './lane.ts'
 import type { Read, Sending } from './records.ts'
 
@@ -42,7 +41,7 @@ export function encodeBatch(
   bytes: number,
   { producerId, producerEpoch }: Identity,
   sequence: number,
-  crc32c: Kafka['crc32c'],
+  checksum: (bytes: Buffer) => number,
   codec?: Codec,
 ): Buffer | Promise<Buffer> {
   const out = new Out(headBytes + bytes + records.length * recordRoom)
@@ -66,7 +65,7 @@ export function encodeBatch(
     batch.writeInt16BE(producerEpoch, 51)
     batch.writeInt32BE(sequence, 53)
     batch.writeInt32BE(records.length, 57)
-    batch.writeUInt32BE(crc32c(batch.subarray(checkedFrom)), 17)
+    batch.writeUInt32BE(checksum(batch.subarray(checkedFrom)), 17)
     return batch
   }
   const batch = out.bytes.subarray(0, out.at)
