@@ -129,10 +129,12 @@ test('the broker may put its own time on all of them', () => {
   expect(decodeBatches([batch], {})[0]!.records.map(({ timestampMs }) => timestampMs)).toEqual([3000, 3000])
 })
 
-test('one that says it has more records than it has is refused', () => {
+test('one that says it has more records than it has is refused, and so is an older kind', () => {
   const batch = encoded([sample(1), sample(2)]) as Buffer
   batch.writeInt32BE(3, 57)
   expect(() => decodeBatches([batch], {})).toThrow(/ends before/)
+  batch.writeInt8(1, 16)
+  expect(() => decodeBatches([batch], {})).toThrow(expect.objectContaining({ code: 'unsupported' }))
 })
 
 test.each(['gzip', 'snappy', 'lz4', 'zstd'] as const)('%s is read by the client, and by us', async (name) => {

@@ -30,7 +30,7 @@ export class Publishing {
   async publish(batch: readonly Outgoing[], onStored?: OnStored): Promise<PublishOutcome[]> {
     if (this.#cluster.closed) throw new BusError('closed', 'the connection to Kafka is closed; connect again to publish')
     if (batch.length === 0) return []
-    const { promise, resolve } = Promise.withResolvers<PublishOutcome[]>()
+    const { promise, resolve, reject } = Promise.withResolvers<PublishOutcome[]>()
     const outcomes: PublishOutcome[] = new Array(batch.length)
     let left = batch.length
     const told = (outcome: PublishOutcome, place: number): void => {
@@ -43,7 +43,7 @@ export class Publishing {
         const { partition, offset } = outcome
         told({ ok: true, position: offset < 0 ? undefined : `${partition}:${offset}`, duplicate: false }, place)
       } else if (outcome.error.code === 'not_found')
-        void this.#makeAnew(batch[place]!.storage, outcome.error).then((error) => told({ ok: false, error }, place))
+        this.#makeAnew(batch[place]!.storage, outcome.error).then((error) => told({ ok: false, error }, place), reject)
       else told(outcome, place)
     }
     const send = (message: Outgoing, topic: Topic | BusError, place: number): void => {
@@ -54,7 +54,7 @@ export class Publishing {
     for (const [i, message] of batch.entries()) {
       // Most are of the topic of the one before.
       if (i === 0 || message.storage !== batch[i - 1]!.storage) topic = this.#topicOf(message.storage)
-      if (topic instanceof Promise) void topic.then((found) => send(message, found, i))
+      if (topic instanceof Promise) topic.then((found) => send(message, found, i)).catch(reject)
       else send(message, topic!, i)
     }
     return promise

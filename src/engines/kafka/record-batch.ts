@@ -1,3 +1,4 @@
+import { BusError } from '../../errors.ts'
 import { textOf } from '../../message/text.ts'
 import type { Identity } from './lane.ts'
 import type { Read, Sending } from './records.ts'
@@ -161,6 +162,8 @@ export function decodeBatches(pieces: readonly Buffer[], codecs: Readonly<Record
     if (all.left < length) break
     const firstOffset = Number(outer.readBigInt64BE(0))
     const head = all.take(headBytes - outerBytes)
+    if (head[4] !== version)
+      throw new BusError('unsupported', `a batch of version ${head[4]}, as Kafka wrote them before 0.11, or one that is no batch at all`)
     const attributes = head.readInt16BE(9)
     const firstTimestamp = Number(head.readBigInt64BE(15))
     const maxTimestamp = Number(head.readBigInt64BE(23))
@@ -168,7 +171,8 @@ export function decodeBatches(pieces: readonly Buffer[], codecs: Readonly<Record
     let own = all
     if (attributes & compressed) {
       const codec = codecs[attributes & compressed]
-      if (codec === undefined) throw new Error(`a batch is compressed in a way that is not known (${attributes & compressed})`)
+      if (codec === undefined)
+        throw new BusError('unsupported', `a batch is compressed in a way that is not known (${attributes & compressed})`)
       own = new In([codec.decompressSync(all.take(length - headBytes + outerBytes))])
     }
     const records: Read[] = new Array(count)
