@@ -160,6 +160,21 @@ test('R12: a key or header of bytes that are no text is base64, and two that dif
   expect(decoded(mark, mark)).toMatchObject({ key: 'ключ \ufffd', headers: { h: 'ключ \ufffd' } })
 })
 
+test('R12: a header is what stands there, whatever stood in others of its length', () => {
+  // The first is read as '//78': so many letters that the length of the next name, 28, would be one of them.
+  const headers = [Buffer.from([0xff, 0xfe, 0xfc]), Buffer.from('//7'), Buffer.from('7'), Buffer.from('8')]
+  const names = ['a', 'b', 'n'.repeat(28), 'd']
+  const record = {
+    topic: 't',
+    partition: 0,
+    value: Buffer.from('v'),
+    headers: new Map(names.map((name, i) => [Buffer.from(name), headers[i]])),
+    timestamp: 1n,
+  }
+  const [batch] = decodeBatches(createRecordsBatch([record] as never).buffers, {})
+  expect(batch!.records[0]!.headers).toEqual(['a', '//78', 'b', '//7', 'n'.repeat(28), '7', 'd', '8'])
+})
+
 function sample(timestamp: number): Sending {
   return { topic: 't', partition: 0, key: undefined, value: Buffer.from('v'), headers: ['h', 'x'], timestamp }
 }

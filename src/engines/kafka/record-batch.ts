@@ -182,12 +182,12 @@ export function decodeBatches(pieces: readonly Buffer[], codecs: Readonly<Record
   return batches
 }
 
-/** By length: the text that was read last. Names of headers and what kind a body is are the same again and again, and dear to make. */
+/** By length: the text of nothing but ASCII that was read last. Names of headers and what kind a body is are the same again and again, and dear to make. */
 const lastOf: (string | undefined)[] = []
 const mostKept = 64
 
 function stands(text: string, bytes: Buffer, begin: number): boolean {
-  for (let i = 0; i < text.length; i++) if (text.charCodeAt(i) !== bytes[begin + i] || bytes[begin + i]! > 0x7f) return false
+  for (let i = 0; i < text.length; i++) if (text.charCodeAt(i) !== bytes[begin + i]) return false
   return true
 }
 
