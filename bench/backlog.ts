@@ -1,16 +1,16 @@
-import { execFileSync, spawnSync } from 'node:child_process'
+import { execFileSync } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { connect } from '../src/index.ts'
+import { buildPackage } from './built.ts'
 
 const total = 1_000_000
 const body = new Uint8Array(256).fill(7)
 
 /** A backlog of a million messages, taken by a process of its own: time to the first one, rate, and memory at its highest. */
 export async function backlog(): Promise<void> {
-  const built = spawnSync('npm', ['run', 'build', '--silent'], { stdio: 'inherit', shell: process.platform === 'win32' })
-  if (built.status !== 0) throw new Error('the package could not be built')
+  buildPackage()
   const dir = mkdtempSync(join(tmpdir(), 'cozebus-bench-'))
   try {
     const bus = await connect(`file:${dir}`)

@@ -1,9 +1,9 @@
 // `npm run engines`: the tables of docs/engines.md.
-import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
+import { savePart } from '../page.ts'
 import { brokers } from './brokers.ts'
-import { type Part, ratesPart, rulesPart, withPart } from './page.ts'
+import { type Part, ratesPart, rulesPart } from './page.ts'
 import { type Rates, rates } from './rates.ts'
 import { rules } from './rules.ts'
 
@@ -43,7 +43,7 @@ if (values.help || wrong !== undefined) {
 const path = join(import.meta.dirname, '..', '..', 'docs', 'engines.md')
 function show(part: Part, text: string): void {
   process.stdout.write(`${text}\n`)
-  if (values.save) writeFileSync(path, withPart(readFileSync(path, 'utf8'), part, text))
+  if (values.save) savePart(path, part, `npm run engines -- ${part} --save`, text)
 }
 
 const wanted = positionals.length === 0 ? parts : positionals

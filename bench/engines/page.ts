@@ -1,13 +1,12 @@
-import { cpus } from 'node:os'
+import { machine, row, thousands, times } from '../page.ts'
+import type { Spread } from '../spread.ts'
 import { brokers } from './brokers.ts'
 import { linesOf } from './lines.ts'
-import { type Rates, type Side, type Spread, size } from './rates.ts'
+import { type Rates, type Side, size } from './rates.ts'
 import type { Kept, Rules } from './rules.ts'
 
 /** The two parts of docs/engines.md that are measured, by the mark they stand under. */
 export type Part = 'rules' | 'rates'
-
-const row = (...cells: readonly (string | number)[]): string => `| ${cells.join(' | ')} |`
 
 export function rulesPart(rules: Rules): string {
   const engines = ['embedded', 'memory', ...Object.keys(brokers)].filter((name) => rules.has(name))
@@ -60,7 +59,7 @@ export function ratesPart(all: ReadonlyMap<string, Rates>, rounds: number): stri
     })
   })
   return [
-    `Node ${process.version}, ${cpus().length} × ${cpus()[0]?.model?.trim()}, ${process.platform}; ${size}-byte bodies, median of ${rounds} rounds (least to most):`,
+    `${machine()}; ${size}-byte bodies, median of ${rounds} rounds (least to most):`,
     '',
     row('engine', 'what', 'cozebus: messages a second; s of processor a million', 'beside it', 'ours against it'),
     row('---', '---', '---', '---', '---'),
@@ -69,15 +68,5 @@ export function ratesPart(all: ReadonlyMap<string, Rates>, rounds: number): stri
   ].join('\n')
 }
 
-const side = ({ rate, cpu }: Side): string => `${thousands(rate)}; ${cpu.median.toFixed(1)} s`
-const thousands = ({ median, least, most }: Spread): string => `${k(median)} (${k(least)} to ${k(most)})`
-const k = (value: number): string => `${(value / 1000).toFixed(1)} k`
-const times = (ratio: number): string => `${ratio.toFixed(2)} ×`
-
-/** The page with this part replaced. @throws Error when the mark is not there */
-export function withPart(page: string, part: Part, text: string): string {
-  const [begin, end] = [`<!-- ${part}: npm run engines -- ${part} --save -->`, `<!-- end of ${part} -->`]
-  const [from, to] = [page.indexOf(begin), page.indexOf(end)]
-  if (from < 0 || to < from) throw new Error(`docs/engines.md has no place for ${part}`)
-  return `${page.slice(0, from + begin.length)}\n${text.trimEnd()}\n${page.slice(to)}`
-}
+const side = ({ rate, cpu }: Side): string => `${spanned(rate)}; ${cpu.median.toFixed(1)} s`
+const spanned = ({ median, least, most }: Spread): string => `${thousands(median)} (${thousands(least)} to ${thousands(most)})`

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { goProgram } from '../../test/coze/go-program.ts'
 import { command } from '../../test/rig/install.ts'
+import { type Spread, spread } from '../spread.ts'
 import type { Measured, Running } from './brokers.ts'
 import type { Phases } from './phases.ts'
 
@@ -10,12 +11,6 @@ export const size = 256
 // As many as make what a client fetches before its first message comes count for little.
 const count = 200_000
 
-/** The middle of the rounds and how far they lie apart. */
-export interface Spread {
-  readonly median: number
-  readonly least: number
-  readonly most: number
-}
 export interface Side {
   /** Messages a second. */
   readonly rate: Spread
@@ -25,11 +20,6 @@ export interface Side {
 export interface Rates {
   readonly publish: { readonly ours: Side; readonly peer: Side; readonly ratio: Spread }
   readonly consume: { readonly ours: Side; readonly peer: Side; readonly ratio: Spread }
-}
-
-function spread(values: readonly number[]): Spread {
-  const sorted = values.toSorted((a, b) => a - b)
-  return { median: sorted[Math.floor(sorted.length / 2)]!, least: sorted[0]!, most: sorted.at(-1)! }
 }
 
 /** Ours and its peer in turn on one broker, each round in processes and on topics of its own; a first round warms up and counts nowhere. */

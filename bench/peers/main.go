@@ -1,5 +1,6 @@
 // What is measured beside our engines: each broker's Go client, used as its own documentation says for throughput. Publishes
-// `count` messages with up to 1000 unconfirmed, then takes them all in a group, each acknowledged; prints one line of JSON.
+// `count` messages with up to 1000 unconfirmed, then takes them all in a group, each acknowledged; or one of the two, by
+// `phase`. Prints one line of JSON.
 package main
 
 import (
@@ -78,6 +79,7 @@ func main() {
 	flag.StringVar(&j.group, "group", "", "")
 	flag.IntVar(&j.count, "count", 1000, "")
 	size := flag.Int("size", 256, "")
+	only := flag.String("phase", "", "publish or consume; both, one after the other, unless given")
 	flag.Parse()
 	with, known := peers[*broker]
 	if !known {
@@ -87,15 +89,21 @@ func main() {
 	for i := range j.body {
 		j.body[i] = 'A'
 	}
-	cpu, begun := processor(), time.Now()
-	if err := with.publish(j); err != nil {
-		log.Fatal(err)
+	phases := map[string]phase{}
+	if *only != "consume" {
+		cpu, begun := processor(), time.Now()
+		if err := with.publish(j); err != nil {
+			log.Fatal(err)
+		}
+		phases["publish"] = phase{time.Since(begun).Seconds(), processor() - cpu}
 	}
-	published := phase{time.Since(begun).Seconds(), processor() - cpu}
-	consumed, err := consume(with, j)
-	if err != nil {
-		log.Fatal(err)
+	if *only != "publish" {
+		consumed, err := consume(with, j)
+		if err != nil {
+			log.Fatal(err)
+		}
+		phases["consume"] = consumed
 	}
-	line, _ := json.Marshal(map[string]phase{"publish": published, "consume": consumed})
+	line, _ := json.Marshal(phases)
 	fmt.Println(string(line))
 }

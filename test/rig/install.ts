@@ -69,14 +69,15 @@ function abandoned(path: string): boolean {
   }
 }
 
-/** Runs it to its end; rejects with what it printed last. What it started dies with this process. */
+/** Runs it to its end; rejects with what it printed last. What it started dies with this process. `started`: told its id. */
 export async function command(
   program: string,
   args: readonly string[],
-  options: { cwd?: string; env?: NodeJS.ProcessEnv } = {},
+  { started, ...options }: { cwd?: string; env?: NodeJS.ProcessEnv; started?: (pid: number) => void } = {},
 ): Promise<string> {
   const child = spawn(program, args, { ...options, stdio: ['ignore', 'pipe', 'pipe'], detached: true })
   const unguard = child.pid === undefined ? () => {} : guardProcess(child.pid)
+  if (child.pid !== undefined) started?.(child.pid)
   let printed = ''
   for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', (text: string) => (printed += text))
   try {

@@ -1,0 +1,37 @@
+import { readFileSync } from 'node:fs'
+import { command } from '../test/rig/install.ts'
+import { peakOf } from './sides/watch.ts'
+
+export interface Ended {
+  readonly printed: string
+  /** Seconds of processor that it used from its start to its end. */
+  readonly cpu: number | undefined
+  /** MB, looked at every 20 ms: what it took in its last moment may be missing. */
+  readonly peak: number | undefined
+}
+
+/** Runs it to its end; rejects with what it printed last. No other child of this process may end meanwhile. */
+export async function ended(program: string, args: readonly string[]): Promise<Ended> {
+  const before = childrenCpu()
+  let peak: number | undefined
+  let looking: NodeJS.Timeout | undefined
+  const printed = await command(program, args, {
+    started: (pid) => {
+      looking = setInterval(() => {
+        peak = peakOf(pid) ?? peak
+      }, 20)
+    },
+  }).finally(() => clearInterval(looking))
+  const after = childrenCpu()
+  return { printed, cpu: before === undefined || after === undefined ? undefined : after - before, peak }
+}
+
+/** Seconds of processor of all children that have ended, which the kernel adds up as they do, in its ticks of 10 ms. Undefined where there is no /proc. */
+function childrenCpu(): number | undefined {
+  try {
+    const [user, system] = readFileSync('/proc/self/stat', 'utf8').split(') ').at(-1)!.split(' ').slice(13, 15)
+    return (Number(user) + Number(system)) / 100
+  } catch {
+    return undefined
+  }
+}

@@ -1,0 +1,15 @@
+import { natsVersions } from '../../test/rig/nats-server.ts'
+import { type Built, built } from '../built.ts'
+import type { Section } from '../section.ts'
+import { natsCases } from './cases.ts'
+import { NatsPlace } from './place.ts'
+
+/** The bus on NATS beside the clients of that project, each in a process of its own. */
+export function natsSection(scale: number): Section<NatsPlace> {
+  let parts: Built | undefined
+  return {
+    about: `nats-server ${natsVersions[0]}, one server, file storage; nats bench 0.5.1, nats.go 1.34.1, nats.js 3.4.0`,
+    start: () => NatsPlace.start((parts ??= built())),
+    cases: natsCases(scale),
+  }
+}

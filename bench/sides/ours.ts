@@ -1,0 +1,47 @@
+// The bus, as users call it, on whichever engine the URL names.
+import type { Figures } from '../figures.ts'
+import { counted, figuresOf, outstanding, warmOf, watch } from './watch.ts'
+import type { Work } from './work.ts'
+
+type Bus = Awaited<ReturnType<typeof import('../../src/index.ts')['connect']>>
+
+async function open({ library, url, fastIngest }: Work): Promise<Bus> {
+  const { connect } = (await import(library)) as typeof import('../../src/index.ts')
+  return connect(url, fastIngest ? { nats: { fastIngest } } : {})
+}
+
+const bodyOf = ({ size }: Work): Uint8Array => new Uint8Array(size).fill(65)
+
+export async function publish(work: Work): Promise<Figures> {
+  await using bus = await open(work)
+  const { topic, count, window, keys } = work
+  const body = bodyOf(work)
+  const send = keys === undefined ? () => bus.publish(topic, body) : (i: number) => bus.publish(topic, body, { key: `key-${i % keys}` })
+  await outstanding(warmOf(count), window, send)
+  const done = watch()
+  await outstanding(count, window, send)
+  return figuresOf(count, done())
+}
+
+export async function publishMany(work: Work): Promise<Figures> {
+  await using bus = await open(work)
+  const { topic, count } = work
+  const bodies = Array<Uint8Array>(count).fill(bodyOf(work))
+  await bus.publishMany(topic, bodies.slice(0, warmOf(count)))
+  const done = watch()
+  const outcomes = await bus.publishMany(topic, bodies)
+  const phase = done()
+  if (outcomes.length !== count || !outcomes.every((one) => one.ok && !one.duplicate && one.position !== undefined))
+    throw new Error('an outcome is wrong')
+  return figuresOf(count, phase)
+}
+
+/** Takes what is there. */
+export async function subscribe(work: Work): Promise<Figures> {
+  await using bus = await open(work)
+  const { topic, group, count } = work
+  const warm = warmOf(count)
+  const { took, all } = counted(count, warm)
+  await bus.subscribe(topic, { group, concurrency: 64 }, took)
+  return figuresOf(count - warm, await all)
+}

@@ -1,0 +1,65 @@
+import { readFileSync } from 'node:fs'
+import type { Figures } from '../figures.ts'
+
+/** Seconds by the clock, and of this process's processor. */
+export interface Phase {
+  readonly seconds: number
+  readonly cpu: number
+}
+
+/** From now until what is returned is called. */
+export function watch(): () => Phase {
+  const begun = performance.now()
+  const before = process.cpuUsage()
+  return () => {
+    const { user, system } = process.cpuUsage(before)
+    return { seconds: (performance.now() - begun) / 1000, cpu: (user + system) / 1e6 }
+  }
+}
+
+export const figuresOf = (count: number, { seconds, cpu }: Phase): Figures => ({ rate: count / seconds, cpu: (cpu * 1e6) / count })
+
+/** Of times in ms. */
+export function percentiles(times: readonly number[]): Figures {
+  const sorted = times.toSorted((a, b) => a - b)
+  const at = (part: number): number => sorted[Math.ceil(part * sorted.length) - 1]!
+  return { p50: at(0.5), p99: at(0.99), p999: at(0.999) }
+}
+
+/** MB that the kernel saw resident at most; `maxRSS` would count what the parent had when it started this one. Undefined where there is no /proc. */
+export function peakOf(pid: number | 'self'): number | undefined {
+  try {
+    const kilobytes = /VmHWM:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]
+    return kilobytes === undefined ? undefined : Number(kilobytes) / 1000
+  } catch {
+    return undefined
+  }
+}
+
+/** How many messages go before those that count: a process that serves has its code compiled. */
+export const warmOf = (count: number): number => Math.ceil(count / 10)
+
+/** Calls `send` with each number below `count`, with so many unresolved at once. */
+export async function outstanding(count: number, window: number, send: (i: number) => PromiseLike<unknown>): Promise<void> {
+  let sent = 0
+  const one = async (): Promise<void> => {
+    while (sent < count) await send(sent++)
+  }
+  await Promise.all(Array.from({ length: window }, one))
+}
+
+/** Resolves when what is returned first has been called so often: how long that took, from the first call on, or from a later one. */
+export function counted(count: number, from = 1): { readonly took: () => void; readonly all: Promise<Phase> } {
+  const { promise: all, resolve, reject } = Promise.withResolvers<Phase>()
+  let taken = 0
+  let measured = watch()
+  const patience = setTimeout(() => reject(new Error(`${taken} of ${count} came`)), 120_000)
+  const took = (): void => {
+    taken++
+    if (taken === from) measured = watch()
+    if (taken !== count) return
+    clearTimeout(patience)
+    resolve(measured())
+  }
+  return { took, all }
+}
