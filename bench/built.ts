@@ -29,7 +29,7 @@ export function built(): Built {
   rmSync(sides, { recursive: true, force: true })
   mkdirSync(sides, { recursive: true })
   for (const file of globSync(join(import.meta.dirname, 'sides', '*.ts'))) {
-    const plain = stripTypeScriptTypes(readFileSync(file, 'utf8')).replaceAll(/(from '\.\/[\w-]+)\.ts'/g, "$1.mjs'")
+    const plain = stripTypeScriptTypes(readFileSync(file, 'utf8')).replaceAll(/'(\.\/[\w-]+)\.ts'/g, "'$1.mjs'")
     writeFileSync(join(sides, basename(file).replace('.ts', '.mjs')), plain)
   }
   const dist = join(root, 'dist')

@@ -1,5 +1,8 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { command } from '../test/rig/install.ts'
+import { guardProcess } from '../test/rig/orphans.ts'
 import { peakOf } from './sides/watch.ts'
 
 export interface Ended {
@@ -24,6 +27,23 @@ export async function ended(program: string, args: readonly string[]): Promise<E
   }).finally(() => clearInterval(looking))
   const after = childrenCpu()
   return { printed, cpu: before === undefined || after === undefined ? undefined : after - before, peak }
+}
+
+/** Resolves once it has printed something; call what it resolves to, to end it. */
+export async function serving(program: string, args: readonly string[]): Promise<() => Promise<void>> {
+  const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'inherit'], detached: true })
+  const unguard = child.pid === undefined ? () => {} : guardProcess(child.pid)
+  const gone = once(child, 'exit').then(unguard)
+  await Promise.race([
+    once(child.stdout, 'data'),
+    gone.then(() => {
+      throw new Error(`${program} ${args[0]} ended before it served`)
+    }),
+  ])
+  return () => {
+    child.kill()
+    return gone
+  }
 }
 
 /** Seconds of processor of all children that have ended, which the kernel adds up as they do, in its ticks of 10 ms. Undefined where there is no /proc. */

@@ -4,7 +4,7 @@ import type { NatsConnection } from '@nats-io/transport-node'
 import { goProgram } from '../../test/coze/go-program.ts'
 import { type NatsNode, startNats } from '../../test/rig/nats.ts'
 import type { Built } from '../built.ts'
-import { ended } from '../child.ts'
+import { ended, serving } from '../child.ts'
 import type { Figures } from '../figures.ts'
 import { figuresOf, type Phase } from '../sides/watch.ts'
 import type { Work } from '../sides/work.ts'
@@ -16,6 +16,7 @@ export class NatsPlace implements AsyncDisposable {
   readonly jsm: JetStreamManager
   readonly #server: NatsNode
   readonly #built: Built
+  readonly #serving: (() => Promise<void>)[] = []
 
   private constructor(server: NatsNode, nc: NatsConnection, jsm: JetStreamManager, built: Built) {
     this.url = server.url
@@ -25,6 +26,10 @@ export class NatsPlace implements AsyncDisposable {
     this.#built = built
   }
 
+  get cli(): string {
+    return this.#built.cli
+  }
+
   static async start(built: Built): Promise<NatsPlace> {
     const server = await startNats()
     const nc = await server.connect()
@@ -32,12 +37,20 @@ export class NatsPlace implements AsyncDisposable {
   }
 
   /** A side of bench/sides in a process of its own. */
-  async side(file: 'ours' | 'raw', name: string, work: Partial<Work>): Promise<Figures> {
-    const { sides, extension, library } = this.#built
-    const whole: Work = { library, url: this.url, topic: '', group: '', count: 0, size: 128, window: 1000, ...work }
-    const args = [join(sides, `run${extension}`), join(sides, `${file}${extension}`), name, JSON.stringify(whole)]
-    const { printed } = await ended(process.execPath, args)
+  async side(file: string, name: string, work: Partial<Work>): Promise<Figures> {
+    const { printed } = await ended(process.execPath, this.#args(file, name, work))
     return JSON.parse(printed.trim().split('\n').at(-1)!)
+  }
+
+  /** The same for one that serves the others until the place is left. */
+  async serve(file: string, name: string, work: Partial<Work>): Promise<void> {
+    this.#serving.push(await serving(process.execPath, this.#args(file, name, work)))
+  }
+
+  #args(file: string, name: string, work: Partial<Work>): string[] {
+    const { sides, extension, library } = this.#built
+    const whole: Work = { library, url: this.url, topic: '', stream: '', group: '', count: 0, size: 128, window: 1000, ...work }
+    return [join(sides, `run${extension}`), join(sides, `${file}${extension}`), name, JSON.stringify(whole)]
   }
 
   /** nats.go: bench/peers. To consume the topic is the stream's name. */
@@ -53,6 +66,7 @@ export class NatsPlace implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all(this.#serving.map((end) => end()))
     await this.nc.close()
     await this.#server.stop()
   }

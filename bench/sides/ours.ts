@@ -1,16 +1,9 @@
-// The bus, as users call it, on whichever engine the URL names.
+// The bus, as users call it, on whichever engine the URL names: publishing and taking.
 import type { Figures } from '../figures.ts'
-import { counted, figuresOf, outstanding, warmOf, watch } from './watch.ts'
+import { bodyOf } from './bodies.ts'
+import { open } from './open.ts'
+import { counted, figuresOf, oneByOne, outstanding, warmOf, watch } from './watch.ts'
 import type { Work } from './work.ts'
-
-type Bus = Awaited<ReturnType<typeof import('../../src/index.ts')['connect']>>
-
-async function open({ library, url, fastIngest }: Work): Promise<Bus> {
-  const { connect } = (await import(library)) as typeof import('../../src/index.ts')
-  return connect(url, fastIngest ? { nats: { fastIngest } } : {})
-}
-
-const bodyOf = ({ size }: Work): Uint8Array => new Uint8Array(size).fill(65)
 
 export async function publish(work: Work): Promise<Figures> {
   await using bus = await open(work)
@@ -34,6 +27,14 @@ export async function publishMany(work: Work): Promise<Figures> {
   if (outcomes.length !== count || !outcomes.every((one) => one.ok && !one.duplicate && one.position !== undefined))
     throw new Error('an outcome is wrong')
   return figuresOf(count, phase)
+}
+
+/** One at a time, each awaited. */
+export async function publishOne(work: Work): Promise<Figures> {
+  await using bus = await open(work)
+  const { topic, count } = work
+  const body = bodyOf(work)
+  return await oneByOne(count, () => bus.publish(topic, body))
 }
 
 /** Takes what is there. */

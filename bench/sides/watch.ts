@@ -48,6 +48,28 @@ export async function outstanding(count: number, window: number, send: (i: numbe
   await Promise.all(Array.from({ length: window }, one))
 }
 
+/** Each awaited before the next; a tenth more, before those that count. */
+export async function oneByOne(count: number, send: (i: number) => PromiseLike<unknown>): Promise<Figures> {
+  for (let i = 0; i < warmOf(count); i++) await send(i)
+  const times: number[] = []
+  const done = watch()
+  for (let i = 0; i < count; i++) {
+    const begun = performance.now()
+    await send(i)
+    times.push(performance.now() - begun)
+  }
+  return { ...figuresOf(count, done()), ...percentiles(times) }
+}
+
+/** Calls `send` so often, at so many a second. */
+export async function paced(count: number, perSecond: number, send: (i: number) => void): Promise<void> {
+  const begun = performance.now()
+  for (let sent = 0; sent < count; await new Promise((resolve) => setTimeout(resolve, 1))) {
+    const due = Math.min(count, Math.floor(((performance.now() - begun) * perSecond) / 1000))
+    while (sent < due) send(sent++)
+  }
+}
+
 /** Resolves when what is returned first has been called so often: how long that took, from the first call on, or from a later one. */
 export function counted(count: number, from = 1): { readonly took: () => void; readonly all: Promise<Phase> } {
   const { promise: all, resolve, reject } = Promise.withResolvers<Phase>()

@@ -21,13 +21,18 @@ async function place(): Promise<NatsPlace> {
   return started
 }
 
+test('every goal is about sides of its case', () => {
+  for (const { sides, goals } of Object.values(natsCases(0.001)))
+    for (const { side, against } of goals) expect(Object.keys(sides)).toEqual(expect.arrayContaining([side, against ?? side]))
+})
+
 await describeNats(
   'the bench',
   () => {
-    test.each(['publish-128', 'subscribe'])(
+    test.each(['publish-128', 'publish-one', 'subscribe'])(
       '%s measures ours and its peers, each of which leaves on the server what it should',
       async (name) => {
-        const { sides, goals } = await measure(natsCases(0.0005)[name]!, await place(), 1)
+        const { sides, goals } = await measure({ ...natsCases(0.0005)[name]!, once: true }, await place(), 1)
         for (const side of Object.values(sides)) expect(side.rate!.median).toBeGreaterThan(0)
         expect(goals.length).toBeGreaterThan(0)
         for (const { value } of goals) expect(value.median).toBeGreaterThan(0)
