@@ -2,11 +2,11 @@ import { type Case, measure, type Result } from './cases.ts'
 import { machine } from './page.ts'
 
 /** Cases that are measured in one kind of place. */
-export interface Section<Place extends AsyncDisposable> {
+export interface Section<Place extends AsyncDisposable, One extends Case<Place> = Case<Place>> {
   /** What was measured, with versions. */
   readonly about: string
-  readonly start: () => Promise<Place>
-  readonly cases: Readonly<Record<string, Case<Place>>>
+  readonly start: (one: One) => Promise<Place>
+  readonly cases: Readonly<Record<string, One>>
 }
 
 export interface Report {
@@ -17,16 +17,17 @@ export interface Report {
 }
 
 /** Each case in a place of its own, which all its sides share. `only`: these and no others. */
-export async function runSection<Place extends AsyncDisposable>(
-  { about, start, cases }: Section<Place>,
+export async function runSection<Place extends AsyncDisposable, One extends Case<Place>>(
+  { about, start, cases }: Section<Place, One>,
   rounds: number,
   only: readonly string[] = Object.keys(cases),
 ): Promise<Report> {
   const results: Record<string, Result> = {}
   for (const name of only) {
     process.stderr.write(`measuring ${name}…\n`)
-    await using place = await start()
-    results[name] = await measure(cases[name]!, place, rounds)
+    const one = cases[name]!
+    await using place = await start(one)
+    results[name] = await measure(one, place, rounds)
   }
   return { at: new Date().toISOString(), machine: machine(), about, cases: results }
 }

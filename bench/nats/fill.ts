@@ -1,5 +1,5 @@
 import { connect } from '../../src/index.ts'
-import { outstanding } from '../sides/watch.ts'
+import { outstanding } from '../sides/sending.ts'
 import type { NatsPlace } from './place.ts'
 
 /** So many messages of 128 B for sides to take. */

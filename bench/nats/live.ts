@@ -1,9 +1,8 @@
-import type { Case } from '../cases.ts'
-import type { NatsPlace } from './place.ts'
+import type { NatsCase } from './place.ts'
 import { ours } from './sides.ts'
 
 /** Each asks the same responder, of nats.js; and ours one of ours. */
-export function request(window: number, count: number, atLeast: number): Case<NatsPlace> {
+export function request(window: number, count: number, atLeast: number): NatsCase {
   return {
     title: `request and reply, ${window === 1 ? 'one at a time' : `${window} in flight`}, 128 B`,
     prepare: async (place) => {
@@ -19,7 +18,7 @@ export function request(window: number, count: number, atLeast: number): Case<Na
   }
 }
 
-export function core(count: number): Case<NatsPlace> {
+export function core(count: number): NatsCase {
   return {
     title: 'core publish to one subscriber, in one process, 128 B',
     sides: {

@@ -2,38 +2,48 @@ import { join } from 'node:path'
 import { type JetStreamManager, jetstreamManager } from '@nats-io/jetstream'
 import type { NatsConnection } from '@nats-io/transport-node'
 import { goProgram } from '../../test/coze/go-program.ts'
-import { type NatsNode, startNats } from '../../test/rig/nats.ts'
+import { startCluster } from '../../test/rig/cluster.ts'
+import { startNats } from '../../test/rig/nats.ts'
 import type { Built } from '../built.ts'
+import type { Case } from '../cases.ts'
 import { ended, serving } from '../child.ts'
 import type { Figures } from '../figures.ts'
 import { figuresOf, type Phase } from '../sides/watch.ts'
 import type { Work } from '../sides/work.ts'
 
-/** Where the sides of a case do their work: one server, and the programs beside it. */
+/** On one server, or with three copies on three. */
+export type NatsCase = Case<NatsPlace> & { readonly replicas?: 3 }
+
+/** Where the sides of a case do their work: one server or three, and the programs beside it. */
 export class NatsPlace implements AsyncDisposable {
+  /** Of the one that everybody connects to. */
   readonly url: string
+  /** Copies of each stream. */
+  readonly replicas: 1 | 3
   readonly nc: NatsConnection
   readonly jsm: JetStreamManager
-  readonly #server: NatsNode
+  readonly #servers: AsyncDisposable
   readonly #built: Built
   readonly #serving: (() => Promise<void>)[] = []
 
-  private constructor(server: NatsNode, nc: NatsConnection, jsm: JetStreamManager, built: Built) {
-    this.url = server.url
+  private constructor(url: string, replicas: 1 | 3, servers: AsyncDisposable, nc: NatsConnection, jsm: JetStreamManager, built: Built) {
+    this.url = url
+    this.replicas = replicas
     this.nc = nc
     this.jsm = jsm
-    this.#server = server
+    this.#servers = servers
     this.#built = built
+  }
+
+  static async start(built: Built, replicas: 1 | 3 = 1): Promise<NatsPlace> {
+    const servers = replicas === 1 ? await startNats() : await startCluster()
+    const node = 'nodes' in servers ? servers.nodes[0]! : servers
+    const nc = await node.connect()
+    return new NatsPlace(node.url, replicas, servers, nc, await jetstreamManager(nc), built)
   }
 
   get cli(): string {
     return this.#built.cli
-  }
-
-  static async start(built: Built): Promise<NatsPlace> {
-    const server = await startNats()
-    const nc = await server.connect()
-    return new NatsPlace(server, nc, await jetstreamManager(nc), built)
   }
 
   /** A side of bench/sides in a process of its own. */
@@ -49,7 +59,8 @@ export class NatsPlace implements AsyncDisposable {
 
   #args(file: string, name: string, work: Partial<Work>): string[] {
     const { sides, extension, library } = this.#built
-    const whole: Work = { library, url: this.url, topic: '', stream: '', group: '', count: 0, size: 128, window: 1000, ...work }
+    const common = { library, url: this.url, topic: '', stream: '', group: '', count: 0, size: 128, window: 1000 }
+    const whole: Work = { ...common, ...work, nats: { ...(this.replicas > 1 && { replicas: this.replicas }), ...work.nats } }
     return [join(sides, `run${extension}`), join(sides, `${file}${extension}`), name, JSON.stringify(whole)]
   }
 
@@ -68,6 +79,6 @@ export class NatsPlace implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await Promise.all(this.#serving.map((end) => end()))
     await this.nc.close()
-    await this.#server.stop()
+    await this.#servers[Symbol.asyncDispose]()
   }
 }

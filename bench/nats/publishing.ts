@@ -1,10 +1,9 @@
-import type { Case } from '../cases.ts'
-import type { NatsPlace } from './place.ts'
+import type { NatsCase } from './place.ts'
 import { benches, ours, publishes } from './sides.ts'
 import { stored } from './stored.ts'
 
 /** `slow`: how many messages of the client that takes longest. */
-export function publish(size: number, count: number, slow: number): Case<NatsPlace> {
+export function publish(size: number, count: number, slow: number): NatsCase {
   const dedup = 'nats bench async --dedup'
   const plain = 'nats bench async'
   return {
@@ -26,7 +25,21 @@ export function publish(size: number, count: number, slow: number): Case<NatsPla
   }
 }
 
-export function publishMany(size: number, count: number): Case<NatsPlace> {
+export function publishCluster(size: number, count: number): NatsCase {
+  const dedup = 'nats bench async --dedup'
+  return {
+    title: `publish, 1000 outstanding, ${size} B, three copies on three servers`,
+    replicas: 3,
+    sides: {
+      [ours]: publishes('ours', 'publish', count, { size }),
+      [dedup]: benches('async', count, size, ['--batch', '1000', '--dedup']),
+      'nats bench async': benches('async', count, size, ['--batch', '1000']),
+    },
+    goals: [{ side: ours, against: dedup, metric: 'rate', atLeast: 1 }],
+  }
+}
+
+export function publishMany(size: number, count: number): NatsCase {
   const fast = `${ours}, nats.fastIngest`
   const single = `${ours}, publish`
   return {
@@ -44,7 +57,7 @@ export function publishMany(size: number, count: number): Case<NatsPlace> {
   }
 }
 
-export function publishOne(size: number, count: number): Case<NatsPlace> {
+export function publishOne(size: number, count: number): NatsCase {
   return {
     title: `publish, one at a time, each awaited, ${size} B`,
     sides: {
@@ -59,7 +72,7 @@ export function publishOne(size: number, count: number): Case<NatsPlace> {
   }
 }
 
-export function publishKeys(size: number, count: number, keys: number): Case<NatsPlace> {
+export function publishKeys(size: number, count: number, keys: number): NatsCase {
   const without = `${ours}, no keys`
   return {
     title: `publish with ${keys} keys, 1000 outstanding, ${size} B`,

@@ -1,5 +1,5 @@
 import type { Side } from '../cases.ts'
-import { warmOf } from '../sides/watch.ts'
+import { warmOf } from '../sides/sending.ts'
 import type { Work } from '../sides/work.ts'
 import { natsBench } from './cli.ts'
 import type { NatsPlace } from './place.ts'

@@ -22,7 +22,7 @@ export async function stored(place: NatsPlace, expected: Expected, publish: (top
   const { jsm } = place
   const topic = `published${made++}`
   const stream = expected.named ? topic : streamOf(topic)
-  if (expected.made) await jsm.streams.add({ name: stream, subjects: [topic], allow_batched: true })
+  if (expected.made) await jsm.streams.add({ name: stream, subjects: [topic], allow_batched: true, num_replicas: place.replicas })
   const figures = await publish(topic)
   await check(place, stream, expected)
   await jsm.streams.delete(stream)

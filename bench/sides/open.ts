@@ -4,5 +4,5 @@ type Library = typeof import('../../src/index.ts')
 
 export async function open({ library, url, nats }: Work): Promise<Awaited<ReturnType<Library['connect']>>> {
   const { connect } = (await import(library)) as Library
-  return connect(url, nats === undefined ? {} : { nats })
+  return connect(url, { nats })
 }

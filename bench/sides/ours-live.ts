@@ -2,7 +2,8 @@
 import type { Figures } from '../figures.ts'
 import { bodyOf, questionOf } from './bodies.ts'
 import { open } from './open.ts'
-import { counted, figuresOf, oneByOne, outstanding, warmOf, watch } from './watch.ts'
+import { manyAtOnce, oneByOne, outstanding, warmOf } from './sending.ts'
+import { counted, figuresOf } from './watch.ts'
 import type { Work } from './work.ts'
 
 /** Answers with the question, until it is ended. */
@@ -21,11 +22,7 @@ export async function request(work: Work): Promise<Figures> {
     const answer = await bus.request(topic, question)
     if (answer.text !== question.text) throw new Error('another answer')
   }
-  if (window === 1) return await oneByOne(count, ask)
-  await outstanding(warmOf(count), window, ask)
-  const done = watch()
-  await outstanding(count, window, ask)
-  return figuresOf(count, done())
+  return await (window === 1 ? oneByOne(count, ask) : manyAtOnce(count, window, ask))
 }
 
 /** One process publishes and listens. */

@@ -2,7 +2,8 @@
 import type { Figures } from '../figures.ts'
 import { ageOf, bodyOf, stamped } from './bodies.ts'
 import { open } from './open.ts'
-import { counted, figuresOf, outstanding, paced, percentiles, warmOf } from './watch.ts'
+import { outstanding, paced, warmOf } from './sending.ts'
+import { counted, figuresOf, percentiles } from './watch.ts'
 import type { Work } from './work.ts'
 
 /** From publish to handler, at 1000 messages a second. */

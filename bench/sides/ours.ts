@@ -2,7 +2,8 @@
 import type { Figures } from '../figures.ts'
 import { bodyOf } from './bodies.ts'
 import { open } from './open.ts'
-import { counted, figuresOf, oneByOne, outstanding, warmOf, watch } from './watch.ts'
+import { manyAtOnce, oneByOne, warmOf } from './sending.ts'
+import { counted, figuresOf, watch } from './watch.ts'
 import type { Work } from './work.ts'
 
 export async function publish(work: Work): Promise<Figures> {
@@ -10,10 +11,7 @@ export async function publish(work: Work): Promise<Figures> {
   const { topic, count, window, keys } = work
   const body = bodyOf(work)
   const send = keys === undefined ? () => bus.publish(topic, body) : (i: number) => bus.publish(topic, body, { key: `key-${i % keys}` })
-  await outstanding(warmOf(count), window, send)
-  const done = watch()
-  await outstanding(count, window, send)
-  return figuresOf(count, done())
+  return await manyAtOnce(count, window, send)
 }
 
 export async function publishMany(work: Work): Promise<Figures> {

@@ -3,31 +3,20 @@ import { AckPolicy, jetstream, jetstreamManager } from '@nats-io/jetstream'
 import { connect } from '@nats-io/transport-node'
 import type { Figures } from '../figures.ts'
 import { ageOf, bodyOf, questionOf, stamped } from './bodies.ts'
-import { counted, figuresOf, oneByOne, outstanding, paced, percentiles, warmOf, watch } from './watch.ts'
+import { manyAtOnce, oneByOne, paced, warmOf } from './sending.ts'
+import { counted, figuresOf, percentiles } from './watch.ts'
 import type { Work } from './work.ts'
 
-/** With an id, as ours. */
-export async function publish(work: Work): Promise<Figures> {
-  const { url, topic, count, window } = work
-  const nc = await connect({ servers: url })
-  const js = jetstream(nc)
-  const body = bodyOf(work)
-  const warm = warmOf(count)
-  await outstanding(warm, window, (i) => js.publish(topic, body, { msgID: `warm-${i}` }))
-  const done = watch()
-  await outstanding(count, window, (i) => js.publish(topic, body, { msgID: `${i}` }))
-  const phase = done()
-  await nc.close()
-  return figuresOf(count, phase)
-}
+/** With ids, as ours. */
+export const publish = (work: Work): Promise<Figures> => publishing(work, (send) => manyAtOnce(work.count, work.window, send))
+export const publishOne = (work: Work): Promise<Figures> => publishing(work, (send) => oneByOne(work.count, send))
 
-export async function publishOne(work: Work): Promise<Figures> {
-  const { url, topic, count } = work
-  const nc = await connect({ servers: url })
+async function publishing(work: Work, run: (send: () => PromiseLike<unknown>) => Promise<Figures>): Promise<Figures> {
+  const nc = await connect({ servers: work.url })
   const js = jetstream(nc)
   const body = bodyOf(work)
   let id = 0
-  const figures = await oneByOne(count, () => js.publish(topic, body, { msgID: `${id++}` }))
+  const figures = await run(() => js.publish(work.topic, body, { msgID: `${id++}` }))
   await nc.close()
   return figures
 }
@@ -79,14 +68,7 @@ export async function request(work: Work): Promise<Figures> {
     const answer = await nc.request(topic, JSON.stringify(question), { timeout: 5000 })
     if (answer.json<typeof question>().text !== question.text) throw new Error('another answer')
   }
-  const measured = async (): Promise<Figures> => {
-    if (window === 1) return await oneByOne(count, ask)
-    await outstanding(warmOf(count), window, ask)
-    const done = watch()
-    await outstanding(count, window, ask)
-    return figuresOf(count, done())
-  }
-  const figures = await measured()
+  const figures = await (window === 1 ? oneByOne(count, ask) : manyAtOnce(count, window, ask))
   await nc.close()
   return figures
 }

@@ -5,5 +5,11 @@ import type { Work } from './work.ts'
 
 const [file, name, work] = process.argv.slice(2) as [string, string, string]
 const sides = (await import(file)) as Readonly<Record<string, (work: Work) => Promise<Figures>>>
-const figures = await sides[name]!(JSON.parse(work))
-process.stdout.write(`${JSON.stringify({ ...figures, peak: peakOf('self') })}\n`)
+try {
+  const figures = await sides[name]!(JSON.parse(work))
+  process.stdout.write(`${JSON.stringify({ ...figures, peak: peakOf('self') })}\n`)
+} catch (error) {
+  // Its message last, as that is what whoever started this shows.
+  process.stderr.write(`${error instanceof Error ? error.stack : ''}\n${name}: ${error instanceof Error ? error.message : error}\n`)
+  process.exit(1)
+}

@@ -36,51 +36,21 @@ export function peakOf(pid: number | 'self'): number | undefined {
   }
 }
 
-/** How many messages go before those that count: a process that serves has its code compiled. */
-export const warmOf = (count: number): number => Math.ceil(count / 10)
-
-/** Calls `send` with each number below `count`, with so many unresolved at once. */
-export async function outstanding(count: number, window: number, send: (i: number) => PromiseLike<unknown>): Promise<void> {
-  let sent = 0
-  const one = async (): Promise<void> => {
-    while (sent < count) await send(sent++)
-  }
-  await Promise.all(Array.from({ length: window }, one))
-}
-
-/** Each awaited before the next; a tenth more, before those that count. */
-export async function oneByOne(count: number, send: (i: number) => PromiseLike<unknown>): Promise<Figures> {
-  for (let i = 0; i < warmOf(count); i++) await send(i)
-  const times: number[] = []
-  const done = watch()
-  for (let i = 0; i < count; i++) {
-    const begun = performance.now()
-    await send(i)
-    times.push(performance.now() - begun)
-  }
-  return { ...figuresOf(count, done()), ...percentiles(times) }
-}
-
-/** Calls `send` so often, at so many a second. */
-export async function paced(count: number, perSecond: number, send: (i: number) => void): Promise<void> {
-  const begun = performance.now()
-  for (let sent = 0; sent < count; await new Promise((resolve) => setTimeout(resolve, 1))) {
-    const due = Math.min(count, Math.floor(((performance.now() - begun) * perSecond) / 1000))
-    while (sent < due) send(sent++)
-  }
-}
-
-/** Resolves when what is returned first has been called so often: how long that took, from the first call on, or from a later one. */
+/** Resolves when what is returned first has been called so often: how long that took, from the first call on, or from a later one. Rejects where a minute goes by without one. */
 export function counted(count: number, from = 1): { readonly took: () => void; readonly all: Promise<Phase> } {
   const { promise: all, resolve, reject } = Promise.withResolvers<Phase>()
   let taken = 0
   let measured = watch()
-  const patience = setTimeout(() => reject(new Error(`${taken} of ${count} came`)), 120_000)
+  let seen = -1
+  const patience = setInterval(() => {
+    if (taken === seen) reject(new Error(`${taken} of ${count} came`))
+    seen = taken
+  }, 60_000)
   const took = (): void => {
     taken++
     if (taken === from) measured = watch()
     if (taken !== count) return
-    clearTimeout(patience)
+    clearInterval(patience)
     resolve(measured())
   }
   return { took, all }

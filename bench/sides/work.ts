@@ -6,7 +6,7 @@ export interface Work {
   readonly library: string
   readonly url: string
   /** Options of the engine. */
-  readonly nats?: Pick<NatsOptions, 'fastIngest' | 'jetstream'>
+  readonly nats: Pick<NatsOptions, 'fastIngest' | 'jetstream' | 'replicas'>
   readonly topic: string
   /** Where messages of the topic are on the server. */
   readonly stream: string

@@ -6,6 +6,7 @@ import { measure } from '../../bench/cases.ts'
 import { natsCases } from '../../bench/nats/cases.ts'
 import { NatsPlace } from '../../bench/nats/place.ts'
 import { stored } from '../../bench/nats/stored.ts'
+import { goalText } from '../../bench/table.ts'
 import { natsVersions } from '../rig/nats-server.ts'
 import { describeNats } from '../rig/needs.ts'
 
@@ -39,6 +40,15 @@ await describeNats(
       },
       120_000,
     )
+
+    // Processor time against a peer in the same run: a machine with other work slows both. It is a fifth where nothing is amiss.
+    test('publish takes less of the processor, message by message, than the client that it is built on', async () => {
+      const { sides, ...publish } = natsCases(0.1)['publish-128']!
+      const two = { ours: sides['cozebus']!, theirs: sides['nats.js']! }
+      const goal = { side: 'ours', against: 'theirs', metric: 'cpu', atMost: 0.6 } as const
+      const { goals } = await measure({ ...publish, sides: two, goals: [goal], once: true }, await place(), 1)
+      expect(goals.map(goalText)).toEqual([expect.stringMatching(/: met$/)])
+    }, 120_000)
 
     test('a side that leaves less than it should, or messages without ids, measures nothing', async () => {
       const here = await place()
