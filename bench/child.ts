@@ -1,8 +1,8 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { readFileSync } from 'node:fs'
 import { command } from '../test/rig/install.ts'
 import { guardProcess } from '../test/rig/orphans.ts'
+import { processorOf } from './processor.ts'
 import { peakOf } from './sides/watch.ts'
 
 export interface Ended {
@@ -15,7 +15,7 @@ export interface Ended {
 
 /** Runs it to its end; rejects with what it printed last. No other child of this process may end meanwhile. */
 export async function ended(program: string, args: readonly string[]): Promise<Ended> {
-  const before = childrenCpu()
+  const before = processorOf('self', 'children')
   let peak: number | undefined
   let looking: NodeJS.Timeout | undefined
   const printed = await command(program, args, {
@@ -25,7 +25,7 @@ export async function ended(program: string, args: readonly string[]): Promise<E
       }, 20)
     },
   }).finally(() => clearInterval(looking))
-  const after = childrenCpu()
+  const after = processorOf('self', 'children')
   return { printed, cpu: before === undefined || after === undefined ? undefined : after - before, peak }
 }
 
@@ -43,15 +43,5 @@ export async function serving(program: string, args: readonly string[]): Promise
   return () => {
     child.kill()
     return gone
-  }
-}
-
-/** Seconds of processor of all children that have ended, which the kernel adds up as they do, in its ticks of 10 ms. Undefined where there is no /proc. */
-function childrenCpu(): number | undefined {
-  try {
-    const [user, system] = readFileSync('/proc/self/stat', 'utf8').split(') ').at(-1)!.split(' ').slice(13, 15)
-    return (Number(user) + Number(system)) / 100
-  } catch {
-    return undefined
   }
 }

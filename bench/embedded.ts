@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { type Bus, connect } from '../src/index.ts'
+import { spread } from './spread.ts'
 
 const total = 50_000
 const single = 1000
@@ -102,7 +103,7 @@ export async function embedded(rounds: number): Promise<void> {
   }
   console.log(`256-byte bodies; messages a second, median of ${rounds} rounds (least to most)`)
   for (const [name, rates] of results) {
-    const sorted = rates.toSorted((a, b) => a - b).map(Math.round)
-    console.log(`${name.padEnd(44)} ${String(sorted[Math.floor(rounds / 2)]).padStart(8)}  (${sorted[0]} to ${sorted.at(-1)})`)
+    const { median, least, most } = spread(rates.map(Math.round))
+    console.log(`${name.padEnd(44)} ${String(median).padStart(8)}  (${least} to ${most})`)
   }
 }

@@ -1,4 +1,3 @@
-import { readFileSync } from 'node:fs'
 import { jetstreamManager } from '@nats-io/jetstream'
 import { createInbox, type NatsConnection } from '@nats-io/transport-node'
 import { type Bus, connectEngine } from '../src/bus.ts'
@@ -7,6 +6,9 @@ import { openNats } from '../src/engines/nats/engine.ts'
 import { block, encodeHeaders } from '../src/engines/nats/headers.ts'
 import { startNats } from '../test/rig/nats.ts'
 import { natsServer, natsVersions } from '../test/rig/nats-server.ts'
+import { times } from './page.ts'
+import { processorOf } from './processor.ts'
+import { spread } from './spread.ts'
 
 const total = 30_000
 const sizes = [128, 1024]
@@ -55,27 +57,19 @@ function atomic(engine: Engine, nc: NatsConnection, size: number): Engine {
   })
 }
 
-/** Seconds of processor that a process has used, by the kernel's clock of 100 ticks a second. */
-function processorOf(pid: number): number {
-  const [user, system] = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]!.split(' ').slice(11, 13)
-  return (Number(user) + Number(system)) / 100
-}
-
 async function measure(bus: Bus, topic: string, size: number, pid: number): Promise<Measured> {
   const body = new Uint8Array(size).fill(65)
   await bus.publish(topic, body)
   const bodies = Array.from({ length: total }, () => body)
   const client = process.cpuUsage()
-  const server = processorOf(pid)
+  const server = processorOf(pid)!
   const begun = performance.now()
   const outcomes = await bus.publishMany(topic, bodies)
   const seconds = (performance.now() - begun) / 1000
   const { user, system } = process.cpuUsage(client)
   if (!outcomes.every((one) => one.ok && !one.duplicate && one.position !== undefined)) throw new Error('an outcome is wrong')
-  return { rate: total / seconds, client: (user + system) / total, server: ((processorOf(pid) - server) * 1e6) / total }
+  return { rate: total / seconds, client: (user + system) / total, server: ((processorOf(pid)! - server) * 1e6) / total }
 }
-
-const middle = (values: readonly number[]): number => values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)]!
 
 /** Each way in turn, forwards and backwards, so that a slow moment of the machine falls on all of them; the first round warms up. */
 export async function many(rounds: number): Promise<void> {
@@ -112,13 +106,12 @@ export async function many(rounds: number): Promise<void> {
       `${size}-byte bodies          messages a second (least to most)    against the first (least to most)   client, server: s a million`,
     )
     for (const [name, all] of results) {
-      const rates = all.map(({ rate }) => Math.round(rate)).sort((a, b) => a - b)
-      const against = all.map(({ rate }, i) => rate / plain![i]!.rate).sort((a, b) => a - b)
-      const ratio = `${middle(against).toFixed(2)} × (${against[0]!.toFixed(2)} to ${against.at(-1)!.toFixed(2)})`
+      const rates = spread(all.map(({ rate }) => Math.round(rate)))
+      const against = spread(all.map(({ rate }, i) => rate / plain![i]!.rate))
       console.log(
-        `${name.padEnd(24)} ${String(middle(rates)).padStart(7)}  (${rates[0]} to ${rates.at(-1)})`.padEnd(60),
-        ratio.padEnd(26),
-        `${middle(all.map(({ client }) => client)).toFixed(1)}, ${middle(all.map(({ server }) => server)).toFixed(1)}`,
+        `${name.padEnd(24)} ${String(rates.median).padStart(7)}  (${rates.least} to ${rates.most})`.padEnd(60),
+        `${times(against.median)} (${against.least.toFixed(2)} to ${against.most.toFixed(2)})`.padEnd(26),
+        `${spread(all.map(({ client }) => client)).median.toFixed(1)}, ${spread(all.map(({ server }) => server)).median.toFixed(1)}`,
       )
     }
   }

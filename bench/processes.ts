@@ -5,6 +5,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { connect } from '../src/index.ts'
+import { spread } from './spread.ts'
 
 // Long enough that warm code counts, not the start of four processes.
 const backlog = 600_000
@@ -111,7 +112,6 @@ const writers = (): Promise<{ p99: number; most: number; rate: number }> =>
     }
   })
 
-const median = (values: number[]): number => values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)]!
 const say = (what: string, value: string): void => console.log(`${what.padEnd(58)} ${value}`)
 
 /** What docs/guarantees.md promises of several processes. */
@@ -124,9 +124,9 @@ export async function processes(rounds: number, missed: string[]): Promise<void>
   }
   const rates: Record<1 | 4, number[]> = { 1: [], 4: [] }
   for (let round = 0; round < rounds; round++) for (const count of [1, 4] as const) rates[count].push(await shared(count))
-  say('handle a backlog, one process, messages a second', Math.round(median(rates[1])).toString())
-  say('handle a backlog, four processes sharing the group', Math.round(median(rates[4])).toString())
-  say('four against one', `${(median(rates[4]) / median(rates[1])).toFixed(2)} ×`)
+  say('handle a backlog, one process, messages a second', Math.round(spread(rates[1]).median).toString())
+  say('handle a backlog, four processes sharing the group', Math.round(spread(rates[4]).median).toString())
+  say('four against one', `${(spread(rates[4]).median / spread(rates[1]).median).toFixed(2)} ×`)
   const delays = await waking()
   say('publish to a handler in another process, p50 and p99', `${delays[100]!.toFixed(1)} and ${delays[197]!.toFixed(1)} ms`)
   check('publish to a handler in another process, p99', delays[197]!, most.wakeMs, 'ms')

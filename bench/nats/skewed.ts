@@ -31,7 +31,7 @@ export function skewed(count: number, keys: number): NatsCase {
   const whole = `${ours}, order: key, all`
   const wholeFree = `${ours}, no order, all`
   return {
-    title: `${count} messages of ${keys} keys, zipf (${ranks.filter((rank) => rank === 0).length} of one), handlers of 1 ms, 64 at once`,
+    title: `${count} messages of ${keys} keys, zipf (${ranks.filter((rank) => rank === 0).length} of one, one after the other), handlers of 1 ms, 64 at once`,
     prepare: (place) => fill(place, topic, count, (i) => `k${ranks[i]}`),
     sides: { [cold]: side('key', true), [free]: side('none', true), [whole]: side('key', false), [wholeFree]: side('none', false) },
     goals: [
