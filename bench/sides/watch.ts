@@ -36,22 +36,28 @@ export function peakOf(pid: number | 'self'): number | undefined {
   }
 }
 
-/** Resolves when what is returned first has been called so often: how long that took, from the first call on, or from a later one. Rejects where a minute goes by without one. */
-export function counted(count: number, from = 1): { readonly took: () => void; readonly all: Promise<Phase> } {
+/**
+ * Resolves when `took` has been called so often: how long that took, from the first call on, or from a later one, or from `begin` where
+ * that comes before. Rejects where a minute goes by without a call.
+ */
+export function counted(count: number, from = 1): { readonly took: () => void; readonly begin: () => void; readonly all: Promise<Phase> } {
   const { promise: all, resolve, reject } = Promise.withResolvers<Phase>()
   let taken = 0
-  let measured = watch()
+  let measured: (() => Phase) | undefined
   let seen = -1
   const patience = setInterval(() => {
     if (taken === seen) reject(new Error(`${taken} of ${count} came`))
     seen = taken
   }, 60_000)
+  const begin = (): void => {
+    measured ??= watch()
+  }
   const took = (): void => {
     taken++
-    if (taken === from) measured = watch()
+    if (taken === from) begin()
     if (taken !== count) return
     clearInterval(patience)
-    resolve(measured())
+    resolve(measured!())
   }
-  return { took, all }
+  return { took, begin, all }
 }
