@@ -45,10 +45,12 @@ export function goalText({ against, metric, atLeast, atMost, value, met }: Judge
   const bound = [...(atLeast === undefined ? [] : [`at least ${atLeast}`]), ...(atMost === undefined ? [] : [`at most ${atMost}`])].join(
     ', ',
   )
-  const figure = spanned(value, against === undefined ? tenths : times)
+  const figure = spanned(value, against === undefined ? exact : times)
   return `${metrics[metric]} ${figure}${against === undefined ? '' : ` of ${against}`}, ${bound}: ${met ? 'met' : '**missed**'}`
 }
 
+/** A growth of 1.14 is not one of 1.1. */
+const exact = (value: number): string => value.toFixed(value < 10 ? 2 : 1)
 const tenths = (value: number): string => value.toFixed(1)
 const spanned = ({ median, least, most, rounds }: Spread, text: (value: number) => string): string =>
   rounds.length === 1 ? text(median) : `${text(median)} (${text(least)} to ${text(most)})`
