@@ -26,6 +26,7 @@ const workers = 3
 const publishers = 2
 /** Once nobody is killed any more, something must become of a message at least this often. */
 const standstillMs = 30_000
+const lookEveryMs = 3000
 const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
 
 /** A broker that the processes share, in place of an embedded store. */
@@ -209,16 +210,18 @@ async function settle(arena: Arena): Promise<Pick<Rest, 'stored' | 'dead' | 'lag
   await using bus = await connectTo(arena)
   let lag = await bus.admin.lag(topic, group)
   const least = { lag, left: Number.POSITIVE_INFINITY }
-  for (let quiet = 0, looks = 0, movedAt = Date.now(); Date.now() - movedAt < standstillMs; looks++) {
+  let lookedAt = 0
+  for (let quiet = 0, movedAt = Date.now(); Date.now() - movedAt < standstillMs; ) {
     await sleep(100)
     lag = await bus.admin.lag(topic, group)
     quiet = lag === 0 ? quiet + 1 : 0
     // A lag of none is not all: delayed messages are not in the topic yet, and whoever is to send them may be slow. Nor is one
     // that stays: each death gives back all that its process had.
-    if (quiet < 10 && looks % 50 !== 0) continue
+    if (quiet < 10 && Date.now() - lookedAt < lookEveryMs) continue
     const left = await unfinished(arena, bus)
     if (left === 0 && quiet >= 10) break
-    quiet = 0
+    lookedAt = Date.now()
+    if (quiet >= 10) quiet = 0
     if (lag >= least.lag && left >= least.left) continue
     least.lag = Math.min(lag, least.lag)
     least.left = Math.min(left, least.left)
