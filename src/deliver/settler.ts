@@ -101,7 +101,11 @@ export class Settler {
     }
     if (forbidden) this.#refusing--
     this.#unanswered -= jobs.length
-    this.#settled(jobs, batch, results ?? jobs.map(() => 'lost'))
+    this.#settled(
+      jobs,
+      batch,
+      jobs.map((_, i) => results?.[i] ?? 'lost'),
+    )
     this.#flying--
     if (this.#flying === 0 && this.#batch.length === 0) for (const resolve of this.#idle.splice(0)) resolve()
   }

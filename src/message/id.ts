@@ -3,7 +3,7 @@ import { randomFillSync } from 'node:crypto'
 // Random bytes are drawn in blocks: a call into crypto for each id would cost more than the rest of a publish.
 const pool = Buffer.allocUnsafe(8 * 1024)
 let used = pool.length
-let lastMs = 0
+let lastMs = -1
 let sequence = 0
 
 // The text is written into the same bytes each time and made a string in one call. Joined of pieces it would be a tree of

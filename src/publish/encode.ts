@@ -73,6 +73,8 @@ function build(target: Target, body: unknown, output: unknown, options: PublishO
           { cause: error },
         )
   }
+  if (!(bytes instanceof Uint8Array))
+    throw new BusError('invalid_message', `topic '${target.name}': its codec (${codec.contentType}) must give a Uint8Array`)
   const key = options.key ?? (raw ? undefined : definition?.key?.(output))
   if (key !== undefined && (typeof key !== 'string' || key.length === 0 || key.length > 1024))
     throw new BusError(

@@ -8,6 +8,8 @@ export interface Parcel {
   readonly signal: AbortSignal | undefined
   readonly deadline: number
   readonly done: (outcome: PublishOutcome) => void
+  /** Of its body, as it was handed in. */
+  readonly bytes: number
   /** What order is kept by, its storage's key; undefined where it has none. */
   readonly lane: string | undefined
   /** Of one that failed. */
@@ -93,7 +95,7 @@ export class Outbox {
   push(message: Outgoing, { signal, deadline }: Pick<Parcel, 'signal' | 'deadline'>, done: Parcel['done']): void {
     const { storage, key } = message
     const lane = key === undefined ? undefined : `${storage}/${key}`
-    const parcel: Parcel = { message, signal, deadline, done, lane, failed: undefined }
+    const parcel: Parcel = { message, signal, deadline, done, bytes: message.body.byteLength, lane, failed: undefined }
     this.#queue.push(signal ? abortable(parcel, signal) : parcel)
     this.#schedule()
   }
@@ -130,8 +132,12 @@ export class Outbox {
         })
         continue
       }
+      if (parcel.bytes !== parcel.message.body.byteLength) {
+        parcel.done({ ok: false, error: new BusError('invalid_message', 'the body was transferred elsewhere before it was sent') })
+        continue
+      }
       this.#unconfirmed++
-      this.#unconfirmedBytes += parcel.message.body.byteLength
+      this.#unconfirmedBytes += parcel.bytes
       if (!this.#mustWait(parcel)) this.#add(parcel, together, apart)
     }
     if (this.#head === this.#queue.length) {
@@ -147,14 +153,14 @@ export class Outbox {
   }
 
   #add(parcel: Parcel, together: Batch, apart: Map<string, Batch>): void {
-    const { storage, body } = parcel.message
+    const { storage } = parcel.message
     let batch: Batch | undefined = together
     if (!this.#taking.has(storage)) {
       batch = apart.get(storage)
       if (!batch) apart.set(storage, (batch = { parcels: [], bytes: 0 }))
     }
     batch.parcels.push(parcel)
-    batch.bytes += body.byteLength
+    batch.bytes += parcel.bytes
     if (batch.parcels.length >= batchMost || batch.bytes >= batchBytes) {
       void this.#send(batch.parcels)
       batch.parcels = []
@@ -199,7 +205,10 @@ export class Outbox {
     let outcomes: readonly PublishOutcome[]
     /** Confirmed before the rest of the batch was known. */
     const early = new Uint8Array(batch.length)
+    let over = false
     const stored = (i: number, outcome: Confirmed): void => {
+      // A second word on a message counts for nothing, nor does one that comes when the engine has given up on the batch.
+      if (over || early[i] === 1) return
       early[i] = 1
       this.#confirm(batch[i]!, outcome)
     }
@@ -214,6 +223,7 @@ export class Outbox {
       const error = toBusError(thrown, 'publish_unknown')
       outcomes = batch.map(() => ({ ok: false, error }))
     }
+    over = true
     this.#flying.delete(batch)
     const again: Parcel[] = []
     for (let i = 0; i < batch.length; i++) {
@@ -292,7 +302,7 @@ export class Outbox {
 
   #confirm(parcel: Parcel, said: PublishOutcome): void {
     this.#unconfirmed--
-    this.#unconfirmedBytes -= parcel.message.body.byteLength
+    this.#unconfirmedBytes -= parcel.bytes
     const { lane } = parcel
     if (lane !== undefined && !this.#sink.capabilities.orderedPipelining) {
       const next = this.#keys.get(lane)?.shift()

@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, expect, test } from 'vitest'
-import { type Bus, connect, type Message } from '../../src/index.ts'
+import { type Bus, connect, type Message, topic } from '../../src/index.ts'
 
 const dir = mkdtempSync(join(tmpdir(), 'cozebus-input-'))
 afterAll(() => rmSync(dir, { recursive: true, force: true }))
@@ -15,6 +15,19 @@ async function deliver(bus: Bus, body: unknown, options: { headers?: Record<stri
   await work.close()
   return message
 }
+
+test('a body that is transferred before it is sent, and a codec that gives no bytes, are refused', async () => {
+  await using bus = await connect('memory:')
+  const body = new Uint8Array([1, 2, 3])
+  const sent = bus.publish('input', body)
+  structuredClone(body, { transfer: [body.buffer] })
+  await expect(sent).rejects.toMatchObject({ code: 'invalid_message', message: expect.stringContaining('transferred') })
+  const textless = { contentType: 'text/plain', encode: (text: unknown) => text as Uint8Array, decode: (bytes: Uint8Array) => `${bytes}` }
+  await expect(bus.publish(topic('texts', { codec: textless }), '{"a":1}')).rejects.toMatchObject({
+    code: 'invalid_message',
+    message: expect.stringContaining('Uint8Array'),
+  })
+})
 
 for (const url of ['memory:', `file:${dir}`]) {
   const where = url.slice(0, url.indexOf(':'))

@@ -193,7 +193,8 @@ test('what is known to be stored does not wait for what was sent with it, and ma
   const engine = override(model, {
     publish: async (batch: readonly Outgoing[], _signal?: AbortSignal, stored?: OnStored) => {
       const confirmed: PublishOutcome = { ok: true, position: '1', duplicate: false }
-      for (const [i, message] of batch.entries()) if (!frozen(message)) stored?.(i, confirmed)
+      // Twice, as no engine should: the second word counts for nothing.
+      for (let times = 0; times < 2; times++) for (const [i, message] of batch.entries()) if (!frozen(message)) stored?.(i, confirmed)
       if (batch.some(frozen)) await gate.promise
       return batch.map(() => confirmed)
     },
@@ -208,6 +209,7 @@ test('what is known to be stored does not wait for what was sent with it, and ma
   expect(said).toEqual([0, 0, 1, 2, 3, 4, 5, 6])
   gate.resolve()
   await held
+  expect(bus.status().unconfirmed).toBe(0)
 })
 
 test('an abort ends the wait for an engine that does not answer', async () => {

@@ -48,6 +48,29 @@ test('R3: a log that is said to end before what was read is begun anew only wher
   expect([...epochs]).toEqual([1])
 })
 
+test('R8: what cannot be read of a partition keeps nothing of another, is told, and is tried again', async () => {
+  const cluster = new FakeCluster()
+  cluster.make('t', 2)
+  const [first, second] = cluster.logs.get('t')!.partitions
+  first!.push('a')
+  second!.push('b')
+  const fetch = cluster.onFetch.bind(cluster)
+  let broken: unknown = new Error('no batch at all')
+  cluster.onFetch = async (...args) => {
+    const answer = await fetch(...args)
+    for (const { partitions } of answer.responses)
+      for (const [i, one] of partitions.entries())
+        if (broken !== undefined && one.partitionIndex === 0) partitions[i] = { ...one, records: [], broken } as never
+    return answer
+  }
+  const { subscription, texts } = await joined(cluster, ['t'])
+  await expect.poll(texts).toEqual(['b'])
+  await expect.poll(() => subscription.trouble).toContain('no batch at all')
+  broken = undefined
+  await expect.poll(texts).toEqual(['b', 'a'])
+  await expect.poll(() => subscription.trouble).toBeUndefined()
+})
+
 test('R8: brokers are of different versions while they are upgraded one after the other: each is asked as it can be', async () => {
   const cluster = new Cluster(await loadKafka(), resolveTarget('kafka://fake:1', {}))
   const sent: string[] = []

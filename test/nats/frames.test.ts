@@ -85,6 +85,16 @@ test('nothing goes before it is sent, but so much as is worth a write goes at on
   expect([handed.length, out()]).toEqual([2, 1])
 })
 
+test('a body that was transferred meanwhile is refused, and nothing of its frame sent', () => {
+  const { frames, sent } = listen()
+  const body = new Uint8Array(10)
+  structuredClone(body, { transfer: [body.buffer] })
+  expect(() => frames.add('a', body)).toThrow()
+  frames.add('b', new Uint8Array(0))
+  frames.send()
+  expect(sent().toString()).toBe('PUB b 0\r\n\r\n')
+})
+
 test('more than the server takes, headers included, is refused, and nothing of it sent', () => {
   const { frames, sent } = listen(100)
   frames.add('a', new Uint8Array(100))

@@ -48,6 +48,13 @@ test('whatever headers the client writes are read, the first value of each; thos
   )
 })
 
+test('a value with a line break, which a foreign producer may have given, begins no other header', () => {
+  const value = 'a\r\nNats-Expected-Last-Sequence: 0'
+  const text = headerText({ id: 'x', key: undefined, headers: { note: value }, at: 1 })
+  expect(text).not.toContain('\nNats-Expected')
+  expect(decodeHeaders(`${text}\r\n`).headers).toMatchObject({ note: value })
+})
+
 test('a block that is none, or that no client reads, gives nothing, and a line that is none is left out', () => {
   const none = { id: undefined, key: undefined, headers: undefined, at: undefined }
   for (const block of [undefined, '', 'NATS/1.0', 'NATS/1.0\r\n\r\n', 'NATS/1.0 503 No Responders\r\n\r\n'])

@@ -6,7 +6,7 @@ import type { Kafka } from './client.ts'
 import { answerIn, apiIdOf, isTransient, isTransientId, kafkaError } from './failure.ts'
 import type { Target } from './target.ts'
 import type { Address } from './url.ts'
-import { recordApis } from './wire.ts'
+import { type RecordApis, recordApis } from './wire.ts'
 
 /** What is asked of brokers; of each the newest version that both sides know. */
 interface Calls {
@@ -14,8 +14,8 @@ interface Calls {
   Metadata: Kafka['metadataV12']['api']
   FindCoordinator: Kafka['findCoordinatorV6']['api']
   InitProducerId: Kafka['initProducerIdV5']['api']
-  Produce: ReturnType<ReturnType<typeof recordApis>['Produce']>
-  Fetch: ReturnType<ReturnType<typeof recordApis>['Fetch']>
+  Produce: ReturnType<RecordApis['Produce']>
+  Fetch: ReturnType<RecordApis['Fetch']>
   ListOffsets: Kafka['listOffsetsV7']['api']
   OffsetFetch: Kafka['offsetFetchV8']['api']
   OffsetCommit: Kafka['offsetCommitV9']['api']
@@ -70,7 +70,7 @@ export class Cluster {
   readonly #shy = new Map<string, number>()
   /** Of each connection: brokers are upgraded one after the other. */
   readonly #versions = new WeakMap<Connection, Promise<Versions>>()
-  readonly #records: ReturnType<typeof recordApis>
+  readonly #records: RecordApis
   /** By name and version. */
   readonly #apis = new Map<string, Api>()
   #controller = -1

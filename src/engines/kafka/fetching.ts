@@ -85,10 +85,12 @@ export class Fetcher<T extends Wanted> {
       for (const part of replaced) this.#feeding.replaced(part)
       wanted = this.#feeding.wanted()
     }
-    const asked = new Set([...this.#lines.values()].flat().flatMap(({ parts }) => parts))
-    wanted = wanted.filter((part) => !this.#resting.has(part) && !asked.has(part))
-    for (const [leader, parts] of Map.groupBy(wanted, (part) => this.#leader(part))) {
-      const line = this.#lineTo(leader)
+    wanted = wanted.filter((part) => !this.#resting.has(part))
+    for (const [leader, all] of Map.groupBy(wanted, (part) => this.#leader(part))) {
+      // A leader that does not answer any more keeps nothing from the next one.
+      const asked = new Set(this.#lines.get(leader)?.flatMap(({ parts }) => parts))
+      const parts = all.filter((part) => !asked.has(part))
+      const line = parts.length > 0 ? this.#lineTo(leader) : undefined
       if (line) void this.#ask(leader, line, parts)
     }
   }
@@ -172,6 +174,9 @@ export class Fetcher<T extends Wanted> {
           this.#cluster.forgetTopic(part.topic)
           this.#rest(part)
           if (!isTransientId(error)) this.#feeding.unreadable(part, new this.#cluster.kafka.ProtocolError(one.errorCode, 'fetch'))
+        } else if (one.broken !== undefined) {
+          this.#rest(part)
+          this.#feeding.unreadable(part, one.broken)
         } else this.#feeding.take(part, recordsOf(one.records, one.abortedTransactions, part.cursor))
       }
   }

@@ -42,8 +42,10 @@ export async function readFrom(
             '',
           )
           for (const { partitions: own } of answer.responses)
-            for (const { partitionIndex, records, abortedTransactions } of own)
+            for (const { partitionIndex, records, abortedTransactions, broken } of own) {
+              if (broken !== undefined) throw broken
               found.set(partitionIndex, recordsOf(records, abortedTransactions, places.get(partitionIndex)!))
+            }
         }),
       )
     } catch (error) {

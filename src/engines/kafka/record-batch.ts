@@ -152,34 +152,42 @@ function lengthOfVarint(value: number): number {
 /**
  * All the batches that are whole; the last one of an answer may be cut. What is read of them keeps no more in the memory than the
  * piece it came in: pieces are not joined, but for a record that lies in two.
+ * @throws where the first cannot be read; where another cannot, those before it are returned, and the next question begins with it
  */
 export function decodeBatches(pieces: readonly Buffer[], codecs: Readonly<Record<string, Codec>>): Batch[] {
   const batches: Batch[] = []
   const all = new In(pieces)
-  while (all.left >= headBytes) {
-    const outer = all.take(outerBytes)
-    const length = outer.readInt32BE(8)
-    if (all.left < length) break
-    const firstOffset = Number(outer.readBigInt64BE(0))
-    const head = all.take(headBytes - outerBytes)
-    if (head[4] !== version)
-      throw new BusError('unsupported', `a batch of version ${head[4]}, as Kafka wrote them before 0.11, or one that is no batch at all`)
-    const attributes = head.readInt16BE(9)
-    const firstTimestamp = Number(head.readBigInt64BE(15))
-    const maxTimestamp = Number(head.readBigInt64BE(23))
-    const count = head.readInt32BE(45)
-    let own = all
-    if (attributes & compressed) {
-      const codec = codecs[attributes & compressed]
-      if (codec === undefined)
-        throw new BusError('unsupported', `a batch is compressed in a way that is not known (${attributes & compressed})`)
-      own = new In([codec.decompressSync(all.take(length - headBytes + outerBytes))])
-    }
-    const records: Read[] = new Array(count)
-    for (let i = 0; i < count; i++) records[i] = own.record(firstOffset, firstTimestamp, attributes & appendTime ? maxTimestamp : undefined)
-    batches.push({ firstOffset, attributes, producerId: head.readBigInt64BE(31), lastOffsetDelta: head.readInt32BE(11), records })
+  try {
+    for (let batch = nextBatch(all, codecs); batch; batch = nextBatch(all, codecs)) batches.push(batch)
+  } catch (error) {
+    if (batches.length === 0) throw error
   }
   return batches
+}
+
+function nextBatch(all: In, codecs: Readonly<Record<string, Codec>>): Batch | undefined {
+  if (all.left < headBytes) return undefined
+  const outer = all.take(outerBytes)
+  const length = outer.readInt32BE(8)
+  if (all.left < length) return undefined
+  const firstOffset = Number(outer.readBigInt64BE(0))
+  const head = all.take(headBytes - outerBytes)
+  if (head[4] !== version)
+    throw new BusError('unsupported', `a batch of version ${head[4]}, as Kafka wrote them before 0.11, or one that is no batch at all`)
+  const attributes = head.readInt16BE(9)
+  const firstTimestamp = Number(head.readBigInt64BE(15))
+  const maxTimestamp = Number(head.readBigInt64BE(23))
+  const count = head.readInt32BE(45)
+  let own = all
+  if (attributes & compressed) {
+    const codec = codecs[attributes & compressed]
+    if (codec === undefined)
+      throw new BusError('unsupported', `a batch is compressed in a way that is not known (${attributes & compressed})`)
+    own = new In([codec.decompressSync(all.take(length - headBytes + outerBytes))])
+  }
+  const records: Read[] = new Array(count)
+  for (let i = 0; i < count; i++) records[i] = own.record(firstOffset, firstTimestamp, attributes & appendTime ? maxTimestamp : undefined)
+  return { firstOffset, attributes, producerId: head.readBigInt64BE(31), lastOffsetDelta: head.readInt32BE(11), records }
 }
 
 /** By length: the text of nothing but ASCII that was read last. Names of headers and what kind a body is are the same again and again, and dear to make. */

@@ -1,4 +1,4 @@
-import type { Reader, Writer } from '@platformatic/kafka'
+import type { Connection, Reader, Writer } from '@platformatic/kafka'
 import type { Kafka } from './client.ts'
 import { type Batch, decodeBatches } from './record-batch.ts'
 
@@ -17,6 +17,8 @@ export interface FetchAnswer {
       readonly errorCode: number
       readonly abortedTransactions: readonly { readonly producerId: bigint; readonly firstOffset: bigint }[] | null
       readonly records: readonly Batch[]
+      /** Why what stands there cannot be read; of this partition alone. */
+      readonly broken?: unknown
     }[]
   }[]
 }
@@ -31,6 +33,15 @@ interface Module {
   parseResponse(correlationId: number, apiKey: number, apiVersion: number, reader: Reader): ProduceAnswer
 }
 
+interface Api<Arguments extends unknown[], Answer> {
+  async(connection: Connection, ...args: Arguments): Promise<Answer>
+}
+
+export interface RecordApis {
+  Produce(version: number, client: Module): Api<ProduceArguments, ProduceAnswer>
+  Fetch(version: number, client: Module): Api<FetchArguments, FetchAnswer>
+}
+
 const produceKey = 0
 const fetchKey = 1
 
@@ -38,7 +49,7 @@ const fetchKey = 1
  * The two questions that carry records, as the client asks them but for the records themselves, which are packed and unpacked here
  * ({@link decodeBatches}).
  */
-export function recordApis(kafka: Kafka) {
+export function recordApis(kafka: Kafka): RecordApis {
   const produce = (acks: number, timeoutMs: number, topics: readonly ProduceTopic[]): Writer =>
     kafka.Writer.create()
       .appendString(null)
@@ -60,10 +71,8 @@ export function recordApis(kafka: Kafka) {
     return answer
   }
   return {
-    Produce: (version: number, { parseResponse }: Module) =>
-      kafka.createAPI<ProduceArguments, ProduceAnswer>(produceKey, version, produce, parseResponse),
-    Fetch: (version: number, { createRequest }: Module) =>
-      kafka.createAPI<FetchArguments, FetchAnswer>(fetchKey, version, createRequest, fetched),
+    Produce: (version, { parseResponse }) => kafka.createAPI<ProduceArguments, ProduceAnswer>(produceKey, version, produce, parseResponse),
+    Fetch: (version, { createRequest }) => kafka.createAPI<FetchArguments, FetchAnswer>(fetchKey, version, createRequest, fetched),
   }
 }
 
@@ -90,10 +99,15 @@ function readFetched(reader: Reader, codecs: Parameters<typeof decodeBatches>[1]
       const abortedTransactions = partition.readNullableArray((one) => ({ producerId: one.readInt64(), firstOffset: one.readInt64() }))
       partition.readInt32() // the replica to prefer
       const size = partition.readUnsignedVarInt() - 1
-      const records =
-        size > 0 ? decodeBatches(partition.buffer.subarray(partition.position, partition.position + size).buffers, codecs) : []
-      if (size > 0) partition.skip(size)
-      return { partitionIndex, errorCode: error, abortedTransactions, records }
+      const place = { partitionIndex, errorCode: error, abortedTransactions }
+      if (size <= 0) return { ...place, records: [] }
+      const pieces = partition.buffer.subarray(partition.position, partition.position + size).buffers
+      partition.skip(size)
+      try {
+        return { ...place, records: decodeBatches(pieces, codecs) }
+      } catch (broken) {
+        return { ...place, records: [], broken }
+      }
     }),
   }))
   return { errorCode, responses }

@@ -36,11 +36,13 @@ export class Frames {
     const to = reply === '' ? subject : `${subject} ${reply}`
     const head = block === 0 ? `PUB ${to} ${size}\r\n` : `HPUB ${to} ${block} ${size}\r\n${headers}\r\n`
     this.#makeRoom(mostOfOne * head.length + body.length + 2)
-    this.#used += this.#piece.write(head, this.#used)
-    this.#piece.set(body, this.#used)
-    this.#used += body.length
-    this.#piece[this.#used++] = 13
-    this.#piece[this.#used++] = 10
+    // A body that was taken away since (transferred to another thread) throws: nothing of its frame may stay.
+    let at = this.#used + this.#piece.write(head, this.#used)
+    this.#piece.set(body, at)
+    at += body.length
+    this.#piece[at++] = 13
+    this.#piece[at++] = 10
+    this.#used = at
     if (this.#used < enoughBytes) return
     this.send()
     this.#inside.flushPending()

@@ -13,6 +13,7 @@ const encodedKeyHeader = 'cozebus-key'
 const uuidV7 = /^[0-9a-f]{8}-[0-9a-f]{4}-7/
 const uuid = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i
 const plain = /^[\x21-\x7e]+$/
+const lineBreak = /[\r\n]/
 
 /** What the UUIDv7 of one millisecond begin with; those that come or go together mostly have the same. */
 let beginning = '00000000-0000-7'
@@ -41,9 +42,10 @@ export function headerText(message: Pick<Outgoing, 'id' | 'key' | 'headers' | 'a
   if (timeIn(id) !== at && headers?.[wire.publishedAt] === undefined) text += `${wire.publishedAt}: ${at}\r\n`
   for (const name in headers) {
     const value = headers[name]!
-    // Space at the ends is no part of a value on the wire; the server's own names would be orders to it.
+    // Space at the ends is no part of a value on the wire, a line break would begin another header, and the server's own names would
+    // be orders to it.
     text +=
-      value === value.trim() && !name.startsWith('Nats-')
+      value === value.trim() && !lineBreak.test(value) && !name.startsWith('Nats-')
         ? `${name}: ${value}\r\n`
         : `${encodedPrefix}${name}: ${encodeURIComponent(value)}\r\n`
   }
