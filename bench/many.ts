@@ -8,6 +8,7 @@ import { startNats } from '../test/rig/nats.ts'
 import { natsServer, natsVersions } from '../test/rig/nats-server.ts'
 import { times } from './page.ts'
 import { processorOf } from './processor.ts'
+import { watch } from './sides/watch.ts'
 import { spread } from './spread.ts'
 
 const total = 30_000
@@ -61,14 +62,12 @@ async function measure(bus: Bus, topic: string, size: number, pid: number): Prom
   const body = new Uint8Array(size).fill(65)
   await bus.publish(topic, body)
   const bodies = Array.from({ length: total }, () => body)
-  const client = process.cpuUsage()
   const server = processorOf(pid)!
-  const begun = performance.now()
+  const done = watch()
   const outcomes = await bus.publishMany(topic, bodies)
-  const seconds = (performance.now() - begun) / 1000
-  const { user, system } = process.cpuUsage(client)
+  const { seconds, cpu } = done()
   if (!outcomes.every((one) => one.ok && !one.duplicate && one.position !== undefined)) throw new Error('an outcome is wrong')
-  return { rate: total / seconds, client: (user + system) / total, server: ((processorOf(pid)! - server) * 1e6) / total }
+  return { rate: total / seconds, client: (cpu * 1e6) / total, server: ((processorOf(pid)! - server) * 1e6) / total }
 }
 
 /** Each way in turn, forwards and backwards, so that a slow moment of the machine falls on all of them; the first round warms up. */

@@ -1,6 +1,7 @@
 import type { Side } from '../cases.ts'
 import { warmOf } from '../sides/sending.ts'
 import type { Work } from '../sides/work.ts'
+import { spread } from '../spread.ts'
 import { natsBench } from './cli.ts'
 import type { NatsPlace } from './place.ts'
 import { stored, streamOf } from './stored.ts'
@@ -37,5 +38,5 @@ export const ofThree =
   (took: (place: NatsPlace, name: string) => Promise<number>): Side<NatsPlace> =>
   async (place, round) => {
     const all = [await took(place, `${round}-0`), await took(place, `${round}-1`), await took(place, `${round}-2`)]
-    return { took: all.toSorted((a, b) => a - b)[1]! }
+    return { took: spread(all).median }
   }

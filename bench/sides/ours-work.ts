@@ -60,6 +60,5 @@ export async function through(work: Work): Promise<Figures> {
   })
   await outstanding(count, window, () => bus.publish(topic, body))
   const phase = await all
-  const middle = (sizes: readonly number[]): number => sizes.toSorted((a, b) => a - b)[Math.floor(sizes.length / 2)]!
-  return { ...figuresOf(count, phase), growth: middle(tenths[9]!) / middle(tenths[1]!) }
+  return { ...figuresOf(count, phase), growth: percentiles(tenths[9]!).p50! / percentiles(tenths[1]!).p50! }
 }

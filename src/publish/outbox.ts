@@ -71,7 +71,7 @@ export class Outbox {
   /** Where the engine may let one pass another: keys with an unconfirmed message, and those that wait behind it. */
   readonly #keys = new Map<string, Parcel[]>()
   /** Those whose turn has come: what was before them of their key is confirmed. */
-  #turns: Parcel[] = []
+  readonly #turns: Parcel[] = []
   /** On an engine that pipelines: keys of which something has to go again. */
   readonly #repairs = new Map<string, Repair>()
   readonly #flying = new Set<readonly Parcel[]>()

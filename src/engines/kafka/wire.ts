@@ -8,7 +8,7 @@ export interface ProduceTopic {
   readonly partitions: readonly { readonly index: number; readonly records: Buffer }[]
 }
 
-export interface FetchAnswer {
+interface FetchAnswer {
   readonly errorCode: number
   readonly responses: readonly {
     readonly topicId: string
@@ -23,8 +23,8 @@ export interface FetchAnswer {
   }[]
 }
 
-export type ProduceArguments = [acks: number, timeoutMs: number, topics: readonly ProduceTopic[]]
-export type FetchArguments = Parameters<Kafka['fetchV13']['createRequest']>
+type ProduceArguments = [acks: number, timeoutMs: number, topics: readonly ProduceTopic[]]
+type FetchArguments = Parameters<Kafka['fetchV13']['createRequest']>
 type ProduceAnswer = ReturnType<Kafka['produceV11']['parseResponse']>
 
 /** Of a version that both sides know, one that the client knows too. */
